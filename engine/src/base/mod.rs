@@ -1,0 +1,17 @@
+//! Words every other module speaks: time, ids, units, slabs, bounded queues, faults.
+//!
+//! Purpose: the smallest shared vocabulary, so that peers need not import each other.
+//! Never: a clock, a socket, a thread, an allocation that grows without a bound.
+#![forbid(unsafe_code)]
+
+mod fault;
+mod ids;
+mod queue;
+mod slab;
+mod time;
+
+pub use fault::{Blame, Fault};
+pub use ids::{BackendId, ClusterId, ConnectionId, EndpointId, WorkerId};
+pub use queue::{BoundedQueue, Full};
+pub use slab::{Key, Slab};
+pub use time::Time;

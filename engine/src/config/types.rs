@@ -1,0 +1,251 @@
+//! The checked configuration: values that cannot be wrong.
+//!
+//! Purpose: what the rest of Weir is built from after `check` accepted a file.
+//! Never: hold text that still needs parsing, or a reference to something that does not exist.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{BackendId, ClusterId, EndpointId};
+
+/// Everything a configuration file says, checked. Shared by all threads, never changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Threads of the data path.
+    pub workers: Workers,
+    /// How sockets are driven.
+    pub driver: DriverChoice,
+    /// How long a stopping Weir waits for work in progress.
+    pub drain_timeout: Duration,
+    /// Logging.
+    pub log: Log,
+    /// Bounds of time, number and memory.
+    pub limits: Limits,
+    /// Replication topologies, in file order.
+    pub clusters: Vec<Cluster>,
+    /// Servers of all clusters, in file order.
+    pub backends: Vec<Backend>,
+    /// Addresses clients connect to, in file order.
+    pub endpoints: Vec<Endpoint>,
+    /// Accounts clients log in with, by name; at least one.
+    pub users: Vec<Arc<User>>,
+}
+
+impl Config {
+    /// The user of that name.
+    #[must_use]
+    pub fn user(&self, name: &[u8]) -> Option<&Arc<User>> {
+        self.users.iter().find(|user| user.name.as_bytes() == name)
+    }
+
+    /// The cluster with that id.
+    #[must_use]
+    pub fn cluster(&self, id: ClusterId) -> Option<&Cluster> {
+        self.clusters.get(id.index())
+    }
+
+    /// The backend with that id.
+    #[must_use]
+    pub fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.backends.get(id.index())
+    }
+
+    /// The endpoint with that id.
+    #[must_use]
+    pub fn endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
+        self.endpoints.get(id.index())
+    }
+}
+
+/// Which threads carry the data path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// One per CPU this process may use, each pinned.
+    Auto,
+    /// That many, pinned to the first CPUs this process may use.
+    Count(u16),
+    /// One pinned to each of these CPUs.
+    Cpus(Vec<usize>),
+}
+
+/// How sockets are driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// io_uring where the kernel has and allows it, otherwise epoll.
+    Auto,
+    /// io_uring, or Weir does not start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+    /// Least severity written.
+    pub level: LogLevel,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line per event.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Least severity written to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only what needs a person.
+    Error,
+    /// And what may need one.
+    Warn,
+    /// And what an operator wants to know afterwards.
+    Info,
+    /// And every session's start and end.
+    Debug,
+    /// And every decision.
+    Trace,
+}
+
+/// Bounds of time, number and memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From accept to the end of the login, before the client is dropped.
+    pub login_timeout: Duration,
+    /// From connect to the end of the login on a backend.
+    pub connect_timeout: Duration,
+    /// Clients per worker that may be logging in at once; more get ERR 1040.
+    pub handshakes_max: usize,
+    /// Sessions per worker; more get ERR 1040.
+    pub clients_max: usize,
+    /// Commands one client may have sent ahead of their answers.
+    pub pipelined_commands_max: usize,
+    /// Bytes queued towards one side of a session before receiving from the other side stops.
+    pub session_buffer_bytes: usize,
+    /// Bytes queued in one worker before sessions lose their own allowance.
+    pub worker_buffer_bytes: usize,
+    /// Small receive buffers per worker; a power of two.
+    pub receive_buffers: u16,
+    /// Size of a small receive buffer.
+    pub receive_buffer_bytes: usize,
+    /// Size of a large receive buffer.
+    pub large_buffer_bytes: usize,
+    /// Large receive buffers per worker.
+    pub large_buffers_max: usize,
+    /// Kernel queue of connections not yet accepted, per listener.
+    pub listen_backlog: u32,
+}
+
+/// One replication topology.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Name in logs and metrics.
+    pub name: String,
+    /// Account the probes log in with.
+    pub monitor: Monitor,
+    /// Its servers; exactly one has [`Role::Primary`].
+    pub backends: Vec<BackendId>,
+}
+
+/// How a cluster is probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Monitor {
+    /// Account name.
+    pub user: String,
+    /// What proves the account.
+    pub secret: Secret,
+    /// Time between probes of one backend.
+    pub interval: Duration,
+    /// Time a probe may take.
+    pub timeout: Duration,
+}
+
+/// One server of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Name in logs and metrics.
+    pub name: String,
+    /// The cluster it belongs to.
+    pub cluster: ClusterId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it is in the topology.
+    pub role: Role,
+}
+
+/// What a backend is in its topology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Takes writes.
+    Primary,
+    /// Replicates from the primary.
+    Replica,
+}
+
+/// An address clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Name in logs and metrics.
+    pub name: String,
+    /// Where Weir listens.
+    pub listen: SocketAddr,
+    /// The cluster it serves.
+    pub cluster: ClusterId,
+    /// Where statements go.
+    pub mode: EndpointMode,
+    /// How backend connections are shared.
+    pub pooling: Pooling,
+}
+
+/// Where an endpoint's statements go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointMode {
+    /// Everything to the primary.
+    Primary,
+}
+
+/// How an endpoint's backend connections are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// Each client session has a backend connection of its own.
+    None,
+}
+
+/// An account clients log in with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Account name, as clients send it.
+    pub name: String,
+    /// What proves the account, to Weir and by Weir to backends.
+    pub secret: Secret,
+}
+
+/// What proves an account. Never shown: `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// No password.
+    Empty,
+    /// The password itself: every plugin works on both sides.
+    Clear(String),
+    /// `SHA1(SHA1(password))`, as in `mysql.user`: `mysql_native_password` only.
+    NativeHash([u8; 20]),
+    /// `SHA256(SHA256(password))`: `caching_sha2_password` only.
+    Sha2Hash([u8; 32]),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "Secret::Empty",
+            Self::Clear(_) => "Secret::Clear(…)",
+            Self::NativeHash(_) => "Secret::NativeHash(…)",
+            Self::Sha2Hash(_) => "Secret::Sha2Hash(…)",
+        })
+    }
+}

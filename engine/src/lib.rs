@@ -1,0 +1,14 @@
+//! Weir: a MySQL and MariaDB proxy.
+//!
+//! Modules in reading order, lowest layer first; each imports only from lower ranks
+//! (ARCHITECTURE.md has the table, `cargo xtask tidy` enforces it).
+
+pub mod base;
+
+pub mod wire;
+
+pub mod config;
+
+pub mod io;
+
+pub mod auth;

@@ -1,0 +1,1 @@
+//! Servers, clients and fixtures shared by the test binaries.
