@@ -68,7 +68,7 @@ impl ConnectionId {
     #[must_use]
     pub fn new(worker: WorkerId, sequence: u32) -> Self {
         let worker = u32::from(worker.0 % Self::WORKERS_MAX);
-        Self(worker << Self::SEQUENCE_BITS | sequence % Self::SEQUENCES)
+        Self((worker << Self::SEQUENCE_BITS) | (sequence % Self::SEQUENCES))
     }
 
     /// The number clients see.
