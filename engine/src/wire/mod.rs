@@ -1,5 +1,36 @@
 //! MySQL's bytes to typed values and back.
 //!
 //! Purpose: everything that knows the protocol's layouts, and nothing that knows policy.
+//! Parsers take one whole payload, without the four bytes of its frame header; encoders append
+//! whole frames.
 //! Never: do I/O, keep session state, log, or panic on any bytes.
 #![forbid(unsafe_code)]
+
+mod capability;
+mod command;
+mod error;
+mod handshake;
+mod login;
+mod ok;
+mod prepared;
+mod reader;
+mod status;
+mod tracker;
+mod writer;
+
+pub use capability::Capabilities;
+pub use command::Command;
+pub use error::{ErrPacket, code, sqlstate};
+pub use handshake::{AuthMoreData, AuthSwitch, Greeting, NONCE_LEN};
+pub use login::LoginRequest;
+pub use ok::{EofPacket, OkPacket, encode_eof};
+pub use prepared::{PrepareOk, statement_id};
+pub use reader::{Malformed, Reader};
+pub use status::Status;
+pub use tracker::{Tracker, Trackers};
+pub use writer::{
+    FRAME_PAYLOAD_MAX, frame, put_lenenc_bytes, put_lenenc_int, put_nul_bytes, put_u24,
+};
+
+#[cfg(test)]
+mod tests;
