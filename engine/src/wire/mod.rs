@@ -8,18 +8,23 @@
 
 mod capability;
 mod command;
+mod edit;
 mod error;
+pub mod frame;
 mod handshake;
 mod login;
 mod ok;
 mod prepared;
 mod reader;
+pub mod reply;
+pub mod request;
 mod status;
 mod tracker;
 mod writer;
 
 pub use capability::Capabilities;
 pub use command::Command;
+pub use edit::{Edit, Edits, Side};
 pub use error::{ErrPacket, code, sqlstate};
 pub use handshake::{AuthMoreData, AuthSwitch, Greeting, NONCE_LEN};
 pub use login::LoginRequest;

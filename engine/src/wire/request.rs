@@ -1,0 +1,255 @@
+//! Walking what a client sends: where commands begin, which they are, and when a file upload ends.
+//!
+//! Purpose: relay commands of any size cut-through, deciding on the first five bytes.
+//! Never: hold a statement, or look past a command's first byte.
+
+use bytes::BytesMut;
+
+use crate::wire::command::Command;
+use crate::wire::edit::{Edits, Side};
+use crate::wire::frame::{self, FrameError, HEADER_BYTES, Header};
+
+/// What a client began or finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestEvent {
+    /// A command begins; nothing of it has been used. Answer with [`RequestWalk::relay`] or
+    /// [`RequestWalk::refuse`], then feed on. `None`: not a command of the protocol.
+    Command(Option<Command>),
+    /// A refused command is over; its error has this sequence id.
+    Refused {
+        /// Sequence id of the answer.
+        seq: u8,
+    },
+    /// The last, empty frame of a file upload has gone by.
+    UploadEnd,
+}
+
+/// How far a [`RequestWalk::feed`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walked {
+    /// Bytes of the input that were used, all of them unless there is an event.
+    pub used: usize,
+    /// What happened after those bytes.
+    pub event: Option<RequestEvent>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Between commands.
+    Idle,
+    /// A command's head is known and waits for the owner's decision.
+    Undecided,
+    /// Inside a command that goes on (or does not).
+    Command { relayed: bool },
+    /// The client sends a file; sequence ids go down by `shift`.
+    Upload { shift: u8 },
+}
+
+/// Walks the client's side of a session.
+#[derive(Debug)]
+pub struct RequestWalk {
+    state: State,
+    /// Bytes of the current frame still to come.
+    body_bytes: usize,
+    /// The current frame is followed by a continuation.
+    continued: bool,
+    /// The current frame is the empty one that ends an upload.
+    upload_over: bool,
+    /// Sequence id of the frame read last.
+    last_seq: u8,
+    /// A frame's head that was cut.
+    partial: BytesMut,
+}
+
+impl Default for RequestWalk {
+    fn default() -> Self {
+        Self {
+            state: State::Idle,
+            body_bytes: 0,
+            continued: false,
+            upload_over: false,
+            last_seq: 0,
+            partial: BytesMut::new(),
+        }
+    }
+}
+
+impl RequestWalk {
+    /// Lets the command that was just reported go on to the backend.
+    pub fn relay(&mut self) {
+        self.state = State::Command { relayed: true };
+    }
+
+    /// Drops the command that was just reported; [`RequestEvent::Refused`] follows at its end.
+    pub fn refuse(&mut self) {
+        self.state = State::Command { relayed: false };
+    }
+
+    /// The backend asked for a file: what comes now is data, up to an empty frame. `shift` is taken
+    /// off the client's sequence ids (see [`crate::wire::reply::ReplyWalk::shift`]).
+    pub fn begin_upload(&mut self, shift: u8) {
+        self.state = State::Upload { shift };
+    }
+
+    /// Between commands, with no byte of a next one seen.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Idle && self.partial.is_empty()
+    }
+
+    /// Bytes the current frame is known to have still.
+    #[must_use]
+    pub const fn bytes_ahead(&self) -> usize {
+        self.body_bytes
+    }
+
+    /// Sequence id an answer to what was read last would have.
+    #[must_use]
+    pub const fn answer_seq(&self) -> u8 {
+        self.last_seq.wrapping_add(1)
+    }
+
+    /// Walks input up to its end or the next event. Call again with the rest after an event, also
+    /// when the rest is empty.
+    ///
+    /// # Errors
+    /// [`FrameError::OutOfOrder`] when a sequence id is wrong: the client cannot go on.
+    pub fn feed(&mut self, input: &mut [u8], edits: &mut Edits) -> Result<Walked, FrameError> {
+        let mut used = 0;
+        loop {
+            if self.body_bytes > 0 {
+                let count = self.body_bytes.min(input.len() - used);
+                self.take(count, edits);
+                self.body_bytes -= count;
+                used += count;
+                if self.body_bytes == 0
+                    && let Some(event) = self.frame_end()
+                {
+                    return Ok(Walked { used, event: Some(event) });
+                }
+            }
+            let rest = input.get_mut(used..).unwrap_or_default();
+            // With a whole head saved, the decision about it may have come in between.
+            if rest.is_empty() && frame::peek(&self.partial).is_none() {
+                return Ok(Walked { used, event: None });
+            }
+            let (count, event) = self.head(rest, edits)?;
+            used += count;
+            if event.is_some() {
+                return Ok(Walked { used, event });
+            }
+        }
+    }
+
+    /// Takes a frame's header (and nothing else), reports it when it begins a command, or saves it
+    /// when it is cut. Returns the bytes used.
+    fn head(
+        &mut self,
+        input: &mut [u8],
+        edits: &mut Edits,
+    ) -> Result<(usize, Option<RequestEvent>), FrameError> {
+        if !self.partial.is_empty() {
+            return self.head_in_pieces(input, edits);
+        }
+        let Some((header, first)) = frame::peek(input) else {
+            self.partial.extend_from_slice(input);
+            edits.discard(input.len());
+            return Ok((input.len(), None));
+        };
+        if self.state == State::Idle {
+            return self.command_head(header, first).map(|event| (0, Some(event)));
+        }
+        self.begin_frame(header)?;
+        self.patch_seq(input);
+        self.take(HEADER_BYTES, edits);
+        Ok((HEADER_BYTES, if self.body_bytes == 0 { self.frame_end() } else { None }))
+    }
+
+    fn head_in_pieces(
+        &mut self,
+        input: &[u8],
+        edits: &mut Edits,
+    ) -> Result<(usize, Option<RequestEvent>), FrameError> {
+        let mut used = 0;
+        for byte in input {
+            if frame::peek(&self.partial).is_some() {
+                break;
+            }
+            self.partial.extend_from_slice(&[*byte]);
+            used += 1;
+        }
+        edits.discard(used);
+        let Some((header, first)) = frame::peek(&self.partial) else {
+            return Ok((used, None));
+        };
+        if self.state == State::Idle {
+            return self.command_head(header, first).map(|event| (used, Some(event)));
+        }
+        self.begin_frame(header)?;
+        let mut head = std::mem::take(&mut self.partial);
+        self.patch_seq(&mut head);
+        if self.state != (State::Command { relayed: false }) {
+            edits.send(Side::Backend, |out| out.extend_from_slice(&head));
+        }
+        self.body_bytes -= head.len() - HEADER_BYTES;
+        Ok((used, if self.body_bytes == 0 { self.frame_end() } else { None }))
+    }
+
+    fn command_head(&mut self, header: Header, first: u8) -> Result<RequestEvent, FrameError> {
+        if header.seq != 0 {
+            return Err(FrameError::OutOfOrder);
+        }
+        self.continued = false;
+        self.state = State::Undecided;
+        let command = if header.payload_bytes == 0 { None } else { Command::from_byte(first) };
+        Ok(RequestEvent::Command(command))
+    }
+
+    fn begin_frame(&mut self, header: Header) -> Result<(), FrameError> {
+        if self.continued && header.seq != self.last_seq.wrapping_add(1) {
+            return Err(FrameError::OutOfOrder);
+        }
+        // The empty follower of a full frame ends that frame's packet, not the upload.
+        self.upload_over = header.payload_bytes == 0 && !self.continued;
+        self.last_seq = header.seq;
+        self.continued = header.is_continued();
+        self.body_bytes = header.payload_bytes;
+        Ok(())
+    }
+
+    /// The current frame is complete.
+    fn frame_end(&mut self) -> Option<RequestEvent> {
+        if self.continued {
+            return None;
+        }
+        match self.state {
+            State::Upload { .. } if self.upload_over => {
+                self.state = State::Idle;
+                Some(RequestEvent::UploadEnd)
+            }
+            State::Command { relayed } => {
+                self.state = State::Idle;
+                (!relayed).then_some(RequestEvent::Refused { seq: self.answer_seq() })
+            }
+            State::Upload { .. } | State::Idle | State::Undecided => None,
+        }
+    }
+
+    fn patch_seq(&self, frame: &mut [u8]) {
+        if let (State::Upload { shift }, Some(seq)) = (self.state, frame.get_mut(HEADER_BYTES - 1))
+        {
+            *seq = seq.wrapping_sub(shift);
+        }
+    }
+
+    fn take(&self, count: usize, edits: &mut Edits) {
+        if self.state == (State::Command { relayed: false }) {
+            edits.discard(count);
+        } else {
+            edits.forward(count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Commands cut at every byte, refused commands, uploads, wrong sequence ids.
+
+use super::*;
+use crate::wire::{Edit, frame as put_frame};
+
+/// What reached the backend, and the events; commands 0x1D are refused, the rest relayed.
+fn walk(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<u8>, Vec<RequestEvent>) {
+    walk_with(&mut RequestWalk::default(), pieces)
+}
+
+fn walk_with(
+    walk: &mut RequestWalk,
+    pieces: &mut dyn Iterator<Item = &[u8]>,
+) -> (Vec<u8>, Vec<RequestEvent>) {
+    let (mut out, mut events) = (Vec::new(), Vec::new());
+    let mut edits = Edits::default();
+    for piece in pieces {
+        let mut input = piece.to_vec();
+        edits.clear();
+        let mut at = 0;
+        loop {
+            let walked = walk.feed(&mut input[at..], &mut edits).unwrap();
+            at += walked.used;
+            let Some(event) = walked.event else { break };
+            if let RequestEvent::Command(command) = event {
+                if command == Some(Command::Daemon) { walk.refuse() } else { walk.relay() }
+            }
+            events.push(event);
+        }
+        let mut at = 0;
+        for edit in edits.list() {
+            match edit {
+                Edit::Forward(count) => {
+                    out.extend_from_slice(&input[at..at + count]);
+                    at += count;
+                }
+                Edit::Discard(count) => at += count,
+                Edit::Send(side, range) => {
+                    assert_eq!(*side, Side::Backend);
+                    out.extend_from_slice(edits.bytes(range));
+                }
+            }
+        }
+        assert_eq!(at, input.len(), "every byte has an edit");
+    }
+    (out, events)
+}
+
+fn command(bytes: &[u8]) -> BytesMut {
+    let mut out = BytesMut::new();
+    put_frame(&mut out, 0, |payload| payload.extend_from_slice(bytes));
+    out
+}
+
+#[test]
+fn commands_are_reported_and_relayed_at_any_cut() {
+    let mut bytes = command(b"\x03SELECT 1");
+    bytes.extend_from_slice(&command(b"\x0E"));
+    bytes.extend_from_slice(&command(b"\x1Dsecret"));
+    bytes.extend_from_slice(&command(b""));
+    bytes.extend_from_slice(&command(b"\x16SELECT ?"));
+    let relayed =
+        [command(b"\x03SELECT 1"), command(b"\x0E"), command(b""), command(b"\x16SELECT ?")]
+            .concat();
+    let events = vec![
+        RequestEvent::Command(Some(Command::Query)),
+        RequestEvent::Command(Some(Command::Ping)),
+        RequestEvent::Command(Some(Command::Daemon)),
+        RequestEvent::Refused { seq: 1 },
+        RequestEvent::Command(None),
+        RequestEvent::Command(Some(Command::StmtPrepare)),
+    ];
+    let want = (relayed, events);
+    assert_eq!(walk(&mut [&bytes[..]].into_iter()), want);
+    assert_eq!(walk(&mut bytes.chunks(1)), want);
+    for at in 1..bytes.len() {
+        let (head, tail) = bytes.split_at(at);
+        assert_eq!(walk(&mut [head, tail].into_iter()), want, "cut at {at}");
+    }
+}
+
+#[test]
+fn a_statement_above_16_mebibytes_is_one_command() {
+    let mut statement = vec![b'x'; 2 * frame::PAYLOAD_BYTES_MAX];
+    statement[0] = 3;
+    let bytes = command(&statement);
+    let (out, events) = walk(&mut bytes.chunks(100_000));
+    assert!(out == bytes);
+    assert_eq!(events, [RequestEvent::Command(Some(Command::Query))]);
+}
+
+#[test]
+fn an_upload_is_renumbered_and_ends_at_its_empty_frame() {
+    let mut bytes = BytesMut::new();
+    put_frame(&mut bytes, 4, |out| out.extend_from_slice(b"1,2\n"));
+    put_frame(&mut bytes, 5, |out| out.extend_from_slice(b"3,4\n"));
+    put_frame(&mut bytes, 6, |_| ());
+    for piece_bytes in [1, 3, 5, 9, 100] {
+        let mut walk = RequestWalk::default();
+        walk.begin_upload(1);
+        let (out, events) = walk_with(&mut walk, &mut bytes.chunks(piece_bytes));
+        assert_eq!(events, [RequestEvent::UploadEnd]);
+        assert!(walk.is_idle());
+        let seqs = [out[3], out[11], out[19]];
+        assert_eq!(seqs, [3, 4, 5]);
+    }
+}
+
+#[test]
+fn wrong_sequence_ids_are_refused() {
+    let mut first = command(b"\x03SELECT 1");
+    first[3] = 1;
+    let mut edits = Edits::default();
+    let error = RequestWalk::default().feed(&mut first, &mut edits);
+    assert_eq!(error, Err(FrameError::OutOfOrder));
+
+    let mut long = command(&vec![3; frame::PAYLOAD_BYTES_MAX]);
+    let follower = long.len() - 1;
+    long[follower] = 9;
+    let mut walk = RequestWalk::default();
+    let head = walk.feed(&mut long, &mut edits).unwrap();
+    assert_eq!((head.used, head.event), (0, Some(RequestEvent::Command(Some(Command::Query)))));
+    walk.relay();
+    assert_eq!(walk.feed(&mut long, &mut edits), Err(FrameError::OutOfOrder));
+}
