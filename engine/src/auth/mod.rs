@@ -2,4 +2,19 @@
 //!
 //! Purpose: the password exchanges of both sides as state machines over payloads.
 //! Never: do I/O, make randomness, or keep a clear password longer than its configuration does.
+//! `mysql_clear_password` is never asked for and never answered.
 #![forbid(unsafe_code)]
+
+mod backend;
+mod client;
+mod plugin;
+mod proof;
+mod scramble;
+
+pub use backend::{AuthError, BackendAuth, BackendStep};
+pub use client::{ClientAuth, ClientStep};
+pub use plugin::Plugin;
+pub use proof::Proof;
+
+#[cfg(test)]
+mod tests;
