@@ -12,3 +12,8 @@ pub mod config;
 pub mod io;
 
 pub mod auth;
+
+pub mod fuzz;
+
+#[cfg(test)]
+mod testdata;

@@ -172,7 +172,8 @@ def record_logins(port, recorder):
     for name, user, password, database in (
         ("login-denied", b"weir", b"wrong", None),
         ("login-unknown-user", b"nobody-here", b"wrong", None),
-        ("login-unknown-database", b"weir", b"secret", b"nowhere"),
+        ("login-no-grant", b"weir", b"secret", b"nowhere"),
+        ("login-unknown-database", b"root", b"", b"nowhere"),
     ):
         conn = Connection(port)
         recorder.keep(name, conn.login("new", user, password, database)[1], "new")

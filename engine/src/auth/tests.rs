@@ -23,6 +23,9 @@ const NONCE: [u8; 20] =
 /// The plugin a client names, if any.
 type Named = Option<&'static [u8]>;
 
+/// Secret, greeting, what the client names and sends, what it is switched to.
+type Switched = (Option<Secret>, Plugin, Named, Vec<u8>, Plugin);
+
 fn hex<const N: usize>(text: &str) -> [u8; N] {
     let byte = |at: usize| u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).unwrap();
     assert_eq!(text.len(), N * 2);
@@ -184,8 +187,7 @@ fn a_wrong_answer_is_denied() {
 #[test]
 fn a_plugin_that_does_not_fit_is_switched() {
     let (sha2, native) = (Plugin::CachingSha2, Plugin::NativePassword);
-    // Secret, greeting, what the client names and sends, what it is switched to.
-    let table: [(Option<Secret>, Plugin, Named, Vec<u8>, Plugin); 9] = [
+    let table: [Switched; 9] = [
         (Some(native_hash("s")), sha2, Some(SHA2), sha2_of("s"), native),
         (Some(sha2_hash("s")), native, Some(NATIVE), native_of("s"), sha2),
         (Some(native_hash("s")), sha2, Some(SHA2), vec![], native),

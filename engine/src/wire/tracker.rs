@@ -56,7 +56,8 @@ impl<'a> Trackers<'a> {
             match kind {
                 0 => self.variables = reader,
                 1 => return reader.lenenc_bytes().map(Tracker::Schema),
-                2 => return reader.lenenc_bytes().map(Tracker::StateChange),
+                // Alone among them it has no second length.
+                2 => return Ok(Tracker::StateChange(data)),
                 3 => {
                     if reader.u8()? != 0 {
                         return Err(Malformed::new("a GTID tracker has an unknown encoding"));

@@ -1,0 +1,140 @@
+//! Bodies of the fuzz targets: test support, not used by the proxy.
+//!
+//! Purpose: ordinary functions that take any bytes and panic when a promise of the pure modules is
+//! broken, so that `engine/fuzz` and the unit tests run the same code.
+//! Never: judge the bytes; only crashes and encodings that do not read back are findings.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::auth::{BackendAuth, BackendStep, ClientAuth, ClientStep, Plugin, Proof};
+use crate::config::{Secret, User};
+use crate::wire::{
+    AuthMoreData, AuthSwitch, Capabilities, Command, EofPacket, ErrPacket, Greeting, LoginRequest,
+    Malformed, OkPacket, PrepareOk, encode_eof, statement_id,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The packets of a login, and the authentication machines of both sides.
+///
+/// # Panics
+/// Something accepted does not read back, or a client got in that should not.
+pub fn handshake(data: &[u8]) {
+    settles(data, |p, out| Greeting::parse(p).map(|packet| packet.encode(0, out)));
+    settles(data, |p, out| LoginRequest::parse(p).map(|packet| packet.encode(1, out)));
+    settles(data, |p, out| AuthSwitch::parse(p).map(|packet| packet.encode(2, out)));
+    settles(data, |p, out| AuthMoreData::parse(p).map(|packet| packet.encode(2, out)));
+    client_auth(data);
+    backend_auth(data);
+}
+
+/// What a client sends first in a command.
+///
+/// # Panics
+/// A code and its name disagree.
+pub fn command(data: &[u8]) {
+    let id = statement_id(data);
+    let Some(command) = data.first().and_then(|byte| Command::from_byte(*byte)) else {
+        assert_eq!(id, None, "a statement id without a command");
+        return;
+    };
+    assert_eq!(data.first(), Some(&command.as_byte()), "a command's code does not read back");
+    let prefix = ["COM_STMT_", "COM_"].into_iter().find(|p| command.name().starts_with(p));
+    assert!(id.is_none() || prefix == Some("COM_STMT_"), "{} has a statement id", command.name());
+}
+
+/// The single packets that answer a command.
+///
+/// # Panics
+/// Something accepted does not read back.
+pub fn answer(data: &[u8]) {
+    settles(data, |p, out| ErrPacket::parse(p).map(|packet| packet.encode(1, out)));
+    settles(data, |p, out| PrepareOk::parse(p).map(|packet| packet.encode(1, out)));
+    settles(data, |p, out| {
+        EofPacket::parse(p).map(|packet| encode_eof(packet.status, packet.warnings, 1, out))
+    });
+    for capabilities in [Capabilities::SESSION_TRACK, Capabilities::NONE] {
+        settles(data, |p, out| {
+            let packet = OkPacket::parse(p, capabilities)?;
+            // Each tracker has two bytes at least, so the walk ends.
+            assert!(packet.trackers().count() <= packet.trackers.len() / 2 + 1);
+            packet.encode(capabilities, 1, out);
+            Ok(())
+        });
+    }
+}
+
+/// Reads and writes `data` by `step`, then what was written once more: the second writing must be
+/// as the first.
+fn settles(data: &[u8], step: impl Fn(&[u8], &mut BytesMut) -> Result<(), Malformed>) {
+    let (mut first, mut second) = (BytesMut::new(), BytesMut::new());
+    if step(data, &mut first).is_err() {
+        return;
+    }
+    let payload = first.get(4..).unwrap_or_default();
+    let again = step(payload, &mut second);
+    assert_eq!(again, Ok(()), "what was encoded is refused");
+    assert_eq!(first, second, "what was encoded reads back as something else");
+}
+
+/// A login request, then answers, against each kind of secret. Nobody who does not know the
+/// password gets in: the nonce is fixed and no fuzzer inverts a hash.
+fn client_auth(data: &[u8]) {
+    let (login, answers) = halves(data);
+    let Ok(request) = LoginRequest::parse(login) else { return };
+    let secrets = [
+        Secret::Clear("correct horse".into()),
+        Secret::NativeHash([7; 20]),
+        Secret::Sha2Hash([7; 32]),
+    ];
+    let user = |secret| Some(Arc::new(User { name: "app".into(), secret }));
+    for user in secrets.map(user).into_iter().chain([None]) {
+        for plugin in [Plugin::NativePassword, Plugin::CachingSha2] {
+            let mut out = BytesMut::new();
+            let (mut auth, mut step) =
+                ClientAuth::start(&request, user.clone(), [1; 20], plugin, 2, &mut out);
+            for answer in answers.chunks(32) {
+                assert!(!matches!(step, ClientStep::Accepted(_)), "let in without a password");
+                step = auth.on_packet(answer, 4, &mut out);
+            }
+        }
+    }
+}
+
+/// A backend's packets, against each kind of proof. Whatever it asks for, the password does not
+/// leave.
+fn backend_auth(data: &[u8]) {
+    let (plugin, packets) = halves(data);
+    let password = "correct horse";
+    let user = Arc::new(User { name: "app".into(), secret: Secret::Clear(password.into()) });
+    let proofs = [
+        Proof::Empty,
+        Proof::Clear(user),
+        Proof::NativeStage1([7; 20]),
+        Proof::Sha2Stage1([7; 32]),
+    ];
+    for proof in proofs {
+        let mut auth = BackendAuth::new(proof);
+        let mut out = BytesMut::new();
+        if auth.first_response(plugin, &[1; 20]).is_err() {
+            continue;
+        }
+        for packet in packets.split(|byte| *byte == 0xAA) {
+            if auth.on_packet(packet, 3, &mut out) != BackendStep::Continue {
+                break;
+            }
+        }
+        let leaked = out.windows(password.len()).any(|window| window == password.as_bytes());
+        assert!(!leaked, "a password left in the clear");
+    }
+}
+
+/// The first byte's many bytes after it, and the rest.
+fn halves(data: &[u8]) -> (&[u8], &[u8]) {
+    let Some((length, data)) = data.split_first() else { return (&[], &[]) };
+    data.split_at_checked(usize::from(*length)).unwrap_or((data, &[]))
+}

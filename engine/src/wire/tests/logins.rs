@@ -1,0 +1,111 @@
+//! Login requests as connectors of many ages send them, and ones nobody may send.
+
+use crate::wire::{Capabilities, Greeting, LoginRequest};
+
+/// A login request's fixed part with `capabilities`, then `tail`.
+fn payload(capabilities: Capabilities, tail: &[u8]) -> Vec<u8> {
+    let base = capabilities.union(Capabilities::PROTOCOL_41).base();
+    let extended = capabilities.extended();
+    [&base.to_le_bytes()[..], &[0, 0, 0, 1, 45], &[0; 19], &extended.to_le_bytes(), tail].concat()
+}
+
+fn parse(capabilities: Capabilities, tail: &[u8]) -> LoginRequest {
+    LoginRequest::parse(&payload(capabilities, tail)).unwrap()
+}
+
+const MYSQL: Capabilities = Capabilities::LONG_PASSWORD.union(Capabilities::SECURE_CONNECTION);
+const PLUGIN: Capabilities = MYSQL.union(Capabilities::PLUGIN_AUTH);
+const ALL: Capabilities =
+    PLUGIN.union(Capabilities::CONNECT_WITH_DB).union(Capabilities::CONNECT_ATTRS);
+
+#[test]
+fn three_forms_of_the_response() {
+    let one_byte = parse(MYSQL, b"app\0\x03abc");
+    let lenenc = parse(MYSQL.union(Capabilities::PLUGIN_AUTH_LENENC), b"app\0\x03abc");
+    let nul = parse(Capabilities::LONG_PASSWORD, b"app\0abc\0");
+    // Without SECURE_CONNECTION servers do not look at PLUGIN_AUTH_LENENC.
+    let old = Capabilities::LONG_PASSWORD.union(Capabilities::PLUGIN_AUTH_LENENC);
+    for login in [one_byte, lenenc, nul, parse(old, b"app\0abc\0")] {
+        assert_eq!(login.user, b"app");
+        assert_eq!(login.auth_response, b"abc");
+        assert_eq!((login.database, login.plugin, login.connect_attrs), (None, None, None));
+    }
+    let long = [b"app\0\xFC\x2C\x01", &[7; 300][..]].concat();
+    let login = parse(MYSQL.union(Capabilities::PLUGIN_AUTH_LENENC), &long);
+    assert_eq!(login.auth_response, [7; 300]);
+    let long = [b"app\0\xFB", &[7; 251][..]].concat();
+    assert_eq!(parse(MYSQL, &long).auth_response, [7; 251]);
+}
+
+#[test]
+fn what_connectors_leave_out_at_the_end() {
+    let full = parse(ALL, b"app\0\x01xshop\0plug\0\x04\x01k\x01v");
+    assert_eq!(full.database.as_deref(), Some(&b"shop"[..]));
+    assert_eq!(full.plugin.as_deref(), Some(&b"plug"[..]));
+    assert_eq!(full.connect_attrs.as_deref(), Some(&b"\x01k\x01v"[..]));
+
+    let no_attrs = parse(ALL, b"app\0\x01xshop\0plug\0");
+    assert_eq!((no_attrs.plugin, no_attrs.connect_attrs), (full.plugin.clone(), None));
+    let no_last_nul = parse(ALL, b"app\0\x01xshop\0plug");
+    assert_eq!(no_last_nul.plugin, full.plugin);
+    let no_plugin = parse(ALL, b"app\0\x01xshop");
+    assert_eq!((no_plugin.database, no_plugin.plugin), (full.database, None));
+    let nothing = parse(ALL, b"app\0");
+    assert_eq!((nothing.auth_response, nothing.database), (vec![], None));
+    // An empty name is none.
+    let empty = parse(ALL, b"app\0\0\0\0");
+    assert_eq!((empty.database, empty.plugin), (None, None));
+}
+
+/// Connector/J writes an empty database although it did not announce one, so the plugin reads as
+/// empty and what follows as no attributes: a switch then sorts it out, as on a real server.
+#[test]
+fn an_empty_database_nobody_announced() {
+    let login =
+        parse(PLUGIN.union(Capabilities::CONNECT_ATTRS), b"app\0\0\0mysql_native_password\0");
+    assert_eq!((login.database, login.plugin, login.connect_attrs), (None, None, None));
+}
+
+#[test]
+fn attributes_that_are_not_whole_are_dropped() {
+    for attrs in [&b"\x09\x01k\x01v"[..], b"\x03\x01k\x05", b"\x02\x01k", b"\xFE\xFF", b""] {
+        let login = parse(ALL, &[b"app\0\0shop\0plug\0", attrs].concat());
+        assert_eq!(login.connect_attrs, None, "{attrs:?}");
+        assert!(login.plugin.is_some());
+    }
+    assert_eq!(parse(ALL, b"app\0\0shop\0plug\0\0").connect_attrs, Some(vec![]));
+}
+
+#[test]
+fn mariadb_clients_have_extended_capabilities() {
+    let capabilities = Capabilities::SECURE_CONNECTION
+        .union(Capabilities::MARIADB_STMT_BULK_OPERATIONS)
+        .union(Capabilities::MARIADB_CACHE_METADATA);
+    let login = parse(capabilities, b"app\0\0");
+    assert!(login.capabilities.contains(capabilities));
+    // A MySQL client's reserved bytes are not capabilities, whatever they hold.
+    let login = parse(capabilities.union(Capabilities::LONG_PASSWORD), b"app\0\0");
+    assert_eq!(login.capabilities.extended(), 0);
+}
+
+#[test]
+fn refused_logins() {
+    let what = |payload: &[u8]| LoginRequest::parse(payload).unwrap_err().what;
+    assert_eq!(what(b"\x05\xA6\0\0\0root\0"), "a login request ends early");
+    assert_eq!(what(b"\x05\xA4\0\0\0root\0"), "the client speaks a protocol before 4.1");
+    let tls = payload(MYSQL.union(Capabilities::SSL), b"");
+    assert_eq!(what(&tls), "the client asks for TLS, which was not offered");
+    assert_eq!(what(&payload(MYSQL, b"")), "a login request ends early");
+    assert_eq!(what(&payload(MYSQL, b"app")), "a login request ends early");
+    assert_eq!(what(&payload(MYSQL, b"app\0\x09abc")), "a login request ends early");
+    assert_eq!(what(b""), "a login request ends early");
+}
+
+#[test]
+fn refused_greetings() {
+    let what = |payload: &[u8]| Greeting::parse(payload).unwrap_err().what;
+    assert_eq!(what(b"\x09"), "a greeting is not of protocol version 10");
+    assert_eq!(what(b"\x0a5.5"), "a greeting ends early");
+    let old = [b"\x0a4.0.1\0".as_slice(), &[0; 60]].concat();
+    assert_eq!(what(&old), "the server speaks a protocol before 4.1");
+}
