@@ -1,0 +1,382 @@
+//! From tables to a [`Config`].
+//!
+//! Purpose: judge what one key alone does not show: what is missing, doubled, or contradicts.
+//! Never: stop at the first problem, or return a configuration while one is open.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::Lookup;
+use super::address;
+use super::default::{
+    CPU_MAX, ITEMS_MAX, NAME, NAME_CHARS_MAX, USER_CHARS_MAX, USER_NAME, WORKERS_MAX,
+};
+use super::problem::{Place, Problem, nearest};
+use super::raw::{At, Document, Number, Table};
+use super::secret;
+use super::types::{
+    Backend, Cluster, Config, DriverChoice, Endpoint, EndpointMode, Limits, Log, LogFormat,
+    LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
+};
+use crate::base::{BackendId, ClusterId};
+
+/// The configuration a text describes, or everything that is wrong with it, by line.
+///
+/// # Errors
+/// At least one [`Problem`]. A text that is not TOML is judged no further than that.
+pub fn parse(text: &str, lookup: &dyn Lookup) -> Result<Config, Vec<Problem>> {
+    let document = Document::read(text, lookup)?;
+    let config = Checker::new(&document).config();
+    let problems = document.into_problems();
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// The lists under construction, and who already took which name.
+struct Checker<'d> {
+    document: &'d Document<'d>,
+    clusters: Vec<Cluster>,
+    cluster_ids: BTreeMap<String, ClusterId>,
+    backends: Vec<Backend>,
+    backend_names: Taken<String>,
+    backend_places: Vec<(SocketAddr, Place)>,
+    listeners: Taken<SocketAddr>,
+}
+
+/// Where a name or address was used first.
+type Taken<T> = BTreeMap<T, Place>;
+
+impl<'d> Checker<'d> {
+    fn new(document: &'d Document<'d>) -> Self {
+        Self {
+            document,
+            clusters: Vec::new(),
+            cluster_ids: BTreeMap::new(),
+            backends: Vec::new(),
+            backend_names: Taken::new(),
+            backend_places: Vec::new(),
+            listeners: Taken::new(),
+        }
+    }
+
+    /// The whole file. With problems open, holes are filled with defaults and nobody sees it.
+    fn config(mut self) -> Config {
+        let root = self.document.root();
+        let weir = root.one("weir");
+        let log = root.one("log");
+        let limits = self.limits(&root.one("limits"));
+        self.read_clusters(&root);
+        let endpoints = self.endpoints(&root);
+        self.reject_loops();
+        Config {
+            workers: self.workers(&weir),
+            driver: weir.word("driver").unwrap_or(DriverChoice::Auto),
+            drain_timeout: milliseconds(&weir, "drain_timeout_ms"),
+            log: Log {
+                format: log.word("format").unwrap_or(LogFormat::Text),
+                level: log.word("level").unwrap_or(LogLevel::Info),
+            },
+            limits,
+            endpoints,
+            users: self.users(&root),
+            clusters: self.clusters,
+            backends: self.backends,
+        }
+    }
+
+    fn workers(&self, weir: &Table<'_>) -> Workers {
+        let Some(At { value, place }) = weir.mixed("workers") else { return Workers::Auto };
+        let read = match value {
+            DeValue::String(text) => {
+                // Absent means the text itself was rejected, and that is noted already.
+                let Some(text) = weir.expanded(text, place.clone()) else { return Workers::Auto };
+                (text.value == "auto").then_some(Workers::Auto)
+            }
+            DeValue::Integer(_) => {
+                number(value).filter(|count| (1..=WORKERS_MAX).contains(count)).map(Workers::Count)
+            }
+            DeValue::Array(items) => {
+                let cpus: Option<Vec<usize>> =
+                    items.iter().map(|item| number(item.get_ref())).collect();
+                cpus.filter(|cpus| are_cpus(cpus)).map(Workers::Cpus)
+            }
+            DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Table(_) => {
+                None
+            }
+        };
+        read.unwrap_or_else(|| {
+            weir.reject_value("workers", &place);
+            Workers::Auto
+        })
+    }
+
+    fn limits(&self, limits: &Table<'_>) -> Limits {
+        let session = limits.integer("session_buffer_bytes");
+        let worker = limits.integer("worker_buffer_bytes");
+        let small = limits.integer("receive_buffer_bytes");
+        let large = limits.integer("large_buffer_bytes");
+        self.order(&small, &large, "must be more than receive_buffer_bytes", |s, l| s < l);
+        self.order(&large, &session, "must be no less than large_buffer_bytes", |l, s| l <= s);
+        self.order(&session, &worker, "must be no less than session_buffer_bytes", |s, w| s <= w);
+        Limits {
+            login_timeout: milliseconds(limits, "login_timeout_ms"),
+            connect_timeout: milliseconds(limits, "connect_timeout_ms"),
+            handshakes_max: limits.integer("handshakes_max").value,
+            clients_max: limits.integer("clients_max").value,
+            pipelined_commands_max: limits.integer("pipelined_commands_max").value,
+            session_buffer_bytes: session.value,
+            worker_buffer_bytes: worker.value,
+            receive_buffers: limits.integer("receive_buffers").value,
+            receive_buffer_bytes: small.value,
+            large_buffer_bytes: large.value,
+            large_buffers_max: limits.integer("large_buffers_max").value,
+            listen_backlog: limits.integer("listen_backlog").value,
+        }
+    }
+
+    /// Rejects the one of two numbers that the file gives, unless they are in order.
+    fn order(
+        &self,
+        low: &Number<usize>,
+        high: &Number<usize>,
+        message: &str,
+        in_order: fn(usize, usize) -> bool,
+    ) {
+        if low.good && high.good && !in_order(low.value, high.value) {
+            let message = format!("{message}: {} against {}", high.value, low.value);
+            // The one not given is the default; the line to mend is the other one's.
+            let absent = high.place.found.is_empty();
+            let line = if absent { low.place.line } else { high.place.line };
+            self.document.reject(&Place { line, ..high.place.clone() }, message);
+        }
+    }
+
+    fn read_clusters(&mut self, root: &Table<'_>) {
+        let tables = self.items(root, "cluster");
+        let mut names = Taken::new();
+        for table in &tables {
+            let name = table.required("name").filter(|name| self.is_name(name));
+            let id = ClusterId(id(self.clusters.len()));
+            if let Some(name) = &name
+                && take(self.document, &mut names, name.value.clone(), &name.place)
+            {
+                self.cluster_ids.insert(name.value.clone(), id);
+            }
+            let monitor = self.monitor(&table.one("monitor"));
+            let backends = self.read_backends(table, id);
+            let name = name.map(|name| name.value).unwrap_or_default();
+            self.clusters.push(Cluster { name, monitor, backends });
+        }
+    }
+
+    fn monitor(&self, table: &Table<'_>) -> Monitor {
+        let user = table.required("user").filter(|user| self.is_user_name(user));
+        Monitor {
+            user: user.map(|user| user.value).unwrap_or_default(),
+            secret: secret::of_monitor(self.document, table).unwrap_or(Secret::Empty),
+            interval: milliseconds(table, "interval_ms"),
+            timeout: milliseconds(table, "timeout_ms"),
+        }
+    }
+
+    fn read_backends(&mut self, cluster_table: &Table<'_>, cluster: ClusterId) -> Vec<BackendId> {
+        let mut ids = Vec::new();
+        let mut addresses = Taken::new();
+        let mut roles = Vec::new();
+        for table in self.items(cluster_table, "backend") {
+            let name = table.required("name").filter(|name| self.is_name(name));
+            if let Some(name) = &name {
+                take(self.document, &mut self.backend_names, name.value.clone(), &name.place);
+            }
+            let address = self.address(&table, "address").filter(|address| {
+                let usable = !address.value.ip().is_unspecified();
+                if !usable {
+                    self.document.reject(&address.place, "is no server's address");
+                }
+                usable
+            });
+            if let Some(address) = &address {
+                // Another cluster may look at the same server; in one it would have two roles.
+                take(self.document, &mut addresses, address.value, &address.place);
+                self.backend_places.push((address.value, address.place.clone()));
+            }
+            let role: Option<Role> = table.word("role");
+            roles.push(role);
+            let id = BackendId(id(self.backends.len()));
+            ids.push(id);
+            self.backends.push(Backend {
+                name: name.map(|name| name.value).unwrap_or_default(),
+                cluster,
+                address: address.map_or(UNKNOWN_ADDRESS, |address| address.value),
+                role: role.unwrap_or(Role::Replica),
+            });
+        }
+        let primaries = roles.iter().filter(|role| **role == Some(Role::Primary)).count();
+        // An unreadable role may be the missing primary: its own problem is enough.
+        if primaries > 1 || primaries == 0 && !roles.is_empty() && !roles.contains(&None) {
+            let message =
+                format!("must have exactly one backend with role = \"primary\", has {primaries}");
+            self.document.reject(&cluster_table.place(), message);
+        }
+        if self.backends.len() > ITEMS_MAX {
+            let message = format!("takes the file past {ITEMS_MAX} backends");
+            self.document.reject(&cluster_table.place(), message);
+        }
+        ids
+    }
+
+    fn endpoints(&mut self, root: &Table<'_>) -> Vec<Endpoint> {
+        let mut names = Taken::new();
+        let mut endpoints = Vec::new();
+        for table in self.items(root, "endpoint") {
+            let name = table.required("name").filter(|name| self.is_name(name));
+            if let Some(name) = &name {
+                take(self.document, &mut names, name.value.clone(), &name.place);
+            }
+            let listen = self.address(&table, "listen");
+            if let Some(listen) = &listen {
+                take(self.document, &mut self.listeners, listen.value, &listen.place);
+            }
+            endpoints.push(Endpoint {
+                name: name.map(|name| name.value).unwrap_or_default(),
+                listen: listen.map_or(UNKNOWN_ADDRESS, |listen| listen.value),
+                cluster: self.cluster_of(&table).unwrap_or(ClusterId(0)),
+                mode: table.word("mode").unwrap_or(EndpointMode::Primary),
+                pooling: table.word("pooling").unwrap_or(Pooling::None),
+            });
+        }
+        endpoints
+    }
+
+    fn cluster_of(&self, endpoint: &Table<'_>) -> Option<ClusterId> {
+        let wanted = endpoint.required("cluster")?;
+        let id = self.cluster_ids.get(&wanted.value).copied();
+        if id.is_none() {
+            let names: Vec<&str> = self.cluster_ids.keys().map(String::as_str).collect();
+            let guess = nearest(&wanted.value, &names);
+            let guess = guess.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+            self.document.reject(&wanted.place, format!("is no cluster of this file{guess}"));
+        }
+        id
+    }
+
+    /// A backend that is one of our own listeners would make every login connect to itself.
+    fn reject_loops(&self) {
+        for (target, place) in &self.backend_places {
+            let mut listeners = self.listeners.iter();
+            if let Some((_, listener)) =
+                listeners.find(|(listen, _)| address::reaches(*target, **listen))
+            {
+                let message = format!("is where Weir itself listens, by {}", listener.path);
+                self.document.reject(place, message);
+            }
+        }
+    }
+
+    fn users(&self, root: &Table<'_>) -> Vec<Arc<User>> {
+        let mut names = Taken::new();
+        let mut users = Vec::new();
+        for table in self.items(root, "user") {
+            let name = table.required("name").filter(|name| self.is_user_name(name));
+            if let Some(name) = &name {
+                take(self.document, &mut names, name.value.clone(), &name.place);
+            }
+            users.push(Arc::new(User {
+                name: name.map(|name| name.value).unwrap_or_default(),
+                secret: secret::of_user(self.document, &table).unwrap_or(Secret::Empty),
+            }));
+        }
+        users
+    }
+
+    /// The tables of a list that must have one and cannot have more than ids.
+    fn items<'t>(&self, parent: &Table<'t>, name: &str) -> Vec<Table<'t>> {
+        let tables = parent.many(name);
+        if !parent.has_items(name) {
+            self.document.reject(&parent.place_of(name), "at least one is needed");
+        }
+        if tables.len() > ITEMS_MAX {
+            self.document.reject(&parent.place_of(name), format!("at most {ITEMS_MAX} fit"));
+        }
+        tables
+    }
+
+    fn address(&self, table: &Table<'_>, key: &str) -> Option<At<SocketAddr>> {
+        let At { value, place } = table.required(key)?;
+        match address::parse(&value, self.document.lookup) {
+            Ok(value) => Some(At { value, place }),
+            Err(message) => {
+                self.document.reject(&place, message);
+                None
+            }
+        }
+    }
+
+    /// Names go into metrics, log lines and admin commands: nothing there that needs quoting.
+    fn is_name(&self, name: &At<String>) -> bool {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        let length = name.value.len();
+        let good = (1..=NAME_CHARS_MAX).contains(&length) && name.value.bytes().all(allowed);
+        if !good {
+            self.document.reject(&name.place, format!("must be {NAME}"));
+        }
+        good
+    }
+
+    fn is_user_name(&self, name: &At<String>) -> bool {
+        let length = name.value.chars().count();
+        let good =
+            (1..=USER_CHARS_MAX).contains(&length) && !name.value.chars().any(char::is_control);
+        if !good {
+            self.document.reject(&name.place, format!("must be {USER_NAME}"));
+        }
+        good
+    }
+}
+
+/// Takes a name or an address for the value at `place`; a second taker is rejected.
+fn take<T: Ord>(document: &Document<'_>, taken: &mut Taken<T>, value: T, place: &Place) -> bool {
+    match taken.entry(value) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(place.clone());
+            true
+        }
+        Entry::Occupied(first) => {
+            let Place { line, path, .. } = first.get();
+            document.reject(place, format!("is already {path} on line {line}"));
+            false
+        }
+    }
+}
+
+fn milliseconds(table: &Table<'_>, name: &str) -> Duration {
+    Duration::from_millis(table.integer(name).value)
+}
+
+/// A number in a value of several possible kinds.
+fn number<T: TryFrom<u64>>(value: &DeValue<'_>) -> Option<T> {
+    let integer = value.as_integer()?;
+    T::try_from(u64::from_str_radix(integer.as_str(), integer.radix()).ok()?).ok()
+}
+
+/// At least one CPU, none twice: two workers on one CPU would only take turns.
+fn are_cpus(cpus: &[usize]) -> bool {
+    let mut sorted = cpus.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    (1..=usize::from(WORKERS_MAX)).contains(&cpus.len())
+        && sorted.len() == cpus.len()
+        && sorted.last().is_some_and(|cpu| *cpu <= CPU_MAX)
+}
+
+/// A position as an id. Past the last id the file is rejected anyway.
+fn id(position: usize) -> u16 {
+    u16::try_from(position).unwrap_or(u16::MAX)
+}
+
+/// Stands for an address that was rejected, until the file as a whole is.
+const UNKNOWN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

@@ -1,0 +1,448 @@
+//! Every key, with its default, its range and its text: the one table.
+//!
+//! Purpose: the reader, the sample file and the reference page all come from here, so none of
+//! them can disagree.
+//! Never: hold a rule between two keys; those are in `check`.
+
+use super::types::{DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role};
+use super::words::{Words, words};
+use crate::base::ConnectionId;
+
+/// A table of the file.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// Name as in the header: `limits`, `cluster.backend`.
+    pub(super) path: &'static str,
+    /// Whether it may stand several times, as `[[name]]`.
+    pub(super) many: bool,
+    /// What it is for.
+    pub(super) doc: &'static str,
+    /// Its keys, in the order they are explained.
+    pub(super) keys: &'static [Key],
+    /// The tables below it.
+    pub(super) children: &'static [&'static str],
+    /// The occurrences in the sample file: keys that differ from their example, or are not required
+    /// and yet shown in use.
+    pub(super) samples: &'static [&'static [(&'static str, &'static str)]],
+}
+
+/// A key of a section.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) doc: &'static str,
+}
+
+/// What a key accepts.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A whole number from `min` to `max`.
+    Integer { default: u64, min: u64, max: u64, power_of_two: bool },
+    /// One of a few words.
+    Word(fn() -> Words),
+    /// Anything else, read by code of its own; `example` and `default` are written as in TOML.
+    Other {
+        accepted: &'static str,
+        default: Option<&'static str>,
+        example: &'static str,
+        required: bool,
+    },
+    /// Like `Other`, never shown.
+    Secret { accepted: &'static str, example: &'static str },
+}
+
+impl Key {
+    const fn integer(
+        name: &'static str,
+        default: u64,
+        range: (u64, u64),
+        doc: &'static str,
+    ) -> Self {
+        let (min, max) = range;
+        Self { name, kind: Kind::Integer { default, min, max, power_of_two: false }, doc }
+    }
+
+    const fn word(name: &'static str, words: fn() -> Words, doc: &'static str) -> Self {
+        Self { name, kind: Kind::Word(words), doc }
+    }
+
+    const fn required(
+        name: &'static str,
+        accepted: &'static str,
+        example: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self { name, kind: Kind::Other { accepted, default: None, example, required: true }, doc }
+    }
+
+    /// One of several ways to say the same.
+    const fn alternative(
+        name: &'static str,
+        accepted: &'static str,
+        example: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self { name, kind: Kind::Other { accepted, default: None, example, required: false }, doc }
+    }
+
+    const fn secret(
+        name: &'static str,
+        accepted: &'static str,
+        example: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self { name, kind: Kind::Secret { accepted, example }, doc }
+    }
+
+    /// What the key accepts, in words.
+    pub(super) fn accepted(&self) -> String {
+        match self.kind {
+            Kind::Integer { min, max, power_of_two: false, .. } => {
+                format!("a whole number from {min} to {max}")
+            }
+            Kind::Integer { min, max, power_of_two: true, .. } => {
+                format!("a power of two from {min} to {max}")
+            }
+            Kind::Word(words) => {
+                let quoted = words().names.into_iter().map(|name| format!("\"{name}\""));
+                let quoted: Vec<String> = quoted.collect();
+                match quoted.split_last() {
+                    Some((last, [])) => last.clone(),
+                    Some((last, others)) => format!("{} or {last}", others.join(", ")),
+                    None => String::new(),
+                }
+            }
+            Kind::Other { accepted, .. } | Kind::Secret { accepted, .. } => accepted.to_owned(),
+        }
+    }
+
+    /// Whether a file without the key is rejected.
+    pub(super) fn is_required(&self) -> bool {
+        match self.kind {
+            Kind::Integer { .. } | Kind::Secret { .. } => false,
+            Kind::Word(words) => words().default.is_none(),
+            Kind::Other { required, .. } => required,
+        }
+    }
+
+    /// A value that a file may have, written as in TOML; the default if there is one.
+    pub(super) fn example(&self) -> String {
+        match self.kind {
+            Kind::Integer { default, .. } => default.to_string(),
+            Kind::Word(words) => {
+                let Words { names, default } = words();
+                let name = default.or_else(|| names.first().copied()).unwrap_or_default();
+                format!("\"{name}\"")
+            }
+            Kind::Other { example, .. } | Kind::Secret { example, .. } => example.to_owned(),
+        }
+    }
+
+    /// What holds without the key, written as in TOML; `None` if nothing does.
+    pub(super) fn default(&self) -> Option<String> {
+        match self.kind {
+            Kind::Integer { default, .. } => Some(default.to_string()),
+            Kind::Word(words) => words().default.map(|name| format!("\"{name}\"")),
+            Kind::Other { default, .. } => default.map(str::to_owned),
+            Kind::Secret { .. } => None,
+        }
+    }
+}
+
+pub(super) static SECTIONS: &[Section] = &[
+    Section {
+        path: "weir",
+        many: false,
+        doc: "The process.",
+        keys: WEIR,
+        children: &[],
+        samples: &[&[]],
+    },
+    Section {
+        path: "log",
+        many: false,
+        doc: "Logging, to standard error.",
+        keys: LOG,
+        children: &[],
+        samples: &[&[]],
+    },
+    Section {
+        path: "limits",
+        many: false,
+        doc: "Bounds of time, number and memory. Buffers and clients are counted per worker.",
+        keys: LIMITS,
+        children: &[],
+        samples: &[&[]],
+    },
+    Section {
+        path: "cluster",
+        many: true,
+        doc: "A replication topology: one primary and any number of replicas. At least one.",
+        keys: CLUSTER,
+        children: &["monitor", "backend"],
+        samples: &[&[]],
+    },
+    Section {
+        path: "cluster.monitor",
+        many: false,
+        doc: "The account Weir itself logs in with on every backend of the cluster above.",
+        keys: MONITOR,
+        children: &[],
+        samples: &[&[("password", "\"change-me\"")]],
+    },
+    Section {
+        path: "cluster.backend",
+        many: true,
+        doc: "A server of the cluster above. Exactly one is the primary.",
+        keys: BACKEND,
+        children: &[],
+        samples: &[
+            &[],
+            &[("name", "\"db2\""), ("address", "\"127.0.0.1:3307\""), ("role", "\"replica\"")],
+            &[("name", "\"db3\""), ("address", "\"127.0.0.1:3308\""), ("role", "\"replica\"")],
+        ],
+    },
+    Section {
+        path: "endpoint",
+        many: true,
+        doc: "An address clients connect to. At least one.",
+        keys: ENDPOINT,
+        children: &[],
+        samples: &[&[]],
+    },
+    Section {
+        path: "user",
+        many: true,
+        doc: "An account clients log in with, to Weir, and Weir for them to the backends. \
+              At least one. Exactly one of the password keys.",
+        keys: USER,
+        children: &[],
+        samples: &[&[("password", "\"change-me\"")]],
+    },
+];
+
+/// The file as a whole: a table without a name.
+pub(super) static ROOT: Section = Section {
+    path: "",
+    many: false,
+    doc: "",
+    keys: &[],
+    children: &["weir", "log", "limits", "cluster", "endpoint", "user"],
+    samples: &[],
+};
+
+const WEIR: &[Key] = &[
+    Key {
+        name: "workers",
+        kind: Kind::Other {
+            accepted: "\"auto\", a number of threads from 1 to 256, or a list of different CPU \
+                       numbers such as [0, 2, 3]",
+            default: Some("\"auto\""),
+            example: "\"auto\"",
+            required: false,
+        },
+        doc: "Threads of the data path: one per CPU this process may use, so many on its first \
+              CPUs, or one on each CPU listed. Each is pinned to its CPU.",
+    },
+    Key::word(
+        "driver",
+        words::<DriverChoice>,
+        "How sockets are driven. \"auto\" takes io_uring where the kernel has and allows it.",
+    ),
+    Key::integer(
+        "drain_timeout_ms",
+        30_000,
+        (0, HOUR_MS),
+        "How long a stopping Weir waits for work in progress, in milliseconds.",
+    ),
+];
+
+const LOG: &[Key] = &[
+    Key::word("format", words::<LogFormat>, "Lines for people or JSON objects for machines."),
+    Key::word("level", words::<LogLevel>, "Least severity written."),
+];
+
+const LIMITS: &[Key] = &[
+    Key::integer(
+        "login_timeout_ms",
+        10_000,
+        (1, HOUR_MS),
+        "From accept to the end of the login, in milliseconds, before the client is dropped.",
+    ),
+    Key::integer(
+        "connect_timeout_ms",
+        5_000,
+        (1, HOUR_MS),
+        "From connect to the end of the login on a backend, in milliseconds.",
+    ),
+    Key::integer(
+        "handshakes_max",
+        4_096,
+        (1, CLIENTS_MAX),
+        "Clients per worker that may be logging in at once; more get error 1040.",
+    ),
+    Key::integer(
+        "clients_max",
+        100_000,
+        (1, CLIENTS_MAX),
+        "Clients per worker; more get error 1040.",
+    ),
+    Key::integer(
+        "pipelined_commands_max",
+        1_024,
+        (1, 65_536),
+        "Commands one client may have sent ahead of their answers.",
+    ),
+    Key::integer(
+        "session_buffer_bytes",
+        256 * KIB,
+        (4 * KIB, 1024 * MIB),
+        "Bytes queued towards one side of a session before receiving from the other side stops. \
+         No less than large_buffer_bytes, so that one receive cannot overrun it.",
+    ),
+    Key::integer(
+        "worker_buffer_bytes",
+        64 * MIB,
+        (64 * KIB, 1024 * 1024 * MIB),
+        "Bytes queued in one worker before its sessions lose their own allowance. No less than \
+         session_buffer_bytes.",
+    ),
+    Key {
+        name: "receive_buffers",
+        kind: Kind::Integer { default: 256, min: 8, max: 32_768, power_of_two: true },
+        doc: "Small receive buffers per worker. More than are in use at once only makes memory \
+              colder.",
+    },
+    Key::integer(
+        "receive_buffer_bytes",
+        8 * KIB,
+        (512, 64 * KIB),
+        "Size of a small receive buffer.",
+    ),
+    Key::integer(
+        "large_buffer_bytes",
+        256 * KIB,
+        (4 * KIB, 16 * MIB),
+        "Size of a large receive buffer, used for large results and statements. More than \
+         receive_buffer_bytes.",
+    ),
+    Key::integer("large_buffers_max", 64, (1, 32_768), "Large receive buffers per worker."),
+    Key::integer(
+        "listen_backlog",
+        4_096,
+        (1, 65_535),
+        "Connections the kernel keeps that are not yet accepted, per worker and endpoint. The \
+         kernel caps it at net.core.somaxconn.",
+    ),
+];
+
+const CLUSTER: &[Key] =
+    &[Key::required("name", NAME, "\"main\"", "Name in logs, metrics and endpoints.")];
+
+const MONITOR: &[Key] = &[
+    Key::required("user", USER_NAME, "\"weir\"", "Account name."),
+    PASSWORD,
+    PASSWORD_ENV,
+    PASSWORD_FILE,
+    Key::integer(
+        "interval_ms",
+        250,
+        (10, 60_000),
+        "Time between two probes of one backend, in milliseconds.",
+    ),
+    Key::integer("timeout_ms", 1_000, (10, 60_000), "Time a probe may take, in milliseconds."),
+];
+
+const BACKEND: &[Key] = &[
+    Key::required("name", NAME, "\"db1\"", "Name in logs and metrics, different from all others."),
+    Key::required(
+        "address",
+        ADDRESS,
+        "\"127.0.0.1:3306\"",
+        "Where the server listens. A host name is resolved once, at start; an IPv4 address is \
+         preferred.",
+    ),
+    Key::word("role", words::<Role>, "What the server is in its topology."),
+];
+
+const ENDPOINT: &[Key] = &[
+    Key::required("name", NAME, "\"app\"", "Name in logs and metrics."),
+    Key::required(
+        "listen",
+        ADDRESS,
+        "\"127.0.0.1:6033\"",
+        "Where Weir listens. \"0.0.0.0:6033\" is every IPv4 address of the machine.",
+    ),
+    Key::required("cluster", "the name of a cluster", "\"main\"", "The cluster it serves."),
+    Key::word(
+        "mode",
+        words::<EndpointMode>,
+        "Where statements go. \"primary\": all to the primary.",
+    ),
+    Key::word(
+        "pooling",
+        words::<Pooling>,
+        "How backend connections are shared. \"none\": each client has one of its own.",
+    ),
+];
+
+const USER: &[Key] = &[
+    Key::required("name", USER_NAME, "\"app\"", "Account name, as clients send it."),
+    PASSWORD,
+    Key::secret(
+        "password_native",
+        "\"*\" and 40 hexadecimal digits",
+        "\"*6D8E7CA2D13CBEBC74BE7EF3A2976000952DCE92\"",
+        "SHA1(SHA1(password)), as mysql.user shows it: the account can use mysql_native_password \
+         only.",
+    ),
+    Key::secret(
+        "password_sha2",
+        "64 hexadecimal digits",
+        "\"2ba9f15fcdcd7c3d2fa6bac0f2c78b5a9c583c9f345187eb117e004715dafafc\"",
+        "SHA256(SHA256(password)): the account can use caching_sha2_password only.",
+    ),
+    PASSWORD_ENV,
+    PASSWORD_FILE,
+];
+
+const PASSWORD: Key = Key::secret(
+    "password",
+    "a string",
+    "\"change-me\"",
+    "The password itself. \"\" is an account without one.",
+);
+const PASSWORD_ENV: Key = Key::alternative(
+    "password_env",
+    "the name of an environment variable that is set",
+    "\"WEIR_PASSWORD\"",
+    "The environment variable that holds the password.",
+);
+const PASSWORD_FILE: Key = Key::alternative(
+    "password_file",
+    "the path of a readable file",
+    "\"/run/secrets/weir\"",
+    "The file that holds the password; one line end at its end is ignored. A relative path \
+     starts at the folder of the configuration file.",
+);
+
+/// Most clusters, backends, endpoints or users: their ids have 16 bits.
+pub(super) const ITEMS_MAX: usize = u16::MAX as usize;
+/// Most workers: the connection id has that many bits for them.
+pub(super) const WORKERS_MAX: u16 = ConnectionId::WORKERS_MAX;
+/// Highest CPU number: the kernel's usual CPU_SETSIZE.
+pub(super) const CPU_MAX: usize = 1023;
+/// Longest name, in ASCII characters, of a cluster, backend or endpoint.
+pub(super) const NAME_CHARS_MAX: usize = 64;
+/// Longest account name: MariaDB's, and longer than MySQL's 32.
+pub(super) const USER_CHARS_MAX: usize = 128;
+
+pub(super) const NAME: &str = "1 to 64 letters, digits, dots, dashes or underscores";
+pub(super) const USER_NAME: &str = "1 to 128 characters";
+const ADDRESS: &str = "\"HOST:PORT\"; an IPv6 address stands in brackets";
+const HOUR_MS: u64 = 3_600_000;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+/// Connection ids of one worker: every client needs one.
+const CLIENTS_MAX: u64 = ConnectionId::SEQUENCES as u64;

@@ -1,0 +1,676 @@
+//! The reader as a whole: what a file means, and what is said about a wrong one.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use super::*;
+use crate::base::{BackendId, ClusterId};
+
+/// Two variables, two files and one host.
+struct World;
+
+impl Lookup for World {
+    fn variable(&self, name: &str) -> Option<String> {
+        match name {
+            "SECRET" => Some("hunter2".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "PORT" => Some("3306".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn file(&self, path: &str) -> Result<String, String> {
+        match path {
+            "secret" => Ok("from file\r\n".to_owned()),
+            "empty" => Ok("\n".to_owned()),
+            _ => Err("No such file or directory".to_owned()),
+        }
+    }
+
+    fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+        if host == "db" { Ok(vec![IpAddr::from([10, 0, 0, 1])]) } else { Err("unknown".to_owned()) }
+    }
+}
+
+const MINIMAL: &str = r#"
+[[cluster]]
+name = "main"
+monitor = { user = "m", password = "" }
+[[cluster.backend]]
+name = "db1"
+address = "db:3306"
+role = "primary"
+[[endpoint]]
+name = "app"
+listen = "127.0.0.1:6033"
+cluster = "main"
+[[user]]
+name = "u"
+password = "p"
+"#;
+
+fn accepted(text: &str) -> Config {
+    parse(text, &World).unwrap_or_else(|problems| panic!("{}", lines(&problems)))
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("{problem}\n")).collect()
+}
+
+/// What is said about a wrong file.
+fn check(text: &str, expected: Expect) {
+    match parse(text, &World) {
+        Ok(config) => panic!("accepted as {config:#?}"),
+        Err(problems) => expected.assert_eq(&lines(&problems)),
+    }
+}
+
+/// What is said about text put before the minimal file, whose first line is empty.
+fn check_before(text: &str, expected: Expect) {
+    check(&format!("{text}{MINIMAL}"), expected);
+}
+
+/// What is said about a file with one piece replaced.
+fn check_replaced(from: &str, to: &str, expected: Expect) {
+    assert!(MINIMAL.contains(from), "{from}");
+    check(&MINIMAL.replacen(from, to, 1), expected);
+}
+
+#[test]
+fn a_minimal_file_takes_all_defaults() {
+    let config = accepted(MINIMAL);
+    expect![[r#"
+        Config {
+            workers: Auto,
+            driver: Auto,
+            drain_timeout: 30s,
+            log: Log {
+                format: Text,
+                level: Info,
+            },
+            limits: Limits {
+                login_timeout: 10s,
+                connect_timeout: 5s,
+                handshakes_max: 4096,
+                clients_max: 100000,
+                pipelined_commands_max: 1024,
+                session_buffer_bytes: 262144,
+                worker_buffer_bytes: 67108864,
+                receive_buffers: 256,
+                receive_buffer_bytes: 8192,
+                large_buffer_bytes: 262144,
+                large_buffers_max: 64,
+                listen_backlog: 4096,
+            },
+            clusters: [
+                Cluster {
+                    name: "main",
+                    monitor: Monitor {
+                        user: "m",
+                        secret: Secret::Empty,
+                        interval: 250ms,
+                        timeout: 1s,
+                    },
+                    backends: [
+                        BackendId(
+                            0,
+                        ),
+                    ],
+                },
+            ],
+            backends: [
+                Backend {
+                    name: "db1",
+                    cluster: ClusterId(
+                        0,
+                    ),
+                    address: 10.0.0.1:3306,
+                    role: Primary,
+                },
+            ],
+            endpoints: [
+                Endpoint {
+                    name: "app",
+                    listen: 127.0.0.1:6033,
+                    cluster: ClusterId(
+                        0,
+                    ),
+                    mode: Primary,
+                    pooling: None,
+                },
+            ],
+            users: [
+                User {
+                    name: "u",
+                    secret: Secret::Clear(…),
+                },
+            ],
+        }
+    "#]]
+    .assert_debug_eq(&config);
+}
+
+#[test]
+fn the_sample_is_accepted_and_shows_the_defaults() {
+    let config = parse(&sample(), &Offline).unwrap();
+    let uncommented: Vec<String> = sample()
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest)
+                if rest.starts_with(char::is_alphabetic) && !rest.starts_with("password") =>
+            {
+                rest.to_owned()
+            }
+            _ => line.to_owned(),
+        })
+        .collect();
+    let text = uncommented.join("\n");
+    assert!(text.contains("\nlogin_timeout_ms = 10000\n"), "{text}");
+    assert_eq!(parse(&text, &Offline), Ok(config));
+}
+
+#[test]
+fn committed_pages_are_fresh() {
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/");
+    for (name, text) in [("weir.sample.toml", sample()), ("config.md", reference())] {
+        let committed = std::fs::read_to_string(format!("{docs}{name}")).unwrap();
+        assert!(committed == text, "docs/{name} is stale: run `cargo xtask docs`");
+    }
+}
+
+/// Every key of the table, with other values than its default wherever there are others.
+const ALL: &str = r#"
+[weir]
+workers = [0, 2]
+driver = "epoll"
+drain_timeout_ms = 0
+[log]
+format = "json"
+level = "trace"
+[limits]
+login_timeout_ms = 1
+connect_timeout_ms = 2
+handshakes_max = 3
+clients_max = 4
+pipelined_commands_max = 5
+session_buffer_bytes = 0x10_0000
+worker_buffer_bytes = 134217728
+receive_buffers = 512
+receive_buffer_bytes = 4096
+large_buffer_bytes = 65536
+large_buffers_max = 6
+listen_backlog = 7
+[[cluster]]
+name = "one"
+[cluster.monitor]
+user = "m"
+password_env = "SECRET"
+interval_ms = 20
+timeout_ms = 30
+[[cluster.backend]]
+name = "db1"
+address = "db:${PORT}"
+role = "replica"
+[[cluster.backend]]
+name = "db2"
+address = "[::1]:3307"
+role = "primary"
+[[cluster]]
+name = "two"
+monitor = { user = "m", password_file = "secret" }
+backend = [{ name = "db3", address = "db:3306", role = "primary" }]
+[[endpoint]]
+name = "app"
+listen = "0.0.0.0:6033"
+cluster = "two"
+mode = "primary"
+pooling = "none"
+[[user]]
+name = "a"
+password_native = "*6D8E7CA2D13CBEBC74BE7EF3A2976000952DCE92"
+[[user]]
+name = "b"
+password_sha2 = "2ba9f15fcdcd7c3d2fa6bac0f2c78b5a9c583c9f345187eb117e004715dafafc"
+[[user]]
+name = "c"
+password = "${SECRET}$${"
+"#;
+
+#[test]
+fn every_key_is_in_the_test_below() {
+    for section in super::default::SECTIONS {
+        for key in section.keys {
+            let line = format!("{} =", key.name);
+            assert!(ALL.contains(&line), "{}.{} is not in ALL", section.path, key.name);
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_process_has_an_effect() {
+    let config = accepted(ALL);
+    assert_eq!(config.workers, Workers::Cpus(vec![0, 2]));
+    assert_eq!(config.driver, DriverChoice::Epoll);
+    assert_eq!(config.drain_timeout, Duration::ZERO);
+    assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Trace });
+    let limits = Limits {
+        login_timeout: Duration::from_millis(1),
+        connect_timeout: Duration::from_millis(2),
+        handshakes_max: 3,
+        clients_max: 4,
+        pipelined_commands_max: 5,
+        session_buffer_bytes: 1 << 20,
+        worker_buffer_bytes: 1 << 27,
+        receive_buffers: 512,
+        receive_buffer_bytes: 4096,
+        large_buffer_bytes: 65536,
+        large_buffers_max: 6,
+        listen_backlog: 7,
+    };
+    assert_eq!(config.limits, limits);
+}
+
+#[test]
+fn every_key_of_the_lists_has_an_effect() {
+    let config = accepted(ALL);
+    let monitor = |secret: &str, interval, timeout| Monitor {
+        user: "m".to_owned(),
+        secret: Secret::Clear(secret.to_owned()),
+        interval: Duration::from_millis(interval),
+        timeout: Duration::from_millis(timeout),
+    };
+    let monitors: Vec<&Monitor> = config.clusters.iter().map(|cluster| &cluster.monitor).collect();
+    assert_eq!(monitors, [&monitor("hunter2", 20, 30), &monitor("from file", 250, 1000)]);
+    let backends: Vec<_> = config
+        .backends
+        .iter()
+        .map(|it| (it.name.as_str(), it.cluster, it.address.to_string(), it.role))
+        .collect();
+    assert_eq!(
+        backends,
+        [
+            ("db1", ClusterId(0), "10.0.0.1:3306".to_owned(), Role::Replica),
+            ("db2", ClusterId(0), "[::1]:3307".to_owned(), Role::Primary),
+            ("db3", ClusterId(1), "10.0.0.1:3306".to_owned(), Role::Primary),
+        ]
+    );
+    assert_eq!(config.clusters[0].backends, [BackendId(0), BackendId(1)]);
+    assert_eq!(config.clusters[1].backends, [BackendId(2)]);
+    assert_eq!(config.endpoints[0].cluster, ClusterId(1));
+    let secret = |name: &[u8]| config.user(name).unwrap().secret.clone();
+    assert!(matches!(secret(b"a"), Secret::NativeHash([0x6d, .., 0x92])));
+    assert!(matches!(secret(b"b"), Secret::Sha2Hash([0x2b, .., 0xfc])));
+    assert_eq!(secret(b"c"), Secret::Clear("hunter2${".to_owned()));
+}
+
+#[test]
+fn workers_may_be_a_number() {
+    assert_eq!(accepted(&format!("[weir]\nworkers = 4{MINIMAL}")).workers, Workers::Count(4));
+}
+
+#[test]
+fn an_empty_file_says_what_is_needed() {
+    check(
+        "",
+        expect![[r#"
+        line 1: cluster: at least one is needed
+        line 1: endpoint: at least one is needed
+        line 1: user: at least one is needed
+    "#]],
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_all_reported() {
+    check(
+        "[limits]\nclients_max = \nx = 1 2\n= 3\n[[user]]\npassword = \"hunter2\n[log\n",
+        expect![[r#"
+            line 2: not TOML: string values must be quoted, expected literal string
+            line 3: not TOML: string values must be quoted, expected literal string
+            line 4: not TOML: unquoted keys cannot be empty, expected letters, numbers, `-`, `_`
+            line 6: not TOML: invalid basic string, expected `"`
+            line 7: not TOML: unclosed table, expected `]`
+        "#]],
+    );
+    check(
+        "[weir]\n[weir]\nworkers = 1\nworkers = 2\n",
+        expect![[r#"
+        line 2: not TOML: duplicate key
+        line 4: not TOML: duplicate key
+    "#]],
+    );
+}
+
+#[test]
+fn unknown_keys_are_all_reported() {
+    check_before(
+        "[limit]\nx = 1\n[limits]\nlogin_timout_ms = 5\ncolour = \"red\"\n[weir]\n\"a\\nb\" = 1\n",
+        expect![[r#"
+            line 1: limit: unknown key; did you mean limits? accepted here: weir, log, limits, cluster, endpoint, user
+            line 4: limits.login_timout_ms: unknown key; did you mean login_timeout_ms? accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
+            line 5: limits.colour: unknown key; accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
+            line 7: weir.a\nb: unknown key; accepted here: workers, driver, drain_timeout_ms
+        "#]],
+    );
+}
+
+#[test]
+fn tables_and_lists_are_told_apart() {
+    check(
+        "log = 1\nuser = { name = \"u\" }\ncluster = []\n[[limits]]\n[endpoint.x]\n",
+        expect![[r#"
+            line 1: log = 1: must be a table, [log]
+            line 2: user = {…}: must be a list, [[user]]
+            line 4: limits = [{…}]: must be a table, [limits]
+            line 5: endpoint = {…}: must be a list, [[endpoint]]
+            line 6: cluster: at least one is needed
+        "#]],
+    );
+    check(
+        "cluster = [1]\nendpoint = []\nuser = [[]]\n",
+        expect![[r#"
+            line 1: cluster[0] = 1: must be a table, [[cluster]]
+            line 3: user[0] = []: must be a table, [[user]]
+            line 4: endpoint: at least one is needed
+        "#]],
+    );
+}
+
+#[test]
+fn values_out_of_range_are_all_reported() {
+    check_before(
+        "[weir]\nworkers = 0\ndriver = \"uring\"\ndrain_timeout_ms = 3600001\n\
+         [log]\nformat = true\nlevel = \"${NOT_SET}\"\n\
+         [limits]\nlogin_timeout_ms = 0\nconnect_timeout_ms = -1\nhandshakes_max = 1.5\n\
+         clients_max = \"many\"\npipelined_commands_max = 99999999999999999999999\n\
+         receive_buffers = 100\nreceive_buffer_bytes = 2024-01-01\nlisten_backlog = [1, [2]]",
+        expect![[r#"
+            line 2: weir.workers = 0: must be "auto", a number of threads from 1 to 256, or a list of different CPU numbers such as [0, 2, 3]
+            line 3: weir.driver = "uring": must be "auto", "io_uring" or "epoll"
+            line 4: weir.drain_timeout_ms = 3600001: must be between 0 and 3600000
+            line 6: log.format = true: must be "text" or "json"
+            line 7: log.level = "${NOT_SET}": needs environment variable NOT_SET, which is not set
+            line 9: limits.login_timeout_ms = 0: must be between 1 and 3600000
+            line 10: limits.connect_timeout_ms = -1: must be between 1 and 3600000
+            line 11: limits.handshakes_max = 1.5: must be a whole number from 1 to 262144
+            line 12: limits.clients_max = "many": must be a whole number from 1 to 262144
+            line 13: limits.pipelined_commands_max = 99999999999999999999999: must be between 1 and 65536
+            line 14: limits.receive_buffers = 100: must be a power of two from 8 to 32768
+            line 15: limits.receive_buffer_bytes = 2024-01-01: must be a whole number from 512 to 65536
+            line 16: limits.listen_backlog = [1, […]]: must be a whole number from 1 to 65535
+        "#]],
+    );
+    for workers in ["[]", "[1, 1]", "[1024]", "[-1]", "257", "\"all\"", "{}"] {
+        let text = format!("[weir]\nworkers = {workers}{MINIMAL}");
+        let problems = parse(&text, &World).unwrap_err();
+        assert_eq!((problems.len(), problems[0].path.as_str()), (1, "weir.workers"), "{workers}");
+    }
+}
+
+#[test]
+fn buffers_must_fit_into_each_other() {
+    check_before(
+        "[limits]\nlarge_buffer_bytes = 8192\nreceive_buffer_bytes = 8192",
+        expect![[r#"
+        line 2: limits.large_buffer_bytes = 8192: must be more than receive_buffer_bytes: 8192 against 8192
+    "#]],
+    );
+    check_before(
+        "[limits]\nlarge_buffer_bytes = 1048576",
+        expect![[r#"
+        line 2: limits.session_buffer_bytes: must be no less than large_buffer_bytes: 262144 against 1048576
+    "#]],
+    );
+    check_before(
+        "[limits]\nsession_buffer_bytes = 134217728",
+        expect![[r#"
+        line 2: limits.worker_buffer_bytes: must be no less than session_buffer_bytes: 67108864 against 134217728
+    "#]],
+    );
+}
+
+#[test]
+fn secrets_are_exactly_one_and_never_shown() {
+    let cases = [
+        ("password = \"p\"", ""),
+        ("password = \"p\"", "password = 1234\npassword_file = \"secret\""),
+        ("password = \"p\"", "password = \"${EMPTY}\""),
+        ("password = \"p\"", "password_env = \"not set\""),
+        ("password = \"p\"", "password_env = \"NOT_SET\""),
+        ("password = \"p\"", "password_env = \"EMPTY\""),
+        ("password = \"p\"", "password_file = \"empty\""),
+        ("password = \"p\"", "password_file = \"missing\""),
+        ("password = \"p\"", "password_native = \"hunter2\""),
+        ("password = \"p\"", "password_sha2 = \"hunter2\""),
+        ("password = \"\" }", "password_native = \"hunter2\" }"),
+    ];
+    let said: String = cases
+        .iter()
+        .map(|(from, to)| {
+            assert!(MINIMAL.contains(from), "{from}");
+            let problems = parse(&MINIMAL.replacen(from, to, 1), &World).unwrap_err();
+            format!("{}\n{}\n", to.replace('\n', " and "), lines(&problems))
+        })
+        .collect();
+    expect![[r#"
+
+        line 13: user[0]: needs one of password, password_native, password_sha2, password_env, password_file
+
+        password = 1234 and password_file = "secret"
+        line 15: user[0].password: must be a string
+        line 16: user[0].password_file = "secret": a second secret: user[0].password on line 15 is one
+
+        password = "${EMPTY}"
+        line 15: user[0].password: gives an empty password; an account without one says password = ""
+
+        password_env = "not set"
+        line 15: user[0].password_env: must be the name of an environment variable
+
+        password_env = "NOT_SET"
+        line 15: user[0].password_env = "NOT_SET": names an environment variable that is not set
+
+        password_env = "EMPTY"
+        line 15: user[0].password_env = "EMPTY": gives an empty password; an account without one says password = ""
+
+        password_file = "empty"
+        line 15: user[0].password_file = "empty": gives an empty password; an account without one says password = ""
+
+        password_file = "missing"
+        line 15: user[0].password_file = "missing": cannot be read: No such file or directory
+
+        password_native = "hunter2"
+        line 15: user[0].password_native: must be "*" and 40 hexadecimal digits
+
+        password_sha2 = "hunter2"
+        line 15: user[0].password_sha2: must be 64 hexadecimal digits
+
+        password_native = "hunter2" }
+        line 4: cluster[0].monitor: needs one of password, password_env, password_file
+        line 4: cluster[0].monitor.password_native: unknown key; did you mean password_file? accepted here: user, password, password_env, password_file, interval_ms, timeout_ms
+
+    "#]].assert_eq(&said);
+    assert!(!said.replace("= \"hunter2\"", "").contains("hunter2"), "{said}");
+}
+
+#[test]
+fn names_and_addresses_are_used_once() {
+    let doubled = format!(
+        "{MINIMAL}{}",
+        MINIMAL.replace("role = \"primary\"", "role = \"replica\"\n[[cluster.backend]]\nname = \"db2\"\naddress = \"db:3306\"\nrole = \"primary\"")
+    );
+    check(
+        &doubled,
+        expect![[r#"
+        line 18: cluster[1].name = "main": is already cluster[0].name on line 3
+        line 21: cluster[1].backend[0].name = "db1": is already cluster[0].backend[0].name on line 6
+        line 26: cluster[1].backend[1].address = "db:3306": is already cluster[1].backend[0].address on line 22
+        line 29: endpoint[1].name = "app": is already endpoint[0].name on line 10
+        line 30: endpoint[1].listen = "127.0.0.1:6033": is already endpoint[0].listen on line 11
+        line 33: user[1].name = "u": is already user[0].name on line 14
+    "#]],
+    );
+}
+
+#[test]
+fn references_must_lead_somewhere() {
+    check_replaced(
+        "cluster = \"main\"",
+        "cluster = \"mian\"",
+        expect![[r#"
+            line 12: endpoint[0].cluster = "mian": is no cluster of this file; did you mean main?
+        "#]],
+    );
+    check_replaced(
+        "role = \"primary\"",
+        "role = \"replica\"",
+        expect![[r#"
+        line 2: cluster[0]: must have exactly one backend with role = "primary", has 0
+    "#]],
+    );
+    check_replaced(
+        "role = \"primary\"",
+        "role = \"master\"",
+        expect![[r#"
+        line 8: cluster[0].backend[0].role = "master": must be "primary" or "replica"
+    "#]],
+    );
+    check_replaced(
+        "role = \"primary\"",
+        "",
+        expect![[r#"
+        line 5: cluster[0].backend[0].role: is missing: "primary" or "replica"
+    "#]],
+    );
+    check_replaced(
+        "name = \"db1\"",
+        "name = \"db 1\"",
+        expect![[r#"
+        line 6: cluster[0].backend[0].name = "db 1": must be 1 to 64 letters, digits, dots, dashes or underscores
+    "#]],
+    );
+    check_replaced(
+        "name = \"u\"",
+        "name = \"\"",
+        expect![[r#"
+        line 14: user[0].name = "": must be 1 to 128 characters
+    "#]],
+    );
+    check_replaced(
+        "db:3306",
+        "nowhere:3306",
+        expect![[r#"
+        line 7: cluster[0].backend[0].address = "nowhere:3306": cannot be resolved: unknown
+    "#]],
+    );
+    check_replaced(
+        "db:3306",
+        "0.0.0.0:3306",
+        expect![[r#"
+        line 7: cluster[0].backend[0].address = "0.0.0.0:3306": is no server's address
+    "#]],
+    );
+    check_replaced(
+        "db:3306",
+        "127.0.0.1:6033",
+        expect![[r#"
+        line 7: cluster[0].backend[0].address = "127.0.0.1:6033": is where Weir itself listens, by endpoint[0].listen
+    "#]],
+    );
+}
+
+#[test]
+fn modes_of_later_versions_are_refused_by_name() {
+    check_replaced(
+        "cluster = \"main\"",
+        "cluster = \"main\"\nmode = \"read-write\"\npooling = \"transaction\"",
+        expect![[r#"
+            line 13: endpoint[0].mode = "read-write": must be "primary"
+            line 14: endpoint[0].pooling = "transaction": must be "none"
+        "#]],
+    );
+}
+
+#[test]
+fn problems_are_sorted_by_line() {
+    let problems = parse("[weir]\nx = 1\n[limits]\ny = 1\n[log]\nz = 1\n", &World).unwrap_err();
+    assert!(problems.is_sorted_by_key(|problem| problem.line), "{}", lines(&problems));
+    assert_eq!(problems.len(), 6);
+}
+
+/// Words that get random text past the first few branches.
+const TOKENS: &[&str] = &[
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    "=",
+    "\"",
+    "'",
+    "\"\"\"",
+    "\n",
+    ".",
+    ",",
+    "#",
+    "\\",
+    "${",
+    "}",
+    "$${",
+    "limits",
+    "weir",
+    "workers",
+    "cluster",
+    "backend",
+    "monitor",
+    "user",
+    "name",
+    "password",
+    "address",
+    "endpoint",
+    "1",
+    "-1",
+    "0x",
+    "1e9",
+    "true",
+    "1979-05-27",
+    "\"a\"",
+    "\u{7f}",
+    "é",
+    "\0",
+];
+
+proptest! {
+    #[test]
+    fn any_bytes_are_judged(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fuzz(&data);
+    }
+
+    #[test]
+    fn any_tokens_are_judged(
+        tokens in proptest::collection::vec(proptest::sample::select(TOKENS), 0..60),
+    ) {
+        fuzz(tokens.concat().as_bytes());
+        fuzz(tokens.join(" ").as_bytes());
+    }
+
+    #[test]
+    fn any_damage_to_the_sample_is_judged(
+        at in any::<proptest::sample::Index>(),
+        removed in 0_usize..40,
+        token in proptest::sample::select(TOKENS),
+    ) {
+        let sample: Vec<char> = sample().lines()
+            .filter(|line| !line.starts_with("# "))
+            .flat_map(|line| line.chars().chain(['\n']))
+            .collect();
+        let at = at.index(sample.len());
+        let (before, from) = sample.split_at(at);
+        let after = from.iter().skip(removed);
+        let text: String = before.iter().copied().chain(token.chars()).chain(after.copied()).collect();
+        fuzz(text.as_bytes());
+    }
+}

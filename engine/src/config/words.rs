@@ -1,0 +1,73 @@
+//! The words of keys that accept one of a few.
+//!
+//! Purpose: tie each word of the file to the value it stands for, in one place.
+//! Never: list a word whose feature does not exist yet.
+
+use super::types::{DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role};
+
+/// A value written as one of a few words.
+pub(super) trait Word: Copy + PartialEq + 'static {
+    /// Every accepted word with its value.
+    const WORDS: &'static [(&'static str, Self)];
+    /// What holds when the key is absent; `None` where the key is required.
+    const DEFAULT: Option<Self>;
+
+    /// The value of a word.
+    fn of(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
+    }
+}
+
+/// The words of one type, without the type: what the table of keys keeps.
+#[derive(Debug)]
+pub(super) struct Words {
+    pub(super) names: Vec<&'static str>,
+    pub(super) default: Option<&'static str>,
+}
+
+/// The words of `W`.
+pub(super) fn words<W: Word>() -> Words {
+    let default = W::WORDS.iter().find(|(_, value)| Some(*value) == W::DEFAULT);
+    Words {
+        names: W::WORDS.iter().map(|(name, _)| *name).collect(),
+        default: default.map(|(name, _)| *name),
+    }
+}
+
+impl Word for DriverChoice {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("io_uring", Self::IoUring), ("epoll", Self::Epoll)];
+    const DEFAULT: Option<Self> = Some(Self::Auto);
+}
+
+impl Word for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+    const DEFAULT: Option<Self> = Some(Self::Text);
+}
+
+impl Word for LogLevel {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Info);
+}
+
+impl Word for Role {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("primary", Self::Primary), ("replica", Self::Replica)];
+    const DEFAULT: Option<Self> = None;
+}
+
+impl Word for EndpointMode {
+    const WORDS: &'static [(&'static str, Self)] = &[("primary", Self::Primary)];
+    const DEFAULT: Option<Self> = Some(Self::Primary);
+}
+
+impl Word for Pooling {
+    const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None)];
+    const DEFAULT: Option<Self> = Some(Self::None);
+}
