@@ -3,4 +3,61 @@
 //! Purpose: turn a command line into a running proxy or a clear error.
 //! Never: hold logic that a test would want to call.
 
-fn main() {}
+mod cli;
+mod lookup;
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use weir::config::{self, Config};
+
+use crate::cli::{Cli, Command};
+use crate::lookup::{System, read_config};
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Check { file } => load(&file).and_then(|_| print("OK\n")),
+        Command::Sample => print(&config::sample()),
+        Command::Reference => print(&config::reference()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With standard error gone as well, the exit code is all that is left to say it.
+            let written = writeln!(std::io::stderr().lock(), "weir: {error:#}");
+            drop(written);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// The checked configuration of a file.
+fn load(file: &Path) -> anyhow::Result<Config> {
+    let shown = file.display();
+    let text = read_config(file).with_context(|| format!("{shown} cannot be read"))?;
+    match config::parse(&text, &System::of(file)) {
+        Ok(config) => Ok(config),
+        Err(problems) => {
+            let lines: String = problems.iter().map(|problem| format!("\n{problem}")).collect();
+            let plural = if problems.len() == 1 { "" } else { "s" };
+            bail!("{shown} has {} problem{plural}:{lines}", problems.len())
+        }
+    }
+}
+
+/// Writes text to standard output. A reader that has seen enough is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("standard output cannot be written")
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Exit code of everything but a wrong command line, which is clap's 2.
+const FAILED: u8 = 1;
