@@ -9,6 +9,8 @@ pub mod wire;
 
 pub mod config;
 
+pub mod observe;
+
 pub mod io;
 
 pub mod auth;

@@ -1,0 +1,187 @@
+//! Where log lines go and what they look like.
+//!
+//! Purpose: set `tracing` up once, for the whole process.
+//! Never: filter or format on behalf of one module.
+
+use std::io;
+
+use thiserror::Error;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::set_global_default;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line per event.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Least severity written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only what needs a person.
+    Error,
+    /// And what may need one.
+    Warn,
+    /// And what an operator wants to know afterwards.
+    Info,
+    /// And every session's start and end.
+    Debug,
+    /// And every decision.
+    Trace,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// The log could not be set up: the fault of the program, which did so twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the log is set up already")]
+pub struct LogError;
+
+/// Sends the log lines of all threads to standard error, from now until the process ends.
+///
+/// # Errors
+/// [`LogError`] when called a second time.
+pub fn start_log(format: LogFormat, level: LogLevel) -> Result<(), LogError> {
+    match format {
+        LogFormat::Text => set_global_default(text(level, io::stderr)),
+        LogFormat::Json => set_global_default(json(level, io::stderr)),
+    }
+    .map_err(|_| LogError)
+}
+
+fn text<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    // No colours: the lines mostly end in a journal or a file.
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(writer)
+        .finish()
+}
+
+fn json<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    // Fields at the top of the object, where collectors look for them.
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_writer(writer)
+        .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::subscriber::with_default;
+
+    use super::*;
+    use crate::base::Time;
+    use crate::log_limited;
+
+    /// Log lines in memory.
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written while `act` runs, without the times, which come first on each line.
+    fn written<S>(subscriber: impl FnOnce(Page) -> S, act: impl FnOnce()) -> Vec<String>
+    where
+        S: Subscriber + Send + Sync + 'static,
+    {
+        let page = Page::default();
+        with_default(subscriber(page.clone()), act);
+        let bytes = page.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn text_at(level: LogLevel) -> impl FnOnce(Page) -> Box<dyn Subscriber + Send + Sync> {
+        move |page| Box::new(text(level, move || page.clone()))
+    }
+
+    #[test]
+    fn text_lines_are_for_people() {
+        let lines = written(text_at(LogLevel::Info), || {
+            tracing::info!(client = 7, "hello");
+            tracing::debug!("not this one");
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].ends_with("  INFO hello client=7"), "{lines:?}");
+    }
+
+    #[test]
+    fn json_lines_are_for_machines() {
+        let subscriber = |page: Page| json(LogLevel::Info, move || page.clone());
+        let lines = written(subscriber, || tracing::warn!(client = 7, "say \"hello\""));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let expected = r#""level":"WARN","message":"say \"hello\"","client":7,"target":"weir::"#;
+        assert!(lines[0].contains(expected) && lines[0].ends_with('}'), "{lines:?}");
+    }
+
+    #[test]
+    fn each_level_includes_the_ones_above() {
+        let levels = [
+            (LogLevel::Error, 1),
+            (LogLevel::Warn, 2),
+            (LogLevel::Info, 3),
+            (LogLevel::Debug, 4),
+            (LogLevel::Trace, 5),
+        ];
+        for (level, expected) in levels {
+            let lines = written(text_at(level), || {
+                tracing::error!("e");
+                tracing::warn!("w");
+                tracing::info!("i");
+                tracing::debug!("d");
+                tracing::trace!("t");
+            });
+            assert_eq!(lines.len(), expected, "{level:?}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn limited_lines_say_how_many_are_missing() {
+        let lines = written(text_at(LogLevel::Info), || {
+            for millisecond in 0..=1_000_u64 {
+                let now = Time::from_nanos(millisecond * 1_000_000);
+                log_limited!(now, warn, millisecond, "refused");
+            }
+        });
+        assert_eq!(lines.len(), 11, "{lines:?}");
+        assert!(lines[9].ends_with("WARN refused millisecond=9"), "{lines:?}");
+        assert!(lines[10].ends_with("WARN refused suppressed=990 millisecond=1000"), "{lines:?}");
+    }
+}
