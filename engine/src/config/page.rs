@@ -107,14 +107,12 @@ const INTRODUCTION: &str = "\
 <!-- Generated from the table of defaults by `cargo xtask docs`; do not edit. -->
 
 `weir run FILE` starts with one TOML file.
-`weir check FILE` prints everything that is wrong with it, each mistake with its line, value and
-accepted range, and ends with exit code 1.
+`weir check FILE` prints every mistake with its line, its value and what is accepted, and ends with exit code 1.
 `weir sample` prints a commented file with every key (`docs/weir.sample.toml`).
 
 Unknown keys are mistakes.
-In every string, `${NAME}` is replaced by the environment variable `NAME`, which must be set;
-`$${` is a literal `${`.
+In every string, `${NAME}` is replaced by the environment variable `NAME`, which must be set; `$${` is a literal `${`.
 What came out of a variable is not searched again.
-A line in a mistake's text refers to the file; tables of a list are counted from 0, as in
-`cluster[0].backend[2].address`.
+Mistakes count the tables of a list from 0, as in `cluster[0].backend[2].address`.
+A file that is not TOML is judged no further than that.
 ";
