@@ -1,0 +1,3 @@
+//! Measures proxies.
+
+fn main() {}
