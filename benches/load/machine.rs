@@ -110,16 +110,17 @@ impl Busy {
     }
 
     /// CPU seconds used, by anybody or taken by the hypervisor, since `earlier`.
-    #[must_use]
-    pub fn seconds_since(self, earlier: Self) -> f64 {
+    fn seconds_since(self, earlier: Self) -> f64 {
         Duration::from_millis(10 * (self.busy - earlier.busy)).as_secs_f64()
     }
 
-    /// Busy share of all CPUs since `earlier`, 0 to 1.
+    /// Share of all CPUs since `earlier`, 0 to 1, used by others than those known to have used
+    /// `known` of it.
     #[must_use]
-    pub fn share_since(self, earlier: Self) -> f64 {
+    pub fn share_since(self, earlier: Self, known: Duration) -> f64 {
         let all = Duration::from_millis(10 * (self.all - earlier.all)).as_secs_f64();
-        if all == 0.0 { 0.0 } else { self.seconds_since(earlier) / all }
+        let others = self.seconds_since(earlier) - known.as_secs_f64();
+        if all == 0.0 { 0.0 } else { (others / all).max(0.0) }
     }
 }
 
@@ -134,7 +135,7 @@ pub fn wait_idle(patience: Duration) -> anyhow::Result<Option<Duration>> {
     loop {
         let before = Busy::now()?;
         std::thread::sleep(LOOK);
-        if Busy::now()?.share_since(before) <= IDLE_SHARE {
+        if Busy::now()?.share_since(before, Duration::ZERO) <= IDLE_SHARE {
             return Ok(Some(waited));
         }
         waited = begin.elapsed();
@@ -167,7 +168,8 @@ mod tests {
         let before = Busy::parse("cpu  100 0 50 1000 10 0 5 1 0 0\n").unwrap();
         let after = Busy::parse("cpu  130 0 60 1040 20 0 5 11 0 0\n").unwrap();
         assert!((after.seconds_since(before) - 0.5).abs() < 1e-9);
-        assert!((after.share_since(before) - 0.5).abs() < 1e-9);
+        assert!((after.share_since(before, Duration::ZERO) - 0.5).abs() < 1e-9);
+        assert!((after.share_since(before, Duration::from_millis(300)) - 0.2).abs() < 1e-9);
         assert_eq!(Busy::parse("intr 1\n"), None);
     }
 

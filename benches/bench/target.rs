@@ -1,0 +1,165 @@
+//! What the load is sent to.
+//!
+//! Purpose: start each proxy with its committed configuration in front of one server.
+//! Never: tune a peer here; its file in `peers/` says what is set and why.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use weir_benches::answers::Encoding;
+use weir_benches::client::{Script, Value};
+use weir_benches::generator::Fleet;
+use weir_benches::login::Profile;
+
+use crate::child::{Server, find, free_address};
+use crate::workload::account;
+
+/// The kinds of targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// The server itself.
+    Direct,
+    /// HAProxy, 16 KiB buffers.
+    Haproxy,
+    /// HAProxy, 64 KiB buffers.
+    HaproxyLarge,
+    /// HAProxy, 16 KiB buffers and splice.
+    HaproxySplice,
+    /// Weir on io_uring.
+    WeirUring,
+    /// Weir on epoll.
+    WeirEpoll,
+}
+
+impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Direct,
+        Self::Haproxy,
+        Self::HaproxyLarge,
+        Self::HaproxySplice,
+        Self::WeirUring,
+        Self::WeirEpoll,
+    ];
+
+    /// Name in tables, the record, and for `--targets`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Haproxy => "haproxy",
+            Self::HaproxyLarge => "haproxy-64k",
+            Self::HaproxySplice => "haproxy-splice",
+            Self::WeirUring => "weir-io_uring",
+            Self::WeirEpoll => "weir-epoll",
+        }
+    }
+
+    /// It is Weir.
+    pub(crate) fn is_weir(self) -> bool {
+        matches!(self, Self::WeirUring | Self::WeirEpoll)
+    }
+}
+
+/// Where programs and files are.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// `benches/peers`.
+    pub(crate) peers: PathBuf,
+    /// Logs and data of this run.
+    pub(crate) work: PathBuf,
+    /// The binary `weir`.
+    pub(crate) weir: PathBuf,
+    /// Descriptors a process may open.
+    pub(crate) descriptors: u64,
+}
+
+/// Something to send load to.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    server: Option<Server>,
+}
+
+impl Target {
+    /// Starts a target in front of the server at `backend`; returns when it can be logged in to.
+    pub(crate) fn start(kind: Kind, backend: SocketAddr, places: &Places) -> anyhow::Result<Self> {
+        let listen = free_address()?;
+        let (mut server, address) = match kind {
+            Kind::Direct => return Ok(Self { kind, address: backend, server: None }),
+            Kind::Haproxy => (haproxy(kind, "16384", false, (listen, backend), places)?, listen),
+            Kind::HaproxyLarge => {
+                (haproxy(kind, "65536", false, (listen, backend), places)?, listen)
+            }
+            Kind::HaproxySplice => {
+                (haproxy(kind, "16384", true, (listen, backend), places)?, listen)
+            }
+            Kind::WeirUring => (weir(kind, "io_uring", (listen, backend), places)?, listen),
+            Kind::WeirEpoll => (weir(kind, "epoll", (listen, backend), places)?, listen),
+        };
+        server.wait_until(START, || {
+            let script = Script::new(account(), Profile::Modern, Encoding::Text, Value::Small);
+            Fleet::connect(address, script, 1).map(drop)
+        })?;
+        Ok(Self { kind, address, server: Some(server) })
+    }
+
+    /// Its process; none for the server itself.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Server::pid)
+    }
+
+    /// The last lines it printed.
+    pub(crate) fn log_tail(&self) -> String {
+        self.server.as_ref().map(Server::log_tail).unwrap_or_default()
+    }
+}
+
+fn haproxy(
+    kind: Kind,
+    buffer: &str,
+    splice: bool,
+    (listen, backend): (SocketAddr, SocketAddr),
+    places: &Places,
+) -> anyhow::Result<Server> {
+    let program = find("haproxy", "haproxy")?;
+    // Pipes come out of the same limit.
+    let clients = clients_max(places.descriptors) / if splice { 2 } else { 1 };
+    Server::start(kind.name(), &program, &places.work, |command| {
+        command.args(["-db", "-f"]).arg(places.peers.join("haproxy.cfg"));
+        command.env("BENCH_LISTEN", listen.port().to_string());
+        command.env("BENCH_BACKEND", backend.port().to_string());
+        command.env("BENCH_MAXCONN", clients.to_string());
+        command.env("BENCH_BUFSIZE", buffer);
+        command.env_remove("BENCH_SPLICE");
+        if splice {
+            command.env("BENCH_SPLICE", "1");
+        }
+    })
+}
+
+fn weir(
+    kind: Kind,
+    driver: &str,
+    (listen, backend): (SocketAddr, SocketAddr),
+    places: &Places,
+) -> anyhow::Result<Server> {
+    Server::start(kind.name(), Path::new(&places.weir), &places.work, |command| {
+        command.arg("run").arg(places.peers.join("weir.toml"));
+        command.env("BENCH_LISTEN", listen.port().to_string());
+        command.env("BENCH_BACKEND", backend.port().to_string());
+        command.env("BENCH_DRIVER", driver);
+    })
+}
+
+/// Clients a proxy can serve with that many descriptors: two each, and some for itself.
+pub(crate) fn clients_max(descriptors: u64) -> u64 {
+    (descriptors / 2).saturating_sub(DESCRIPTORS_OWN)
+}
+
+const START: Duration = Duration::from_secs(15);
+/// Pairs of descriptors a proxy needs for itself: listeners, rings, log, health checks.
+const DESCRIPTORS_OWN: u64 = 100;

@@ -1,0 +1,175 @@
+//! What is asked of every target.
+//!
+//! Purpose: the list of workloads, each with a name for the record and one for people.
+//! Never: know how a target is started.
+
+use std::time::Duration;
+
+use weir_benches::answers::Encoding;
+use weir_benches::client::{Script, Value};
+use weir_benches::login::{Account, Profile};
+use weir_benches::pace::Pace;
+
+use crate::target::Kind;
+
+/// What stands behind the proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// The instant responder.
+    Responder,
+    /// A real MariaDB.
+    MariaDb,
+}
+
+/// One workload.
+#[derive(Clone, Debug)]
+pub(crate) struct Workload {
+    /// Name in the record and for `--only`.
+    pub(crate) name: String,
+    /// One line for people.
+    pub(crate) title: String,
+    /// What stands behind the proxies.
+    pub(crate) behind: Behind,
+    /// Connections.
+    pub(crate) clients: usize,
+    /// Their capabilities.
+    pub(crate) profile: Profile,
+    /// Text or prepared.
+    pub(crate) encoding: Encoding,
+    /// Asked for.
+    pub(crate) value: Value,
+    /// Closed loop or rate.
+    pub(crate) pace: Pace,
+    /// What it is asked of, in the order of the table.
+    pub(crate) targets: &'static [Kind],
+    /// What ratios are taken against.
+    pub(crate) reference: Kind,
+}
+
+impl Workload {
+    /// What its clients do.
+    pub(crate) fn script(&self) -> Script {
+        Script::new(account(), self.profile, self.encoding, self.value)
+    }
+
+    fn small(name: &str, title: &str, clients: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            behind: Behind::Responder,
+            clients,
+            profile: Profile::Modern,
+            encoding: Encoding::Text,
+            value: Value::Small,
+            pace: Pace::Saturated,
+            targets: SMALL,
+            reference: Kind::Haproxy,
+        }
+    }
+
+    fn database(kind: &str, encoding: Encoding, clients: usize) -> Self {
+        let title = format!("MariaDB, {kind} point select, {}", people(clients));
+        let name = format!("mariadb-{kind}-{clients}");
+        Self {
+            behind: Behind::MariaDb,
+            encoding,
+            value: Value::RowOf(ROWS),
+            ..Self::small(&name, &title, clients)
+        }
+    }
+}
+
+/// The account everything logs in with.
+pub(crate) fn account() -> Account {
+    let bench = || "bench".to_owned();
+    Account { user: bench(), password: bench(), database: Some(bench()) }
+}
+
+/// All workloads, in the order they are run and shown.
+pub(crate) fn all(quick: bool) -> Vec<Workload> {
+    let mut list: Vec<Workload> = [1, 8, 64, 256]
+        .into_iter()
+        .map(|clients| {
+            let title = format!("text, 120-byte replies, {}", people(clients));
+            Workload::small(&format!("text-{clients}"), &title, clients)
+        })
+        .collect();
+    list.push(Workload {
+        profile: Profile::Classic,
+        ..Workload::small(
+            "text-64-classic",
+            "text, 127-byte replies, 64 clients without DEPRECATE_EOF and SESSION_TRACK",
+            64,
+        )
+    });
+    list.push(Workload {
+        encoding: Encoding::Binary,
+        ..Workload::small("prepared-64", "prepared, 120-byte replies, 64 clients", 64)
+    });
+    list.push(Workload {
+        pace: Pace::PerSecond(20_000),
+        ..Workload::small("paced-64", "text, 120-byte replies, 64 clients, 20,000 queries/s", 64)
+    });
+    list.push(Workload {
+        value: Value::Bytes(16 << 10),
+        targets: LARGE,
+        ..Workload::small("text-16k-64", "text, 16 KiB values, 64 clients", 64)
+    });
+    list.push(Workload {
+        value: Value::Bytes(1 << 20),
+        targets: LARGE,
+        reference: Kind::HaproxyLarge,
+        ..Workload::small("text-1m-8", "text, 1 MiB values, 8 clients", 8)
+    });
+    let database: &[usize] = if quick { &[1, 64] } else { &[1, 16, 64] };
+    for (kind, encoding) in [("text", Encoding::Text), ("prepared", Encoding::Binary)] {
+        list.extend(database.iter().map(|clients| Workload::database(kind, encoding, *clients)));
+    }
+    list
+}
+
+fn people(clients: usize) -> String {
+    if clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") }
+}
+
+/// How long and how often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Rounds over all targets.
+    pub(crate) rounds: usize,
+    /// Load before each measured slice.
+    pub(crate) warmup: Duration,
+    /// A measured slice.
+    pub(crate) slice: Duration,
+    /// Time that may be spent on waiting for an idle machine and on repeating slices.
+    pub(crate) patience: Duration,
+}
+
+impl Effort {
+    /// The whole run within two minutes.
+    pub(crate) const QUICK: Self = Self {
+        rounds: 2,
+        warmup: Duration::from_millis(80),
+        slice: Duration::from_millis(300),
+        patience: Duration::from_secs(10),
+    };
+    /// Figures for a record.
+    pub(crate) const FULL: Self = Self {
+        rounds: 5,
+        warmup: Duration::from_millis(300),
+        slice: Duration::from_millis(1500),
+        patience: Duration::from_secs(300),
+    };
+}
+
+const SMALL: &[Kind] = &[Kind::Direct, Kind::Haproxy, Kind::WeirUring, Kind::WeirEpoll];
+const LARGE: &[Kind] = &[
+    Kind::Direct,
+    Kind::Haproxy,
+    Kind::HaproxyLarge,
+    Kind::HaproxySplice,
+    Kind::WeirUring,
+    Kind::WeirEpoll,
+];
+/// Rows of the table in MariaDB.
+pub(crate) const ROWS: u32 = 10_000;
