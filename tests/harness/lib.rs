@@ -1,1 +1,27 @@
-//! Servers, clients and fixtures shared by the test binaries.
+//! Servers, clients and fixtures shared by the test binaries, the demo and the benchmarks.
+//!
+//! Purpose: a real MariaDB, a real Weir and real clients in a few hundred milliseconds, in folders
+//! of their own and on loopback only.
+//! Never: touch a server it did not start, read the machine's own configuration files, or leave a
+//! process behind (owned ones die with the process that started them, detached ones have pid files).
+
+mod client;
+mod folder;
+mod mariadb;
+mod paths;
+mod ports;
+mod process;
+mod replication;
+mod sysbench;
+mod template;
+mod weir;
+
+pub use client::Client;
+pub use folder::{RunFolder, remove_stopped};
+pub use mariadb::{Server, ServerOptions};
+pub use paths::{profile_folder, target_dir, workspace_root};
+pub use ports::free_port;
+pub use process::{Lifetime, Process, Spec, descriptors, resident_kib, stop_recorded};
+pub use replication::{REPLICATION_USER, Topology};
+pub use sysbench::{PsMode, Report, Sysbench};
+pub use weir::{Upstream, Weir, WeirConfig, build_weir};

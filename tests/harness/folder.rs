@@ -1,0 +1,106 @@
+//! Folders for one run, and the removal of those whose run ended without tidying up.
+//!
+//! Purpose: state of tests under the target folder, gone when its owner is gone.
+//! Never: remove a folder whose owner is alive.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+
+use crate::paths::target_dir;
+use crate::process::stop_recorded;
+
+/// A folder that is removed when dropped; a killed owner's folders go at the next run's start.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// A fresh folder below the target folder; `name` helps a person who looks inside.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create(name: &str) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        static SWEEP: Once = Once::new();
+        let runs = target_dir().join("weir-runs");
+        SWEEP.call_once(|| sweep(&runs));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = runs.join(process::id().to_string()).join(format!("{number}-{name}"));
+        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        // Left-overs are swept by the next run, so a failure here is not worth a message.
+        drop(fs::remove_dir_all(&self.path));
+        // Succeeds only for the last folder of this process.
+        if let Some(parent) = self.path.parent() {
+            drop(fs::remove_dir(parent));
+        }
+    }
+}
+
+/// Ends every program recorded below `folder` (pid files are called `pid`, one level down) and
+/// removes the folder. Gives how many programs still ran.
+///
+/// # Errors
+/// When a program cannot be ended or the folder cannot be removed.
+pub fn remove_stopped(folder: &Path) -> Result<usize> {
+    if !folder.exists() {
+        return Ok(0);
+    }
+    let mut stopped = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if stop_recorded(&path.join("pid"), &path.to_string_lossy())? {
+            stopped += 1;
+        }
+    }
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    Ok(stopped)
+}
+
+/// Removes folders of processes that are gone; their children died with them.
+fn sweep(runs: &Path) {
+    let Ok(entries) = fs::read_dir(runs) else { return };
+    for entry in entries.flatten() {
+        let owner_alive = Path::new("/proc").join(entry.file_name()).exists();
+        if !owner_alive {
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_folder_is_removed_and_a_dead_owners_too() {
+        let folder = RunFolder::create("folder").unwrap();
+        let runs = folder.path().ancestors().nth(2).unwrap().to_owned();
+        // Larger than any pid Linux gives.
+        let orphan = runs.join("99999999");
+        fs::create_dir_all(orphan.join("0-x")).unwrap();
+        sweep(&runs);
+        assert!(!orphan.exists());
+        assert!(folder.path().exists());
+        let path = folder.path().to_owned();
+        drop(folder);
+        assert!(!path.exists());
+    }
+}

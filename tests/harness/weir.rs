@@ -1,0 +1,293 @@
+//! Weir itself, as a process.
+//!
+//! Purpose: build it once, start it with a configuration, look at it from outside, end it.
+//! Never: reach into it; tests here see what an operator sees.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+
+use crate::client::Client;
+use crate::mariadb::greets;
+use crate::paths::{profile_folder, target_dir, workspace_root};
+use crate::ports::free_port;
+use crate::process::{Lifetime, Process, Spec, descriptors, resident_kib};
+
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server Weir connects to.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Name in Weir's configuration.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether it takes writes.
+    pub primary: bool,
+}
+
+/// A configuration file for one cluster and one endpoint.
+#[derive(Clone, Debug)]
+pub struct WeirConfig {
+    /// `auto`, `io_uring` or `epoll`.
+    pub driver: String,
+    /// `workers` as TOML: `"auto"`, a number, or a list of CPUs.
+    pub workers: String,
+    /// Time a stopping Weir waits for work in progress, in milliseconds.
+    pub drain_timeout_ms: u32,
+    /// Servers of the cluster, exactly one of them primary.
+    pub backends: Vec<Upstream>,
+    /// Accounts: name and password.
+    pub users: Vec<(String, String)>,
+    /// Account of the probes: name and password.
+    pub monitor: (String, String),
+    /// Lines of `[limits]`: key and value.
+    pub limits: Vec<(String, u64)>,
+}
+
+impl WeirConfig {
+    /// One worker in front of these servers, for one account that is also the monitor's.
+    #[must_use]
+    pub fn new(driver: &str, backends: Vec<Upstream>, user: &str, password: &str) -> Self {
+        let account = (user.to_owned(), password.to_owned());
+        Self {
+            driver: driver.to_owned(),
+            workers: "1".to_owned(),
+            drain_timeout_ms: 10_000,
+            backends,
+            users: vec![account.clone()],
+            monitor: account,
+            limits: Vec::new(),
+        }
+    }
+
+    /// The file's text, listening on a loopback port.
+    ///
+    /// # Errors
+    /// Never in practice; writing to a `String` cannot fail.
+    pub fn to_toml(&self, port: u16) -> Result<String> {
+        let mut out = String::new();
+        let text = &mut out;
+        writeln!(text, "[weir]\nworkers = {}\ndriver = \"{}\"", self.workers, self.driver)?;
+        writeln!(text, "drain_timeout_ms = {}\n", self.drain_timeout_ms)?;
+        writeln!(text, "[log]\nformat = \"text\"\nlevel = \"info\"\n\n[limits]")?;
+        for (key, value) in &self.limits {
+            writeln!(text, "{key} = {value}")?;
+        }
+        let (user, password) = &self.monitor;
+        writeln!(text, "\n[[cluster]]\nname = \"main\"\n")?;
+        writeln!(text, "[cluster.monitor]\nuser = \"{user}\"\npassword = \"{password}\"\n")?;
+        for Upstream { name, address, primary } in &self.backends {
+            let role = if *primary { "primary" } else { "replica" };
+            writeln!(text, "[[cluster.backend]]\nname = \"{name}\"")?;
+            writeln!(text, "address = \"{address}\"\nrole = \"{role}\"\n")?;
+        }
+        writeln!(text, "[[endpoint]]\nname = \"main\"\nlisten = \"127.0.0.1:{port}\"")?;
+        writeln!(text, "cluster = \"main\"\nmode = \"primary\"\npooling = \"none\"\n")?;
+        for (name, password) in &self.users {
+            writeln!(text, "[[user]]\nname = \"{name}\"\npassword = \"{password}\"\n")?;
+        }
+        Ok(out)
+    }
+}
+
+/// A running Weir.
+#[derive(Debug)]
+pub struct Weir {
+    process: Process,
+    port: u16,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+impl Weir {
+    /// Starts `binary` with its configuration, log and pid file in `folder`; returns when a client
+    /// is greeted.
+    ///
+    /// # Errors
+    /// When it does not come up; its log is part of the error.
+    pub fn start(
+        binary: &Path,
+        folder: &Path,
+        config: &WeirConfig,
+        lifetime: Lifetime,
+    ) -> Result<Self> {
+        let port = free_port()?;
+        let (file, log) = (folder.join("weir.toml"), folder.join("weir.log"));
+        fs::write(&file, config.to_toml(port)?)?;
+        let spec = Spec::new(binary, folder, &log).arg("run").arg(file.to_string_lossy());
+        let process = Process::start(&spec, &folder.join("pid"), lifetime)?;
+        let mut weir = Self { process, port, config: file, log };
+        match weir.wait_ready() {
+            Ok(()) => Ok(weir),
+            Err(error) => Err(error).with_context(|| format!("weir says:\n{}", weir.log_text())),
+        }
+    }
+
+    /// Port of the endpoint.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Address of the endpoint.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// A client of the endpoint.
+    #[must_use]
+    pub fn client(&self, user: &str, password: &str) -> Client {
+        Client::tcp(self.address(), user, password)
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Resident memory, in KiB.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resident_kib(&self) -> Result<u64> {
+        resident_kib(self.pid())
+    }
+
+    /// Number of open descriptors.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn descriptors(&self) -> Result<usize> {
+        descriptors(self.pid())
+    }
+
+    /// Asks it to drain and end (SIGTERM); does not wait.
+    ///
+    /// # Errors
+    /// When it has already ended.
+    pub fn terminate(&mut self) -> Result<()> {
+        self.process.signal(Signal::TERM)
+    }
+
+    /// Waits for its end and checks that it was orderly: exit code 0, no panic, no bug in the log.
+    ///
+    /// # Errors
+    /// When it still runs after `patience`, or ended otherwise.
+    pub fn wait_clean(&mut self, patience: Duration) -> Result<()> {
+        let status = self.process.wait(patience)?;
+        let log = self.log_text();
+        if !status.success() || log.contains("panicked at") {
+            bail!("weir ended with {status}:\n{log}");
+        }
+        Ok(())
+    }
+
+    /// Asks it to end and checks that it does so in order.
+    ///
+    /// # Errors
+    /// As [`Self::wait_clean`].
+    pub fn stop(&mut self) -> Result<()> {
+        self.terminate()?;
+        self.wait_clean(Duration::from_secs(20))
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let start = Instant::now();
+        while !greets(self.address()) {
+            if let Some(status) = self.process.exit_status()? {
+                bail!("it ended with {status}");
+            }
+            if start.elapsed() > START_PATIENCE {
+                bail!("it does not greet clients on port {} after {START_PATIENCE:?}", self.port);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+/// Builds Weir in the running profile, once per process, and gives the binary's path.
+/// `WEIR_BIN` names a binary to use instead.
+///
+/// # Errors
+/// When it does not build.
+pub fn build_weir() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build(profile_folder()).map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)
+}
+
+fn build(profile: &str) -> Result<PathBuf> {
+    if let Some(binary) = env::var_os("WEIR_BIN") {
+        return Ok(binary.into());
+    }
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--quiet", "-p", "weir", "--bin", "weir", "--target-dir"]);
+    command.arg(target_dir()).current_dir(workspace_root());
+    if profile == "release" {
+        command.arg("--release");
+    }
+    let status = command.status().context("cannot start cargo")?;
+    if !status.success() {
+        bail!("cargo cannot build weir");
+    }
+    Ok(target_dir().join(profile).join("weir"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_lists_everything_it_was_given() {
+        let upstream = |name: &str, port: u16, primary| Upstream {
+            name: name.to_owned(),
+            address: (Ipv4Addr::LOCALHOST, port).into(),
+            primary,
+        };
+        let mut config = WeirConfig::new(
+            "epoll",
+            vec![upstream("one", 1, true), upstream("two", 2, false)],
+            "app",
+            "secret",
+        );
+        config.limits.push(("clients_max".to_owned(), 10));
+        let text = config.to_toml(4006).unwrap();
+        for part in [
+            "driver = \"epoll\"",
+            "[limits]\nclients_max = 10",
+            "name = \"one\"\naddress = \"127.0.0.1:1\"\nrole = \"primary\"",
+            "name = \"two\"\naddress = \"127.0.0.1:2\"\nrole = \"replica\"",
+            "listen = \"127.0.0.1:4006\"",
+            "[[user]]\nname = \"app\"\npassword = \"secret\"",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+    }
+}

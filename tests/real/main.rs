@@ -1,0 +1,2 @@
+//! Real MariaDB through a real Weir.
+fn main() {}
