@@ -311,7 +311,12 @@ mod tests {
 
     fn sleeper(folder: &Path, lifetime: Lifetime) -> Process {
         let spec = Spec::new("sleep", folder, &folder.join("log")).arg("1000.25");
-        Process::start(&spec, &folder.join("pid"), lifetime).unwrap()
+        let process = Process::start(&spec, &folder.join("pid"), lifetime).unwrap();
+        // The new program's command line appears a moment after the fork returns.
+        while !is_running(process.pid(), "sleep\u{0}1000.25") {
+            thread::sleep(POLL);
+        }
+        process
     }
 
     #[test]
@@ -319,8 +324,6 @@ mod tests {
         let folder = RunFolder::create("process-drop").unwrap();
         let process = sleeper(folder.path(), Lifetime::WithParent);
         let pid = process.pid();
-        thread::sleep(Duration::from_millis(50));
-        assert!(is_running(pid, "1000.25"));
         drop(process);
         assert!(!is_running(pid, "1000.25"));
     }
