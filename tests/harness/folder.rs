@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result};
 
 use crate::paths::target_dir;
-use crate::process::stop_recorded;
+use crate::process::{is_running, recorded_pid, stop_recorded};
 
 /// A folder that is removed when dropped; a killed owner's folders go at the next run's start.
 #[derive(Debug)]
@@ -72,6 +72,12 @@ pub fn remove_stopped(folder: &Path) -> Result<usize> {
     }
     fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     Ok(stopped)
+}
+
+/// Whether the program recorded in `folder` (its pid file is called `pid`) runs.
+#[must_use]
+pub fn is_recorded_running(folder: &Path) -> bool {
+    recorded_pid(&folder.join("pid")).is_some_and(|pid| is_running(pid, &folder.to_string_lossy()))
 }
 
 /// Removes folders of processes that are gone; their children died with them.

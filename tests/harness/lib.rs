@@ -17,11 +17,11 @@ mod template;
 mod weir;
 
 pub use client::Client;
-pub use folder::{RunFolder, remove_stopped};
+pub use folder::{RunFolder, is_recorded_running, remove_stopped};
 pub use mariadb::{Server, ServerOptions};
 pub use paths::{profile_folder, target_dir, workspace_root};
 pub use ports::free_port;
-pub use process::{Lifetime, Process, Spec, descriptors, resident_kib, stop_recorded};
+pub use process::{Lifetime, Process, Spec, cpu_time, descriptors, resident_kib, stop_recorded};
 pub use replication::{REPLICATION_USER, Topology};
 pub use sysbench::{PsMode, Report, Sysbench};
-pub use weir::{Upstream, Weir, WeirConfig, build_weir};
+pub use weir::{Upstream, Weir, WeirConfig, build_weir, weir_binary};

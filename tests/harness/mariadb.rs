@@ -142,6 +142,14 @@ impl Server {
         Ok(())
     }
 
+    /// Whether it has not ended.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.process.exit_status()?.is_none())
+    }
+
     /// Shuts it down in order.
     ///
     /// # Errors

@@ -253,6 +253,19 @@ pub fn resident_kib(pid: u32) -> Result<u64> {
         .with_context(|| format!("no VmRSS of pid {pid}"))
 }
 
+/// CPU time all threads of a process have used so far, those that ended included.
+///
+/// # Errors
+/// When the process is gone.
+pub fn cpu_time(pid: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The program's name is in parentheses and may contain anything; user time and system time are
+    // the 12th and 13th field after it.
+    let fields = stat.rsplit_once(')').context("unexpected /proc/pid/stat")?.1.split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+}
+
 /// Number of open descriptors of a process.
 ///
 /// # Errors

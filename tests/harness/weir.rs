@@ -185,6 +185,14 @@ impl Weir {
         descriptors(self.pid())
     }
 
+    /// Whether it has not ended.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.process.exit_status()?.is_none())
+    }
+
     /// Asks it to drain and end (SIGTERM); does not wait.
     ///
     /// # Errors
@@ -231,24 +239,28 @@ impl Weir {
 }
 
 /// Builds Weir in the running profile, once per process, and gives the binary's path.
-/// `WEIR_BIN` names a binary to use instead.
 ///
 /// # Errors
 /// When it does not build.
-pub fn build_weir() -> Result<PathBuf> {
+pub fn weir_binary() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT
-        .get_or_init(|| build(profile_folder()).map_err(|error| format!("{error:#}")))
+        .get_or_init(|| build_weir(profile_folder()).map_err(|error| format!("{error:#}")))
         .clone()
         .map_err(anyhow::Error::msg)
 }
 
-fn build(profile: &str) -> Result<PathBuf> {
+/// Builds Weir in the profile `debug` or `release`, with cargo's progress on standard error, and
+/// gives the binary's path. `WEIR_BIN` names a binary to use instead.
+///
+/// # Errors
+/// When it does not build.
+pub fn build_weir(profile: &str) -> Result<PathBuf> {
     if let Some(binary) = env::var_os("WEIR_BIN") {
         return Ok(binary.into());
     }
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet", "-p", "weir", "--bin", "weir", "--target-dir"]);
+    command.args(["build", "-p", "weir", "--bin", "weir", "--target-dir"]);
     command.arg(target_dir()).current_dir(workspace_root());
     if profile == "release" {
         command.arg("--release");
