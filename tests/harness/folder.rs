@@ -66,7 +66,7 @@ pub fn remove_stopped(folder: &Path) -> Result<usize> {
     let mut stopped = 0;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if stop_recorded(&path.join("pid"), &path.to_string_lossy())? {
+        if path.is_dir() && stop_recorded(&path.join("pid"), &path.to_string_lossy())? {
             stopped += 1;
         }
     }
@@ -94,6 +94,18 @@ fn sweep(runs: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_beside_the_programs_are_removed_with_them() {
+        let folder = RunFolder::create("stopped").unwrap();
+        let home = folder.path().join("servers");
+        fs::create_dir_all(home.join("gone")).unwrap();
+        fs::write(home.join("gone/pid"), "99999999").unwrap();
+        fs::write(home.join("addresses.txt"), "here").unwrap();
+        assert!(!is_recorded_running(&home.join("gone")));
+        assert_eq!(remove_stopped(&home).unwrap(), 0);
+        assert!(!home.exists());
+    }
 
     #[test]
     fn a_run_folder_is_removed_and_a_dead_owners_too() {
