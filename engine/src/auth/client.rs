@@ -41,6 +41,7 @@ pub struct ClientAuth {
     nonce: [u8; NONCE_LEN],
     /// The plugin whose answer is awaited; `None` when the exchange is over.
     awaited: Option<Plugin>,
+    used_password: bool,
     next_seq: u8,
 }
 
@@ -49,7 +50,9 @@ impl ClientAuth {
     /// `greeting_plugin` are what the greeting said, `seq` is the sequence id of a packet written
     /// now.
     ///
-    /// An unknown user is handled as one whose secret fits `greeting_plugin` alone.
+    /// An unknown user is handled as one whose secret fits `greeting_plugin` alone. A request
+    /// that names no plugin is always switched (if its client can be): that is how servers answer
+    /// COM_CHANGE_USER, with a nonce of its own.
     pub fn start(
         request: &LoginRequest,
         user: Option<Arc<User>>,
@@ -58,7 +61,8 @@ impl ClientAuth {
         seq: u8,
         out: &mut BytesMut,
     ) -> (Self, ClientStep) {
-        let mut auth = Self { user, nonce, awaited: None, next_seq: seq };
+        let used_password = !matches!(request.auth_response.as_slice(), [] | [0]);
+        let mut auth = Self { user, nonce, awaited: None, used_password, next_seq: seq };
         let can_switch = request.capabilities.contains(Capabilities::PLUGIN_AUTH);
         let named = match &request.plugin {
             Some(name) => Plugin::from_name(name),
@@ -85,7 +89,10 @@ impl ClientAuth {
     pub fn on_packet(&mut self, payload: &[u8], seq: u8, out: &mut BytesMut) -> ClientStep {
         self.next_seq = seq;
         match self.awaited.take() {
-            Some(plugin) => self.check(plugin, payload, seq, out),
+            Some(plugin) => {
+                self.used_password = !plugin.says_no_password(payload);
+                self.check(plugin, payload, seq, out)
+            }
             None => ClientStep::Denied,
         }
     }
@@ -94,6 +101,13 @@ impl ClientAuth {
     #[must_use]
     pub const fn next_seq(&self) -> u8 {
         self.next_seq
+    }
+
+    /// Whether the client's last answer was made of a password: the `(using password: YES)` of
+    /// ERR 1045.
+    #[must_use]
+    pub const fn used_password(&self) -> bool {
+        self.used_password
     }
 
     fn can_check(&self, plugin: Plugin, greeting_plugin: Plugin) -> bool {

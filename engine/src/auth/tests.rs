@@ -177,6 +177,7 @@ fn a_wrong_answer_is_denied() {
         let (auth, step, out) =
             start(&request(Some(plugin), &answer), secret.and_then(user), Plugin::NativePassword);
         assert_eq!((step, auth.next_seq()), (ClientStep::Denied, 2));
+        assert_eq!(auth.used_password(), answer.len() > 1);
         assert!(out.is_empty());
     }
     let (_, step, _) =
@@ -214,6 +215,7 @@ fn a_plugin_that_does_not_fit_is_switched() {
             let password = if right { "s" } else { "wrong" };
             let answer = if to == sha2 { sha2_of(password) } else { native_of(password) };
             let step = auth.on_packet(&answer, 4, &mut out);
+            assert!(auth.used_password());
             assert_eq!(matches!(step, ClientStep::Accepted(_)), right && known);
             assert_eq!(step == ClientStep::Denied, !(right && known));
             assert_eq!(!out.is_empty(), right && known && to == sha2);

@@ -12,8 +12,8 @@ use bytes::BytesMut;
 use crate::auth::{BackendAuth, BackendStep, ClientAuth, ClientStep, Plugin, Proof};
 use crate::config::{Secret, User};
 use crate::wire::{
-    AuthMoreData, AuthSwitch, Capabilities, Command, EofPacket, ErrPacket, Greeting, LoginRequest,
-    Malformed, OkPacket, PrepareOk, encode_eof, statement_id,
+    AuthMoreData, AuthSwitch, Capabilities, ChangeUser, Command, EofPacket, ErrPacket, Greeting,
+    LoginRequest, Malformed, OkPacket, PrepareOk, encode_eof, statement_id,
 };
 
 #[cfg(test)]
@@ -35,8 +35,14 @@ pub fn handshake(data: &[u8]) {
 /// What a client sends first in a command.
 ///
 /// # Panics
-/// A code and its name disagree.
+/// A code and its name disagree, or a COM_CHANGE_USER does not read back.
 pub fn command(data: &[u8]) {
+    let capabilities = Capabilities::SECURE_CONNECTION
+        .union(Capabilities::PLUGIN_AUTH)
+        .union(Capabilities::CONNECT_ATTRS);
+    settles(data, |p, out| {
+        ChangeUser::parse(p, capabilities).map(|packet| packet.encode(capabilities, out))
+    });
     let id = statement_id(data);
     let Some(command) = data.first().and_then(|byte| Command::from_byte(*byte)) else {
         assert_eq!(id, None, "a statement id without a command");

@@ -143,7 +143,7 @@ fn auth_response<'a>(
 }
 
 /// Whether the bytes are names and values, each whole: a backend would refuse others.
-fn attrs_are_whole(attrs: &[u8]) -> bool {
+pub(crate) fn attrs_are_whole(attrs: &[u8]) -> bool {
     let mut reader = Reader::new(attrs);
     while !reader.is_empty() {
         if reader.lenenc_bytes().is_err() || reader.lenenc_bytes().is_err() {

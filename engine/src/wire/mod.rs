@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod capability;
+mod change_user;
 mod command;
 mod edit;
 mod error;
@@ -23,6 +24,7 @@ mod tracker;
 mod writer;
 
 pub use capability::Capabilities;
+pub use change_user::ChangeUser;
 pub use command::Command;
 pub use edit::{Edit, Edits, Side};
 pub use error::{ErrPacket, code, sqlstate};

@@ -1,6 +1,6 @@
 //! Login requests as connectors of many ages send them, and ones nobody may send.
 
-use crate::wire::{Capabilities, Greeting, LoginRequest};
+use crate::wire::{Capabilities, ChangeUser, Greeting, LoginRequest};
 
 /// A login request's fixed part with `capabilities`, then `tail`.
 fn payload(capabilities: Capabilities, tail: &[u8]) -> Vec<u8> {
@@ -108,4 +108,31 @@ fn refused_greetings() {
     assert_eq!(what(b"\x0a5.5"), "a greeting ends early");
     let old = [b"\x0a4.0.1\0".as_slice(), &[0; 60]].concat();
     assert_eq!(what(&old), "the server speaks a protocol before 4.1");
+}
+
+#[test]
+fn change_user_and_what_it_leaves_out() {
+    let parse = |capabilities, payload: &[u8]| ChangeUser::parse(payload, capabilities);
+    let full = parse(ALL, b"\x11app\0\x03abcshop\0\x2d\0plug\0\x04\x01k\x01v").unwrap();
+    let expected = ChangeUser {
+        user: b"app".to_vec(),
+        database: Some(b"shop".to_vec()),
+        collation: 45,
+        plugin: Some(b"plug".to_vec()),
+        connect_attrs: Some(b"\x01k\x01v".to_vec()),
+    };
+    assert_eq!(full, expected);
+    let no_attrs = ChangeUser { connect_attrs: None, ..expected };
+    assert_eq!(parse(ALL, b"\x11app\0\0shop\0\x2d\0plug\0\x09\x01k\x01v"), Ok(no_attrs.clone()));
+    let no_plugin = ChangeUser { plugin: None, ..no_attrs };
+    assert_eq!(parse(MYSQL, b"\x11app\0\0shop\0\x2d\0plug\0"), Ok(no_plugin.clone()));
+    let no_collation = ChangeUser { collation: 0, ..no_plugin };
+    assert_eq!(parse(ALL, b"\x11app\0\0shop"), Ok(no_collation.clone()));
+    let old = parse(Capabilities::LONG_PASSWORD, b"\x11app\0abc\0shop\0");
+    assert_eq!(old, Ok(no_collation.clone()));
+    let no_database = ChangeUser { database: None, ..no_collation };
+    assert_eq!(parse(ALL, b"\x11app\0\0"), Ok(no_database));
+    for broken in [&b""[..], b"\x03app\0\0", b"\x11app", b"\x11app\0", b"\x11app\0\x03ab"] {
+        assert!(parse(ALL, broken).is_err(), "{broken:?}");
+    }
 }

@@ -4,9 +4,9 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 
 use crate::wire::{
-    AuthMoreData, AuthSwitch, Capabilities, Command, EofPacket, ErrPacket, Greeting, LoginRequest,
-    OkPacket, PrepareOk, Status, Tracker, encode_eof, put_lenenc_bytes, put_lenenc_int,
-    statement_id,
+    AuthMoreData, AuthSwitch, Capabilities, ChangeUser, Command, EofPacket, ErrPacket, Greeting,
+    LoginRequest, OkPacket, PrepareOk, Status, Tracker, encode_eof, put_lenenc_bytes,
+    put_lenenc_int, statement_id,
 };
 
 /// The payload of the one frame that `encode` writes; its sequence id must be 9.
@@ -84,6 +84,21 @@ proptest! {
         };
         let bytes = payload(|out| packet.encode(9, out));
         prop_assert_eq!(LoginRequest::parse(&bytes), Ok(packet));
+    }
+
+    #[test]
+    fn change_user(
+        (user, database, plugin) in (name(), said_name(), said_name()),
+        (collation, attrs) in (any::<u16>(), attributes()),
+    ) {
+        let capabilities = Capabilities::SECURE_CONNECTION
+            .set(Capabilities::PLUGIN_AUTH, plugin.is_some())
+            .set(Capabilities::CONNECT_ATTRS, attrs.is_some());
+        let packet = ChangeUser { user, database, collation, plugin, connect_attrs: attrs };
+        let mut out = BytesMut::new();
+        packet.encode(capabilities, &mut out);
+        prop_assert_eq!(out[3], 0);
+        prop_assert_eq!(ChangeUser::parse(&out[4..], capabilities), Ok(packet));
     }
 
     #[test]
