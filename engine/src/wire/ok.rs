@@ -20,7 +20,8 @@ use crate::wire::writer::{frame, put_lenenc_bytes, put_lenenc_int};
 /// ```
 /// `info` is left out when it is empty and no trackers follow; trackers are there only with
 /// SESSION_TRACK and SESSION_STATE_CHANGED. The manuals call `info` "the rest of the packet"
-/// without SESSION_TRACK, but MariaDB and MySQL write its length then too, and clients skip it.
+/// without SESSION_TRACK, but MariaDB 10.11 writes its length then too, and so does Weir; both
+/// are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OkPacket<'a> {
     /// First byte: 00, or FE at the end of a result set.
@@ -63,7 +64,7 @@ impl<'a> OkPacket<'a> {
         let (mut info, mut trackers): (&[u8], &[u8]) = (&[], &[]);
         if !capabilities.contains(Capabilities::SESSION_TRACK) {
             let bare = reader.remaining();
-            info = reader.lenenc_bytes().unwrap_or(bare);
+            info = reader.lenenc_bytes().ok().filter(|_| reader.is_empty()).unwrap_or(bare);
         } else if !reader.is_empty() {
             info = reader.lenenc_bytes()?;
             if status.contains(Status::SESSION_STATE_CHANGED) {

@@ -261,6 +261,16 @@ fn trackers_of_transactions() {
     );
 }
 
+/// The manuals' form of `info` without SESSION_TRACK, also where its first letter could be a length.
+#[test]
+fn info_without_a_length() {
+    for info in [&b"Rows matched: 2"[..], b"\x02abc", b""] {
+        let payload = [b"\0\x02\0\x02\0\0\0", info].concat();
+        let ok = OkPacket::parse(&payload, Capabilities::NONE).unwrap();
+        assert_eq!((ok.affected_rows, ok.info), (2, info));
+    }
+}
+
 /// Exactly what the same server says to a client without SESSION_TRACK.
 #[test]
 fn trackers_are_stripped_for_clients_without_them() {
