@@ -15,6 +15,12 @@ pub mod io;
 
 pub mod auth;
 
+pub mod topology;
+
+pub mod pool;
+
+pub mod session;
+
 pub mod fuzz;
 
 #[cfg(test)]

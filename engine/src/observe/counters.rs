@@ -53,6 +53,7 @@ counters! {
     Bugs, "bugs", "Sessions ended by an impossible state of Weir itself: please report them.";
     Commands, "commands", "Commands received from clients.";
     Replies, "replies", "Replies completely received from backends.";
+    ReplyErrors, "reply_errors", "Replies that ended in an error of the backend.";
     BytesFromClients, "bytes_from_clients", "Bytes received from clients.";
     BytesFromBackends, "bytes_from_backends", "Bytes received from backends.";
     BackendConnects, "backend_connects", "Connections to backends that were established.";
@@ -60,9 +61,6 @@ counters! {
     BackendLogins, "backend_logins", "Logins on backends that succeeded.";
     BackendLoginFailures, "backend_login_failures", "Logins on backends that failed or took too long.";
     BackPressurePauses, "back_pressure_pauses", "Times one side was not read because the other was slower.";
-    PipelinePauses, "pipeline_pauses", "Times a client was not read for pipelined_commands_max.";
-    ReceiveBuffersDry, "receive_buffers_dry", "Times all receive_buffers of a worker were in use.";
-    LargeBuffersDry, "large_buffers_dry", "Times all large_buffers_max of a worker were in use.";
     DrainClosed, "drain_closed", "Sessions closed because Weir was stopping.";
 }
 

@@ -7,6 +7,7 @@ mod counters;
 mod limit;
 mod log;
 
+pub use crate::log_limited;
 pub use counters::{Counter, Counters, Totals, sum};
 pub use limit::LogGate;
 pub use log::{LogError, LogFormat, LogLevel, start_log};

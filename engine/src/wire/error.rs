@@ -3,8 +3,11 @@
 //! Purpose: read a server's error, write one of our own.
 //! Never: choose the text a client sees.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 
+use crate::base::{Blame, Fault};
 use crate::wire::reader::{Malformed, Reader};
 use crate::wire::writer::frame;
 
@@ -121,6 +124,12 @@ pub mod code {
     pub const READ_ONLY_MODE: u16 = 1836;
     /// MariaDB: connection was killed.
     pub const CONNECTION_KILLED: u16 = 1927;
+}
+
+/// The end of a session with that error number and its SQLSTATE.
+#[must_use]
+pub fn fault(blame: Blame, code: u16, message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault { blame, code, sqlstate: sqlstate(code), message: message.into() }
 }
 
 /// The SQLSTATE servers give with that error number; HY000 for those not listed in [`code`].

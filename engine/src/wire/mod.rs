@@ -27,7 +27,7 @@ pub use capability::Capabilities;
 pub use change_user::ChangeUser;
 pub use command::Command;
 pub use edit::{Edit, Edits, Side};
-pub use error::{ErrPacket, code, sqlstate};
+pub use error::{ErrPacket, code, fault, sqlstate};
 pub use handshake::{AuthMoreData, AuthSwitch, Greeting, NONCE_LEN};
 pub use login::LoginRequest;
 pub use ok::{EofPacket, OkPacket, encode_eof};

@@ -1,0 +1,179 @@
+//! Logging in to a backend.
+//!
+//! Purpose: drive one new backend connection from the server's greeting to its first OK.
+//! Never: show a client's bytes to the server before the login is done.
+
+use bytes::BytesMut;
+
+use crate::auth::{AuthError, BackendAuth, BackendStep, Proof};
+use crate::wire::frame::{Assembler, FrameError, Packet};
+use crate::wire::{Capabilities, Greeting, LoginRequest, Malformed};
+
+/// The longest packet a server may send during a login: an error text or an RSA key fits easily.
+const LOGIN_PACKET_BYTES_MAX: usize = 64 << 10;
+
+/// Always asked of a backend, whatever the client can do: replies are translated for clients, and
+/// state the server does not report cannot be recovered later.
+const ALWAYS: Capabilities = Capabilities::LONG_PASSWORD
+    .union(Capabilities::LONG_FLAG)
+    .union(Capabilities::PROTOCOL_41)
+    .union(Capabilities::TRANSACTIONS)
+    .union(Capabilities::SECURE_CONNECTION)
+    .union(Capabilities::PLUGIN_AUTH)
+    .union(Capabilities::PLUGIN_AUTH_LENENC)
+    .union(Capabilities::SESSION_TRACK)
+    .union(Capabilities::DEPRECATE_EOF);
+
+/// Asked of a backend when the client asked for them: they change what the server does.
+const AS_CLIENT: Capabilities = Capabilities::FOUND_ROWS
+    .union(Capabilities::CONNECT_WITH_DB)
+    .union(Capabilities::NO_SCHEMA)
+    .union(Capabilities::ODBC)
+    .union(Capabilities::LOCAL_FILES)
+    .union(Capabilities::IGNORE_SPACE)
+    .union(Capabilities::INTERACTIVE)
+    .union(Capabilities::MULTI_STATEMENTS)
+    .union(Capabilities::MULTI_RESULTS)
+    .union(Capabilities::PS_MULTI_RESULTS)
+    .union(Capabilities::CONNECT_ATTRS)
+    .union(Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS);
+
+/// Why a login came to nothing, apart from the server's own refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginError {
+    /// The server's bytes are no packets.
+    Frame(FrameError),
+    /// A packet does not parse.
+    Malformed(Malformed),
+    /// The server cannot speak protocol 4.1 with authentication plugins.
+    TooOld,
+    /// The account cannot be proven to this server.
+    Auth(AuthError),
+}
+
+impl std::fmt::Display for LoginError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Frame(FrameError::TooLong) => f.write_str("its login packet is too long"),
+            Self::Frame(FrameError::OutOfOrder) => f.write_str("its packets are out of order"),
+            Self::Malformed(malformed) => malformed.fmt(f),
+            Self::TooOld => f.write_str("it does not speak protocol 4.1 with plugins"),
+            Self::Auth(error) => error.fmt(f),
+        }
+    }
+}
+
+/// A connection that is logged in.
+#[derive(Debug)]
+pub struct Established {
+    /// What the server said of itself.
+    pub greeting: Greeting,
+    /// What was negotiated.
+    pub capabilities: Capabilities,
+    /// Payload of the server's OK.
+    pub ok: BytesMut,
+}
+
+/// What to do after bytes were fed.
+#[derive(Debug)]
+pub enum LoginStep {
+    /// Send what was written, wait for more.
+    Wait,
+    /// Logged in.
+    Ready(Box<Established>),
+    /// The server refused: payload of its ERR.
+    Refused(BytesMut),
+    /// The login cannot go on.
+    Failed(LoginError),
+}
+
+/// One login in progress.
+#[derive(Debug)]
+pub struct BackendLogin {
+    assembler: Assembler,
+    request: LoginRequest,
+    auth: BackendAuth,
+    greeting: Option<Greeting>,
+}
+
+impl BackendLogin {
+    /// A login as the account, schema and character set of `request`; its password answer is
+    /// replaced by one made from `proof`.
+    #[must_use]
+    pub fn new(request: LoginRequest, proof: Proof) -> Self {
+        Self {
+            assembler: Assembler::new(LOGIN_PACKET_BYTES_MAX),
+            request,
+            auth: BackendAuth::new(proof),
+            greeting: None,
+        }
+    }
+
+    /// Feeds bytes of the server; what is to be sent is appended to `out`.
+    pub fn on_bytes(&mut self, bytes: &[u8], out: &mut BytesMut) -> LoginStep {
+        self.assembler.push(bytes);
+        loop {
+            let packet = match self.assembler.next_packet() {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return LoginStep::Wait,
+                Err(error) => return LoginStep::Failed(LoginError::Frame(error)),
+            };
+            match self.on_packet(packet, out) {
+                LoginStep::Wait => {}
+                step @ (LoginStep::Ready(_) | LoginStep::Refused(_) | LoginStep::Failed(_)) => {
+                    return step;
+                }
+            }
+        }
+    }
+
+    fn on_packet(&mut self, packet: Packet, out: &mut BytesMut) -> LoginStep {
+        let seq = packet.seq.wrapping_add(1);
+        if self.greeting.is_none() {
+            // A server that wants nobody says so instead of greeting.
+            if packet.payload.first() == Some(&0xFF) {
+                return LoginStep::Refused(packet.payload);
+            }
+            return match self.on_greeting(&packet.payload, seq, out) {
+                Ok(()) => LoginStep::Wait,
+                Err(error) => LoginStep::Failed(error),
+            };
+        }
+        match self.auth.on_packet(&packet.payload, seq, out) {
+            BackendStep::Continue => LoginStep::Wait,
+            BackendStep::Ready => match self.greeting.take() {
+                Some(greeting) => LoginStep::Ready(Box::new(Established {
+                    greeting,
+                    capabilities: self.request.capabilities,
+                    ok: packet.payload,
+                })),
+                None => LoginStep::Failed(LoginError::TooOld),
+            },
+            BackendStep::Refused => LoginStep::Refused(packet.payload),
+            BackendStep::Failed(error) => LoginStep::Failed(LoginError::Auth(error)),
+        }
+    }
+
+    fn on_greeting(
+        &mut self,
+        payload: &[u8],
+        seq: u8,
+        out: &mut BytesMut,
+    ) -> Result<(), LoginError> {
+        let greeting = Greeting::parse(payload).map_err(LoginError::Malformed)?;
+        let offered = greeting.capabilities.union(Capabilities::LONG_PASSWORD);
+        let needed = Capabilities::PROTOCOL_41.union(Capabilities::PLUGIN_AUTH);
+        if !offered.contains(needed) {
+            return Err(LoginError::TooOld);
+        }
+        let wished = ALWAYS.union(self.request.capabilities.intersection(AS_CLIENT));
+        self.request.capabilities = wished.intersection(offered);
+        let plugin = self.auth.plugin_for(&greeting).name().as_bytes();
+        self.request.auth_response =
+            self.auth.first_response(plugin, &greeting.nonce).map_err(LoginError::Auth)?;
+        self.request.plugin = Some(plugin.to_vec());
+        self.request.encode(seq, out);
+        self.greeting = Some(greeting);
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! Backend connections: logging in to them and lending them to sessions.
+//!
+//! Purpose: what a backend connection is between its connect and its end, without its socket.
+//! Never: open a socket, keep a clock, or know a client.
+#![forbid(unsafe_code)]
+
+mod lease;
+mod login;
+
+pub use lease::Lease;
+pub use login::{BackendLogin, Established, LoginError, LoginStep};

@@ -1,0 +1,276 @@
+//! The session before its first command: greeting, account, schema.
+//!
+//! Purpose: find out who the client is and what it can do, then ask for a backend as that account.
+//! Never: let an aborted client handshake become a backend handshake, or tell apart an unknown
+//! user and a wrong password.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::auth::{ClientAuth, ClientStep, Plugin, Proof};
+use crate::base::{Blame, ConnectionId, Fault, Time};
+use crate::config::Config;
+use crate::wire::frame::{Assembler, FrameError, Packet};
+use crate::wire::reply::Dialect;
+use crate::wire::{
+    Capabilities, Edits, ErrPacket, Greeting, LoginRequest, Malformed, OkPacket, Side, Status,
+    code, fault,
+};
+
+/// The longest packet a client may send before it is logged in (connection attributes: 64 KiB).
+const LOGIN_PACKET_BYTES_MAX: usize = 128 << 10;
+
+/// Bytes a client may send ahead while its backend is being connected.
+const EARLY_BYTES_MAX: usize = 256 << 10;
+
+/// What Weir can relay; a client is offered those the primary has too.
+const OFFERED: Capabilities = Capabilities::FOUND_ROWS
+    .union(Capabilities::LONG_FLAG)
+    .union(Capabilities::CONNECT_WITH_DB)
+    .union(Capabilities::NO_SCHEMA)
+    .union(Capabilities::ODBC)
+    .union(Capabilities::LOCAL_FILES)
+    .union(Capabilities::IGNORE_SPACE)
+    .union(Capabilities::INTERACTIVE)
+    .union(Capabilities::IGNORE_SIGPIPE)
+    .union(Capabilities::TRANSACTIONS)
+    .union(Capabilities::MULTI_STATEMENTS)
+    .union(Capabilities::MULTI_RESULTS)
+    .union(Capabilities::PS_MULTI_RESULTS)
+    .union(Capabilities::CONNECT_ATTRS)
+    .union(Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS)
+    .union(Capabilities::SESSION_TRACK)
+    .union(Capabilities::DEPRECATE_EOF);
+
+/// What every client is offered: Weir itself does these. LONG_PASSWORD also says that the upper
+/// bits hold no MariaDB extensions.
+const OWN: Capabilities = Capabilities::LONG_PASSWORD
+    .union(Capabilities::PROTOCOL_41)
+    .union(Capabilities::RESERVED)
+    .union(Capabilities::SECURE_CONNECTION)
+    .union(Capabilities::PLUGIN_AUTH)
+    .union(Capabilities::PLUGIN_AUTH_LENENC);
+
+/// What a login needs to know.
+#[derive(Debug)]
+pub struct LoginContext {
+    /// Users and limits.
+    pub config: Arc<Config>,
+    /// The id the client is told.
+    pub id: ConnectionId,
+    /// What the primary says of itself.
+    pub server: Arc<Greeting>,
+    /// Random, never used before, without NUL bytes.
+    pub nonce: [u8; 20],
+    /// The client's address, for its error texts.
+    pub client: Option<IpAddr>,
+    /// When the login has to be over.
+    pub deadline: Time,
+}
+
+/// A wish for a backend connection.
+#[derive(Debug)]
+pub struct LeaseRequest {
+    /// What the client asked for: account, schema, character set, attributes, capabilities.
+    pub login: LoginRequest,
+    /// What proves the account to a backend.
+    pub proof: Proof,
+}
+
+/// What a feed came to.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Wait,
+    Lease(Box<LeaseRequest>),
+}
+
+#[derive(Debug)]
+enum Step {
+    AwaitRequest,
+    Authenticate(Box<LoginRequest>, ClientAuth),
+    AwaitLease,
+}
+
+/// One login in progress.
+#[derive(Debug)]
+pub(super) struct Login {
+    context: LoginContext,
+    offered: Capabilities,
+    client: Capabilities,
+    plugin: Plugin,
+    assembler: Assembler,
+    early_bytes: usize,
+    /// Sequence id of the next packet to the client.
+    next_seq: u8,
+    step: Step,
+}
+
+impl Login {
+    pub(super) fn greet(context: LoginContext, edits: &mut Edits) -> Self {
+        let server = &context.server;
+        let offered = OFFERED.intersection(server.capabilities).union(OWN);
+        let plugin = Plugin::from_name(&server.plugin).unwrap_or(Plugin::NativePassword);
+        let greeting = Greeting {
+            version: server.version.clone(),
+            connection_id: context.id.get(),
+            nonce: context.nonce,
+            capabilities: offered,
+            collation: server.collation,
+            status: Status::AUTOCOMMIT,
+            plugin: plugin.name().as_bytes().to_vec(),
+        };
+        edits.send(Side::Client, |out| greeting.encode(0, out));
+        Self {
+            context,
+            offered,
+            client: Capabilities::from_bits(0),
+            plugin,
+            assembler: Assembler::new(LOGIN_PACKET_BYTES_MAX),
+            early_bytes: 0,
+            next_seq: 1,
+            step: Step::AwaitRequest,
+        }
+    }
+
+    pub(super) const fn deadline(&self) -> Time {
+        self.context.deadline
+    }
+
+    pub(super) const fn next_seq(&self) -> u8 {
+        self.next_seq
+    }
+
+    pub(super) fn pipelined_commands_max(&self) -> usize {
+        self.context.config.limits.pipelined_commands_max
+    }
+
+    pub(super) fn on_bytes(&mut self, input: &[u8], edits: &mut Edits) -> Result<Verdict, Fault> {
+        self.early_bytes += input.len();
+        if self.early_bytes > EARLY_BYTES_MAX {
+            return Err(too_long());
+        }
+        self.assembler.push(input);
+        while !matches!(self.step, Step::AwaitLease) {
+            let packet = match self.assembler.next_packet() {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return Ok(Verdict::Wait),
+                Err(FrameError::TooLong) => return Err(too_long()),
+                Err(FrameError::OutOfOrder) => return Err(out_of_order()),
+            };
+            if packet.seq != self.next_seq {
+                return Err(out_of_order());
+            }
+            self.next_seq = packet.seq.wrapping_add(1);
+            if let Verdict::Lease(request) = self.on_packet(&packet, edits)? {
+                return Ok(Verdict::Lease(request));
+            }
+        }
+        Ok(Verdict::Wait)
+    }
+
+    fn on_packet(&mut self, packet: &Packet, edits: &mut Edits) -> Result<Verdict, Fault> {
+        let seq = self.next_seq;
+        let mut answer = BytesMut::new();
+        let (request, auth, step) = match std::mem::replace(&mut self.step, Step::AwaitLease) {
+            Step::AwaitRequest => {
+                let mut request =
+                    Box::new(LoginRequest::parse(&packet.payload).map_err(bad_handshake)?);
+                self.client = request.capabilities.intersection(self.offered);
+                request.capabilities = self.client;
+                let user = self.context.config.user(&request.user).cloned();
+                let nonce = self.context.nonce;
+                let (auth, step) =
+                    ClientAuth::start(&request, user, nonce, self.plugin, seq, &mut answer);
+                (request, auth, step)
+            }
+            Step::Authenticate(request, mut auth) => {
+                let step = auth.on_packet(&packet.payload, seq, &mut answer);
+                (request, auth, step)
+            }
+            Step::AwaitLease => return Ok(Verdict::Wait),
+        };
+        if !answer.is_empty() {
+            self.next_seq = seq.wrapping_add(1);
+            edits.send(Side::Client, |out| out.extend_from_slice(&answer));
+        }
+        match step {
+            ClientStep::Continue => {
+                self.step = Step::Authenticate(request, auth);
+                Ok(Verdict::Wait)
+            }
+            ClientStep::Accepted(proof) => {
+                Ok(Verdict::Lease(Box::new(LeaseRequest { login: *request, proof })))
+            }
+            ClientStep::Denied => Err(self.access_denied(&request)),
+        }
+    }
+
+    /// The backend let the account in: OK to the client.
+    pub(super) fn finish(
+        self,
+        backend: Capabilities,
+        ok: &[u8],
+        edits: &mut Edits,
+    ) -> Result<(Dialect, Status, BytesMut), Fault> {
+        let packet = OkPacket::parse(ok, backend).map_err(|malformed| {
+            fault(
+                Blame::Backend,
+                code::MALFORMED_PACKET,
+                format!("weir: the backend sent a {malformed}"),
+            )
+        })?;
+        edits.send(Side::Client, |out| packet.encode(self.client, self.next_seq, out));
+        let dialect = Dialect { client: self.client, backend };
+        Ok((dialect, packet.status, self.assembler.into_rest()))
+    }
+
+    /// Passes on a backend's ERR, numbered for this client.
+    pub(super) fn pass_error(&self, err: &[u8], edits: &mut Edits) {
+        edits.send(Side::Client, |out| match ErrPacket::parse(err) {
+            Ok(packet) => packet.encode(self.next_seq, out),
+            Err(malformed) => bad_handshake_packet(&malformed).encode(self.next_seq, out),
+        });
+    }
+
+    /// The server's own words, so that applications which read them keep working.
+    fn access_denied(&self, request: &LoginRequest) -> Fault {
+        let user = String::from_utf8_lossy(&request.user);
+        let host = match self.context.client {
+            Some(address) if address.is_loopback() => "localhost".to_owned(),
+            Some(address) => address.to_string(),
+            None => "unknown".to_owned(),
+        };
+        let password = if request.auth_response.is_empty() { "NO" } else { "YES" };
+        fault(
+            Blame::Client,
+            code::ACCESS_DENIED_ERROR,
+            format!("Access denied for user '{user}'@'{host}' (using password: {password})"),
+        )
+    }
+}
+
+fn bad_handshake_packet(malformed: &Malformed) -> ErrPacket<'static> {
+    ErrPacket {
+        code: code::HANDSHAKE_ERROR,
+        sqlstate: *b"08S01",
+        message: malformed.what.as_bytes(),
+    }
+}
+
+fn bad_handshake(malformed: Malformed) -> Fault {
+    fault(Blame::Client, code::HANDSHAKE_ERROR, format!("Bad handshake ({malformed})"))
+}
+
+fn too_long() -> Fault {
+    fault(
+        Blame::Client,
+        code::NET_PACKET_TOO_LARGE,
+        "weir: too many bytes before the login was over",
+    )
+}
+
+fn out_of_order() -> Fault {
+    fault(Blame::Client, code::NET_PACKETS_OUT_OF_ORDER, "Got packets out of order")
+}

@@ -1,0 +1,12 @@
+//! A client's logical connection: what it negotiated, what it asked, what it still waits for.
+//!
+//! Purpose: relay between a client and the backend it was lent, command by command.
+//! Never: touch a socket, choose a backend, read a clock or log; it is fed bytes and asks for things.
+#![forbid(unsafe_code)]
+
+mod login;
+mod relay;
+mod state;
+
+pub use login::{LeaseRequest, LoginContext};
+pub use state::{Action, Session, Tally};

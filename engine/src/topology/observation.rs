@@ -1,0 +1,84 @@
+//! From single observations to the picture.
+//!
+//! Purpose: keep the latest knowledge of every backend and say when the picture changed.
+//! Never: decide from silence; a missing observation changes nothing.
+
+use std::sync::Arc;
+
+use crate::base::BackendId;
+use crate::config::Config;
+use crate::topology::{BackendView, Snapshot};
+use crate::wire::Greeting;
+
+/// What a probe found out.
+#[derive(Clone, Debug)]
+pub enum Observation {
+    /// A new connection was logged in: the server's greeting.
+    LoggedIn(Arc<Greeting>),
+    /// The server answered on a known connection.
+    Answered,
+    /// The server could not be reached, or did not answer in time.
+    Unreachable,
+}
+
+/// The current knowledge.
+#[derive(Debug)]
+pub struct Topology {
+    snapshot: Snapshot,
+}
+
+impl Topology {
+    /// Knows what the configuration says, and nothing of reachability.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let backends = config
+            .backends
+            .iter()
+            .zip(0..)
+            .map(|(backend, index)| BackendView {
+                id: BackendId(index),
+                name: Arc::from(backend.name.as_str()),
+                cluster: backend.cluster,
+                address: backend.address,
+                role: backend.role,
+                reachable: false,
+                greeting: None,
+            })
+            .collect();
+        Self { snapshot: Snapshot { generation: 0, backends } }
+    }
+
+    /// Takes in an observation. Returns the new picture when it differs from the last.
+    pub fn observe(&mut self, id: BackendId, observation: Observation) -> Option<Arc<Snapshot>> {
+        let view = self.snapshot.backends.get_mut(id.index())?;
+        let changed = match observation {
+            Observation::Answered => !std::mem::replace(&mut view.reachable, true),
+            Observation::Unreachable => std::mem::replace(&mut view.reachable, false),
+            Observation::LoggedIn(greeting) => {
+                let news = !view.reachable
+                    || !view.greeting.as_ref().is_some_and(|old| same_server(old, &greeting));
+                view.reachable = true;
+                view.greeting = Some(greeting);
+                news
+            }
+        };
+        changed.then(|| {
+            self.snapshot.generation += 1;
+            self.current()
+        })
+    }
+
+    /// The picture as it is.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        Arc::new(self.snapshot.clone())
+    }
+}
+
+/// Greetings differ in connection id and nonce every time; clients are shown the rest.
+fn same_server(old: &Greeting, new: &Greeting) -> bool {
+    old.version == new.version
+        && old.capabilities == new.capabilities
+        && old.collation == new.collation
+        && old.plugin == new.plugin
+}

@@ -1,0 +1,53 @@
+//! The picture of all backends that workers route by.
+//!
+//! Purpose: one immutable value, replaced as a whole.
+//! Never: change after it was published.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::base::{BackendId, ClusterId};
+use crate::config::Role;
+use crate::wire::Greeting;
+
+/// All backends of all clusters at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Grows by one with every published change.
+    pub generation: u64,
+    /// In the configuration's order, so a [`BackendId`] is an index.
+    pub backends: Vec<BackendView>,
+}
+
+impl Snapshot {
+    /// The cluster's primary.
+    #[must_use]
+    pub fn primary(&self, cluster: ClusterId) -> Option<&BackendView> {
+        self.backends.iter().find(|view| view.cluster == cluster && view.role == Role::Primary)
+    }
+
+    /// The backend with that id.
+    #[must_use]
+    pub fn backend(&self, id: BackendId) -> Option<&BackendView> {
+        self.backends.get(id.index())
+    }
+}
+
+/// One backend in a [`Snapshot`].
+#[derive(Clone, Debug)]
+pub struct BackendView {
+    /// Its id.
+    pub id: BackendId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The cluster it belongs to.
+    pub cluster: ClusterId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it is in its cluster.
+    pub role: Role,
+    /// Whether the last probe reached it.
+    pub reachable: bool,
+    /// What it said of itself when it was last reached: version, capabilities, default plugin.
+    pub greeting: Option<Arc<Greeting>>,
+}
