@@ -18,6 +18,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
+    /// Run until SIGTERM or SIGINT, which end sessions when they are at rest; a second one ends
+    /// them at once.
+    Run {
+        /// The configuration file, in TOML.
+        file: PathBuf,
+    },
     /// Print OK, or everything that is wrong with a configuration file.
     Check {
         /// The configuration file, in TOML.
@@ -37,8 +43,9 @@ static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("WEIR_GIT_
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  the configuration cannot be read or is wrong, or the output cannot be written
+  0  done; after run: every session was ended in good order
+  1  the configuration cannot be read or is wrong, Weir cannot start or a worker failed, or the
+     output cannot be written
   2  the command line is wrong";
 
 #[cfg(test)]
@@ -57,6 +64,7 @@ mod tests {
         let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command).ok();
         assert_eq!(parse("weir check a.toml"), Some(Command::Check { file: "a.toml".into() }));
         assert_eq!(parse("weir sample"), Some(Command::Sample));
+        assert_eq!(parse("weir run a.toml"), Some(Command::Run { file: "a.toml".into() }));
         for wrong in ["weir", "weir check", "weir check a b", "weir dance"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }

@@ -21,6 +21,12 @@ pub mod pool;
 
 pub mod session;
 
+pub mod bus;
+
+pub mod worker;
+
+pub mod control;
+
 pub mod fuzz;
 
 #[cfg(test)]

@@ -12,13 +12,17 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use weir::config::{self, Config};
+use weir::config::{self, Config, LogFormat, LogLevel};
+use weir::control;
+use weir::observe;
+use weir::worker;
 
 use crate::cli::{Cli, Command};
 use crate::lookup::{System, read_config};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Run { file } => load(&file).and_then(run),
         Command::Check { file } => load(&file).and_then(|_| print("OK\n")),
         Command::Sample => print(&config::sample()),
         Command::Reference => print(&config::reference()),
@@ -46,6 +50,23 @@ fn load(file: &Path) -> anyhow::Result<Config> {
             bail!("{shown} has {} problem{plural}:{lines}", problems.len())
         }
     }
+}
+
+/// Runs until told to stop.
+fn run(config: Config) -> anyhow::Result<()> {
+    let format = match config.log.format {
+        LogFormat::Text => observe::LogFormat::Text,
+        LogFormat::Json => observe::LogFormat::Json,
+    };
+    let level = match config.log.level {
+        LogLevel::Error => observe::LogLevel::Error,
+        LogLevel::Warn => observe::LogLevel::Warn,
+        LogLevel::Info => observe::LogLevel::Info,
+        LogLevel::Debug => observe::LogLevel::Debug,
+        LogLevel::Trace => observe::LogLevel::Trace,
+    };
+    observe::start_log(format, level)?;
+    Ok(control::run(config, worker::spawn)?)
 }
 
 /// Writes text to standard output. A reader that has seen enough is no failure.

@@ -55,6 +55,9 @@ pub(super) const MODULES: &[Module] = &[
             "failover", "bpf", "bus", "admin",
         ],
     ),
+    // Test support: bodies of fuzz targets and recordings of real servers.
+    pure("fuzz", &["wire", "config", "auth", "session"]),
+    kernel("testdata", &["wire"]),
     kernel("main", &["control", "worker", "config", "observe", "sql", "topology", "route"]),
 ];
 

@@ -1,0 +1,123 @@
+//! New clients.
+//!
+//! Purpose: greet a client, or tell it why not, within the worker's limits.
+//! Never: open a backend connection; that waits until the client has proven who it is.
+
+use crate::base::{Blame, ConnectionId, EndpointId, Fault, Key};
+use crate::io::{CloseMode, ConnId, Driver, RecvMode};
+use crate::observe::Counter;
+use crate::session::{LoginContext, Session};
+use crate::wire::{Edit, ErrPacket, Side};
+use crate::wire::{code, fault};
+use crate::worker::entry::{Entry, Link};
+use crate::worker::{FLUSH_MAX, LOGIN_CHECK, Worker, pack};
+
+impl<D: Driver> Worker<D> {
+    pub(super) fn on_accepted(&mut self, endpoint: EndpointId, conn: ConnId) {
+        self.counters.increment(Counter::ClientsAccepted);
+        match self.login_context(endpoint, conn) {
+            Ok(context) => self.open_session(endpoint, context, conn),
+            Err(fault) => self.refuse(conn, &fault),
+        }
+    }
+
+    pub(super) fn on_accept_failed(&mut self, errno: i32) {
+        let error = std::io::Error::from_raw_os_error(errno);
+        crate::observe::log_limited!(
+            self.driver.now(),
+            warn,
+            "cannot accept a client: {error}; raise the limit of open files"
+        );
+    }
+
+    fn login_context(&mut self, endpoint: EndpointId, conn: ConnId) -> Result<LoginContext, Fault> {
+        let limits = &self.config.limits;
+        if self.sessions.len() >= limits.clients_max
+            || self.logging_in.len() >= limits.handshakes_max
+        {
+            return Err(fault(Blame::Limit, code::CON_COUNT_ERROR, "Too many connections"));
+        }
+        let cluster = self.config.endpoint(endpoint).map(|endpoint| endpoint.cluster);
+        let server = cluster
+            .and_then(|cluster| self.snapshot.primary(cluster))
+            .and_then(|primary| primary.greeting.clone());
+        let Some(server) = server else {
+            return Err(fault(
+                Blame::Backend,
+                code::UNKNOWN_ERROR,
+                "weir: the primary has not been reached yet; check its address and the \
+                          monitor account",
+            ));
+        };
+        Ok(LoginContext {
+            config: self.config.clone(),
+            id: self.next_id(),
+            server,
+            nonce: self.nonces.next(),
+            client: self.driver.peer_address(conn).map(|address| address.ip()),
+            deadline: self.driver.now() + self.config.limits.login_timeout,
+        })
+    }
+
+    /// The next connection id that no session has.
+    fn next_id(&mut self) -> ConnectionId {
+        loop {
+            self.next_sequence = self.next_sequence % (ConnectionId::SEQUENCES - 1) + 1;
+            let id = ConnectionId::new(self.id, self.next_sequence);
+            if !self.ids.contains_key(&id.get()) {
+                return id;
+            }
+        }
+    }
+
+    fn open_session(&mut self, endpoint: EndpointId, context: LoginContext, conn: ConnId) {
+        let id = context.id;
+        self.edits.clear();
+        let session = Session::new(context, &mut self.edits);
+        let login_slot = Some(self.logging_in.len());
+        let entry = Entry { session, endpoint, client: Link::new(conn), backend: None, login_slot };
+        let Some(key) = self.sessions.insert(entry) else {
+            self.driver.close(conn, CloseMode::Now);
+            return;
+        };
+        self.ids.insert(id.get(), key);
+        if self.logging_in.is_empty() {
+            self.next_login_check = self.driver.now() + LOGIN_CHECK;
+        }
+        self.logging_in.push(key);
+        self.driver.set_token(conn, pack(key, Side::Client));
+        self.driver.set_recv(conn, RecvMode::Small);
+        self.send_edits(key);
+        tracing::debug!(session = id.get(), "client connected");
+    }
+
+    /// Sends what a machine wrote without having been fed.
+    pub(super) fn send_edits(&mut self, key: Key) {
+        let Some(entry) = self.sessions.get(key) else { return };
+        for edit in self.edits.list() {
+            if let Edit::Send(side, range) = edit
+                && let Some(link) = entry.link(*side)
+            {
+                self.driver.send_copy(link.conn, self.edits.bytes(range));
+            }
+        }
+    }
+
+    fn refuse(&mut self, conn: ConnId, fault: &Fault) {
+        self.counters.increment(Counter::ClientsRefused);
+        crate::observe::log_limited!(self.driver.now(), warn, "client refused: {}", fault.message);
+        self.edits.clear();
+        self.edits.send(Side::Client, |out| {
+            ErrPacket {
+                code: fault.code,
+                sqlstate: fault.sqlstate,
+                message: fault.message.as_bytes(),
+            }
+            .encode(0, out);
+        });
+        if let [Edit::Send(_, range)] = self.edits.list() {
+            self.driver.send_copy(conn, self.edits.bytes(range));
+        }
+        self.driver.close(conn, CloseMode::Flush(FLUSH_MAX));
+    }
+}

@@ -1,0 +1,219 @@
+//! Backend connections of sessions.
+//!
+//! Purpose: connect, log in, hand over, and notice when a backend connection ends.
+//! Never: share a backend connection between sessions (`pooling = "none"`).
+
+use bytes::BytesMut;
+
+use crate::base::{Blame, Fault, Key, Time};
+use crate::io::{Driver, EndReason, RecvMode};
+use crate::observe::Counter;
+use crate::pool::{BackendLogin, Established, Lease, LoginStep};
+use crate::session::LeaseRequest;
+use crate::topology::BackendView;
+use crate::wire::{self, code};
+use crate::wire::{Edit, Side};
+use crate::worker::entry::{BackendLink, Link, Stage};
+use crate::worker::{LOGIN_CHECK, Worker, pack};
+
+impl<D: Driver> Worker<D> {
+    /// Opens a backend connection for a session whose client has proven who it is.
+    pub(super) fn open_lease(&mut self, key: Key, request: LeaseRequest) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let cluster = self.config.endpoint(entry.endpoint).map(|endpoint| endpoint.cluster);
+        let Some(primary) = cluster.and_then(|cluster| self.snapshot.primary(cluster)) else {
+            return;
+        };
+        self.counters.increment(Counter::LoginsOk);
+        self.counters.increment(Counter::BackendConnects);
+        let deadline = self.driver.now() + self.config.limits.connect_timeout;
+        let conn = self.driver.connect(primary.address, pack(key, Side::Backend), deadline);
+        self.driver.set_recv(conn, RecvMode::Small);
+        entry.backend = Some(BackendLink {
+            link: Link::new(conn),
+            id: primary.id,
+            stage: Stage::Login(
+                Box::new(BackendLogin::new(request.login, request.proof)),
+                deadline,
+            ),
+        });
+    }
+
+    pub(super) fn on_backend_login(&mut self, key: Key, bytes: &[u8]) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &mut entry.backend else { return };
+        let Stage::Login(login, _) = &mut backend.stage else { return };
+        let mut out = BytesMut::new();
+        let step = login.on_bytes(bytes, &mut out);
+        if !out.is_empty() {
+            self.driver.send_copy(backend.link.conn, &out);
+        }
+        match step {
+            LoginStep::Wait => {}
+            LoginStep::Ready(established) => self.grant(key, *established),
+            LoginStep::Refused(err) => {
+                self.counters.increment(Counter::BackendLoginFailures);
+                self.edits.clear();
+                entry.session.on_lease_refused(&err, &mut self.edits);
+                self.send_edits(key);
+                self.act(key);
+            }
+            LoginStep::Failed(error) => {
+                self.counters.increment(Counter::BackendLoginFailures);
+                let text = format!("cannot log in to it: {error}");
+                self.fail_backend(key, code::UNKNOWN_ERROR, &text);
+            }
+        }
+    }
+
+    /// Hands a logged-in backend connection to its session.
+    fn grant(&mut self, key: Key, established: Established) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &mut entry.backend else { return };
+        self.counters.increment(Counter::BackendLogins);
+        let lease = Lease {
+            backend: backend.id,
+            server_thread_id: established.greeting.connection_id,
+            capabilities: established.capabilities,
+        };
+        backend.stage = Stage::Leased(lease);
+        self.edits.clear();
+        let early =
+            entry.session.on_lease(established.capabilities, &established.ok, &mut self.edits);
+        tracing::debug!(
+            session = entry.session.id().get(),
+            backend = lease.backend.0,
+            thread = lease.server_thread_id,
+            "logged in"
+        );
+        self.send_edits(key);
+        self.login_over(key);
+        match early {
+            Ok(early) if early.is_empty() => {}
+            Ok(early) => self.feed_early(key, early),
+            Err(fault) => self.fail(key, &fault),
+        }
+        if self.draining {
+            self.end_if_at_rest(key);
+        }
+    }
+
+    /// Feeds commands the client sent before it was told that it is logged in.
+    fn feed_early(&mut self, key: Key, mut early: BytesMut) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        self.edits.clear();
+        let fed = entry.session.on_client(&mut early, &mut self.edits);
+        let mut rest = early.as_ref();
+        for edit in self.edits.list() {
+            let (side, bytes) = match edit {
+                Edit::Forward(count) | Edit::Discard(count) => {
+                    let (head, tail) = rest.split_at_checked(*count).unwrap_or((rest, &[]));
+                    rest = tail;
+                    if matches!(edit, Edit::Discard(_)) {
+                        continue;
+                    }
+                    (Side::Backend, head)
+                }
+                Edit::Send(side, range) => (*side, self.edits.bytes(range)),
+            };
+            if let Some(link) = entry.link(side) {
+                self.driver.send_copy(link.conn, bytes);
+            }
+        }
+        match fed {
+            Ok(tally) => {
+                self.counters.add(Counter::Commands, u64::from(tally.commands));
+                self.act(key);
+            }
+            Err(fault) => self.fail(key, &fault),
+        }
+    }
+
+    pub(super) fn on_backend_ended(&mut self, key: Key, reason: EndReason) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &entry.backend else { return };
+        if matches!(backend.stage, Stage::Login(..)) {
+            self.counters.increment(Counter::BackendConnectFailures);
+            let text = match reason {
+                EndReason::Refused => "cannot connect to it: connection refused".to_owned(),
+                EndReason::ConnectTimeout => "cannot connect to it: timed out".to_owned(),
+                EndReason::Eof | EndReason::Reset => "it closed the connection".to_owned(),
+                EndReason::Os(errno) => {
+                    let error = std::io::Error::from_raw_os_error(errno);
+                    format!("cannot connect to it: {error}")
+                }
+            };
+            self.fail_backend(key, code::UNKNOWN_ERROR, &text);
+            return;
+        }
+        let name = self.snapshot.backend(backend.id).map_or("?", |view| &view.name);
+        match entry.session.on_backend_end(name) {
+            Ok(()) => self.act(key),
+            Err(fault) => self.fail(key, &fault),
+        }
+    }
+
+    /// Ends a session because its backend cannot be had.
+    fn fail_backend(&mut self, key: Key, code: u16, text: &str) {
+        let backend = self.sessions.get(key).and_then(|entry| entry.backend.as_ref());
+        let view = backend.and_then(|backend| self.snapshot.backend(backend.id));
+        let name = view.map_or_else(|| "?".to_owned(), name_and_address);
+        let message = format!("weir: backend {name}: {text}");
+        crate::observe::log_limited!(self.driver.now(), warn, "{message}");
+        let fault =
+            Fault { blame: Blame::Backend, code, sqlstate: *b"HY000", message: message.into() };
+        self.fail(key, &fault);
+    }
+
+    /// Ends logins that took too long, on the client's side or the backend's.
+    pub(super) fn check_logins(&mut self, now: Time) {
+        let late: Vec<Key> = self
+            .logging_in
+            .iter()
+            .copied()
+            .filter(|key| self.login_deadline(*key).is_some_and(|deadline| now >= deadline))
+            .collect();
+        for key in late {
+            self.counters.increment(Counter::LoginTimeouts);
+            let at_backend = self.sessions.get(key).is_some_and(|entry| entry.backend.is_some());
+            if at_backend {
+                self.fail_backend(key, code::UNKNOWN_ERROR, "its login took too long");
+                continue;
+            }
+            let fault = wire::fault(
+                Blame::Client,
+                code::NET_READ_INTERRUPTED,
+                "Got timeout reading communication packets",
+            );
+            self.fail(key, &fault);
+        }
+        self.next_login_check =
+            if self.logging_in.is_empty() { Time::NEVER } else { now + LOGIN_CHECK };
+    }
+
+    fn login_deadline(&self, key: Key) -> Option<Time> {
+        let entry = self.sessions.get(key)?;
+        match &entry.backend {
+            Some(BackendLink { stage: Stage::Login(_, deadline), .. }) => Some(*deadline),
+            Some(_) | None => Some(entry.session.deadline()),
+        }
+    }
+
+    /// Takes a session off the list of logins in progress.
+    pub(super) fn login_over(&mut self, key: Key) {
+        let Some(slot) = self.sessions.get_mut(key).and_then(|entry| entry.login_slot.take())
+        else {
+            return;
+        };
+        self.logging_in.swap_remove(slot);
+        if let Some(moved) = self.logging_in.get(slot)
+            && let Some(entry) = self.sessions.get_mut(*moved)
+        {
+            entry.login_slot = Some(slot);
+        }
+    }
+}
+
+fn name_and_address(view: &BackendView) -> String {
+    format!("'{}' ({})", view.name, view.address)
+}

@@ -1,0 +1,216 @@
+//! One core, one driver, one loop.
+//!
+//! Purpose: join the pure machines to sockets: feed what arrives, carry out what they want.
+//! Never: decide what a byte means, share mutable state with another worker, or wait anywhere but
+//! in the driver's turn.
+//!
+//! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
+//! (bytes and back-pressure), `lease` (backend connections), `drain`, `thread`.
+
+mod accept;
+mod drain;
+mod entry;
+mod lease;
+mod nonce;
+mod thread;
+mod traffic;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{EndpointId, Key, Slab, Time, WorkerId};
+use crate::bus::{Inbox, ToWorker};
+use crate::config::Config;
+use crate::io::{Driver, DriverStats, Event, Token};
+use crate::observe::Counters;
+use crate::topology::Snapshot;
+use crate::wire::{Edits, Side};
+use crate::worker::entry::Entry;
+
+pub use nonce::NonceSource;
+pub use thread::spawn;
+
+/// How often logins in progress are checked against their deadlines.
+const LOGIN_CHECK: Duration = Duration::from_millis(100);
+
+/// How long what is queued may take to leave when a connection is closed in good order.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Parts<D> {
+    /// Which worker it is.
+    pub id: WorkerId,
+    /// Its sockets and clock.
+    pub driver: D,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The picture to start with.
+    pub snapshot: Arc<Snapshot>,
+    /// Its counters; it alone writes them.
+    pub counters: Arc<Counters>,
+    /// Messages from control.
+    pub inbox: Inbox,
+    /// Where nonces come from.
+    pub nonces: NonceSource,
+}
+
+/// The loop of one core.
+#[derive(Debug)]
+pub struct Worker<D: Driver> {
+    id: WorkerId,
+    driver: D,
+    config: Arc<Config>,
+    snapshot: Arc<Snapshot>,
+    counters: Arc<Counters>,
+    inbox: Inbox,
+    nonces: NonceSource,
+    sessions: Slab<Entry>,
+    /// Connection ids in use, to find a session by what clients call it.
+    ids: HashMap<u32, Key>,
+    next_sequence: u32,
+    /// Sessions that are logging in, in no order; bounded by `handshakes_max`.
+    logging_in: Vec<Key>,
+    next_login_check: Time,
+    /// Sessions something was sent for in the last turn, to look for back-pressure after it.
+    touched: Vec<Key>,
+    draining: bool,
+    /// When sessions are cut while draining; once.
+    drain_deadline: Time,
+    events: Vec<Event>,
+    edits: Edits,
+}
+
+impl<D: Driver> Worker<D> {
+    /// A worker that has not taken a turn yet.
+    #[must_use]
+    pub fn new(parts: Parts<D>) -> Self {
+        Self {
+            id: parts.id,
+            driver: parts.driver,
+            config: parts.config,
+            snapshot: parts.snapshot,
+            counters: parts.counters,
+            inbox: parts.inbox,
+            nonces: parts.nonces,
+            sessions: Slab::default(),
+            ids: HashMap::new(),
+            next_sequence: 0,
+            logging_in: Vec::new(),
+            next_login_check: Time::NEVER,
+            touched: Vec::new(),
+            draining: false,
+            drain_deadline: Time::NEVER,
+            events: Vec::new(),
+            edits: Edits::default(),
+        }
+    }
+
+    /// Starts accepting clients of an endpoint.
+    ///
+    /// # Errors
+    /// The operating system's, when the socket cannot be used.
+    pub fn listen(&mut self, endpoint: EndpointId, listener: D::Listener) -> io::Result<()> {
+        self.driver.listen(listener, Token(u64::from(endpoint.0)))
+    }
+
+    /// Takes turns until the worker is drained.
+    ///
+    /// # Errors
+    /// When the driver cannot go on.
+    pub fn run(mut self) -> io::Result<()> {
+        while !self.is_drained() {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// One turn: submit, wait, take everything in, decide, queue.
+    ///
+    /// # Errors
+    /// When the driver cannot go on.
+    pub fn turn(&mut self) -> io::Result<()> {
+        self.driver.turn(self.next_deadline(), &mut self.events)?;
+        self.check_back_pressure();
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.on_event(event);
+        }
+        self.events = events;
+        let now = self.driver.now();
+        if now >= self.next_login_check {
+            self.check_logins(now);
+        }
+        if now >= self.drain_deadline {
+            self.end_all_sessions();
+        }
+        Ok(())
+    }
+
+    /// Sessions that are open.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The driver's figures.
+    #[must_use]
+    pub fn driver_stats(&self) -> DriverStats {
+        self.driver.stats()
+    }
+
+    fn next_deadline(&self) -> Time {
+        self.next_login_check.min(self.drain_deadline)
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Received { token, chunk } => {
+                let (key, side) = unpack(token);
+                self.on_received(key, side, chunk);
+            }
+            Event::Accepted { listener, conn } => {
+                let endpoint = EndpointId(u16::try_from(listener.0).unwrap_or(u16::MAX));
+                self.on_accepted(endpoint, conn);
+            }
+            Event::AcceptFailed { errno, .. } => self.on_accept_failed(errno),
+            Event::Connected { .. } => {}
+            Event::Drained { token } => {
+                let (key, side) = unpack(token);
+                self.on_drained(key, side);
+            }
+            Event::Ended { token, reason } => {
+                let (key, side) = unpack(token);
+                self.on_ended(key, side, reason);
+            }
+            Event::Woken => self.on_mail(),
+        }
+    }
+
+    fn on_mail(&mut self) {
+        while let Some(message) = self.inbox.next() {
+            match message {
+                ToWorker::Snapshot(snapshot) => self.snapshot = snapshot,
+                ToWorker::Drain(within) => self.begin_drain(within),
+            }
+        }
+    }
+}
+
+/// Names a session's connection: `generation (31) | side (1) | slot (32)`.
+fn pack(key: Key, side: Side) -> Token {
+    let side = match side {
+        Side::Client => 0,
+        Side::Backend => 1,
+    };
+    Token(u64::from(key.generation) << 33 | side << 32 | u64::from(key.index))
+}
+
+fn unpack(token: Token) -> (Key, Side) {
+    let [a, b, c, d, rest @ ..] = token.0.to_le_bytes();
+    let high = u32::from_le_bytes(rest);
+    let side = if high & 1 == 0 { Side::Client } else { Side::Backend };
+    (Key { index: u32::from_le_bytes([a, b, c, d]), generation: high >> 1 }, side)
+}

@@ -1,0 +1,231 @@
+//! Bytes between the two sides of a session.
+//!
+//! Purpose: feed sessions, carry out their edits, and keep a fast side from flooding a slow one.
+//! Never: look into the bytes.
+
+use crate::base::{Fault, Key};
+use crate::io::{Chunk, CloseMode, Driver, EndReason, RecvMode};
+use crate::observe::Counter;
+use crate::session::{Action, Tally};
+use crate::wire::{Edit, Side};
+use crate::worker::entry::Stage;
+use crate::worker::{FLUSH_MAX, Worker};
+
+/// A frame with this much still to come is received into large buffers.
+const LARGE_AHEAD_BYTES: usize = 64 << 10;
+
+/// So many full small buffers in a row mean a stream of many rows: large buffers from here on.
+const LARGE_AFTER_FULL: u8 = 8;
+
+/// How a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// What is queued is sent to both sides first.
+    InOrder,
+    /// The backend connection cannot be spoken to any more; the client still gets its error.
+    Broken,
+}
+
+impl<D: Driver> Worker<D> {
+    pub(super) fn on_received(&mut self, key: Key, side: Side, mut chunk: Chunk) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let chunk_bytes = chunk.len();
+        let from_backend = match (side, &entry.backend) {
+            (Side::Client, _) => false,
+            (Side::Backend, Some(backend)) if matches!(backend.stage, Stage::Login(..)) => {
+                self.on_backend_login(key, &chunk);
+                return;
+            }
+            (Side::Backend, _) => true,
+        };
+        self.edits.clear();
+        let fed = if from_backend {
+            self.counters.add(Counter::BytesFromBackends, chunk_bytes as u64);
+            entry.session.on_backend(&mut chunk, &mut self.edits)
+        } else {
+            self.counters.add(Counter::BytesFromClients, chunk_bytes as u64);
+            entry.session.on_client(&mut chunk, &mut self.edits)
+        };
+        self.carry_out(key, side, chunk);
+        match fed {
+            Ok(tally) => self.after_feed(key, side, chunk_bytes, tally),
+            Err(fault) => self.fail(key, &fault),
+        }
+    }
+
+    /// Carries out the edits of one input.
+    fn carry_out(&mut self, key: Key, from: Side, mut input: Chunk) {
+        let Some(entry) = self.sessions.get(key) else { return };
+        let to = other(from);
+        for edit in self.edits.list() {
+            match edit {
+                Edit::Forward(count) => {
+                    let piece = input.split_to(*count);
+                    if let Some(link) = entry.link(to) {
+                        self.driver.send(link.conn, piece);
+                    }
+                }
+                Edit::Discard(count) => drop(input.split_to(*count)),
+                Edit::Send(side, range) => {
+                    if let Some(link) = entry.link(*side) {
+                        self.driver.send_copy(link.conn, self.edits.bytes(range));
+                    }
+                }
+            }
+        }
+        self.touched.push(key);
+    }
+
+    fn after_feed(&mut self, key: Key, side: Side, chunk_bytes: usize, tally: Tally) {
+        if tally != Tally::default() {
+            self.counters.add(Counter::Commands, u64::from(tally.commands));
+            self.counters.add(Counter::Replies, u64::from(tally.replies));
+            self.counters.add(Counter::ReplyErrors, u64::from(tally.errors));
+        }
+        self.choose_buffers(key, side, chunk_bytes);
+        self.act(key);
+        if self.draining && tally.replies > 0 {
+            self.end_if_at_rest(key);
+        }
+    }
+
+    /// Carries out what a session wants after it was fed.
+    pub(super) fn act(&mut self, key: Key) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        match entry.session.next_action() {
+            None => {}
+            Some(Action::Lease(request)) => self.open_lease(key, *request),
+            Some(Action::Close) => self.close_session(key, Ending::InOrder),
+        }
+    }
+
+    /// Large buffers for large payloads and long streams, small ones for everything else.
+    fn choose_buffers(&mut self, key: Key, side: Side, chunk_bytes: usize) {
+        let small_bytes = self.config.limits.receive_buffer_bytes;
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let ahead = entry.session.bytes_ahead(side);
+        let Some(link) = entry.link_mut(side) else { return };
+        let mode = match link.mode {
+            RecvMode::Large if ahead == 0 && chunk_bytes < small_bytes => RecvMode::Small,
+            RecvMode::Large => return,
+            RecvMode::Small | RecvMode::Paused => {
+                let full = chunk_bytes >= small_bytes;
+                link.full_in_a_row = if full { link.full_in_a_row.saturating_add(1) } else { 0 };
+                if ahead < LARGE_AHEAD_BYTES && link.full_in_a_row < LARGE_AFTER_FULL {
+                    return;
+                }
+                RecvMode::Large
+            }
+        };
+        link.full_in_a_row = 0;
+        link.mode = mode;
+        if !link.held_back {
+            self.driver.set_recv(link.conn, mode);
+        }
+    }
+
+    /// Stops receiving for sessions whose other side did not take what was sent last turn.
+    pub(super) fn check_back_pressure(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for key in touched.drain(..) {
+            self.hold_back(key, Side::Client);
+            self.hold_back(key, Side::Backend);
+        }
+        self.touched = touched;
+    }
+
+    /// Holds `source` back while too much waits to be sent to its other side.
+    fn hold_back(&mut self, key: Key, source: Side) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(unsent) =
+            entry.link(other(source)).map(|link| self.driver.unsent_bytes(link.conn))
+        else {
+            return;
+        };
+        if unsent == 0 {
+            return;
+        }
+        let limits = &self.config.limits;
+        let crowded = self.driver.stats().spilled_bytes > limits.worker_buffer_bytes;
+        if unsent < limits.session_buffer_bytes && !crowded {
+            return;
+        }
+        let Some(link) = entry.link_mut(source) else { return };
+        if !link.held_back {
+            link.held_back = true;
+            self.driver.set_recv(link.conn, RecvMode::Paused);
+            self.counters.increment(Counter::BackPressurePauses);
+        }
+    }
+
+    /// What waited for `side` has left: the other side may send again.
+    pub(super) fn on_drained(&mut self, key: Key, side: Side) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(link) = entry.link_mut(other(side)) else { return };
+        if link.held_back {
+            link.held_back = false;
+            self.driver.set_recv(link.conn, link.mode);
+        }
+    }
+
+    pub(super) fn on_ended(&mut self, key: Key, side: Side, reason: EndReason) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        match side {
+            Side::Client => {
+                self.edits.clear();
+                entry.session.on_client_end(&mut self.edits);
+                self.send_edits(key);
+                if reason == EndReason::Eof {
+                    self.act(key);
+                } else {
+                    // Nobody is left to read a reply that is still on its way.
+                    self.close_session(key, Ending::InOrder);
+                }
+            }
+            Side::Backend => self.on_backend_ended(key, reason),
+        }
+    }
+
+    /// Ends a session with an error.
+    pub(super) fn fail(&mut self, key: Key, fault: &Fault) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let id = entry.session.id();
+        self.counters.increment(Counter::from(fault.blame));
+        crate::observe::log_limited!(
+            self.driver.now(),
+            warn,
+            "session {id} ended: {}",
+            fault.message
+        );
+        self.edits.clear();
+        entry.session.fail(fault, &mut self.edits);
+        self.send_edits(key);
+        self.close_session(key, Ending::Broken);
+    }
+
+    /// Closes both connections of a session and forgets it.
+    pub(super) fn close_session(&mut self, key: Key, ending: Ending) {
+        self.login_over(key);
+        let Some(entry) = self.sessions.remove(key) else { return };
+        let id = entry.session.id();
+        self.ids.remove(&id.get());
+        let flush = CloseMode::Flush(FLUSH_MAX);
+        self.driver.close(entry.client.conn, flush);
+        if let Some(backend) = entry.backend {
+            let mode = match ending {
+                Ending::InOrder => flush,
+                Ending::Broken => CloseMode::Now,
+            };
+            self.driver.close(backend.link.conn, mode);
+        }
+        self.counters.increment(Counter::SessionsClosed);
+        tracing::debug!(session = id.get(), "session closed");
+    }
+}
+
+const fn other(side: Side) -> Side {
+    match side {
+        Side::Client => Side::Backend,
+        Side::Backend => Side::Client,
+    }
+}
