@@ -19,18 +19,20 @@ use crate::topology::Snapshot;
 
 /// Decides the driver and logs why when it is not the best one.
 pub(super) fn choose_driver(choice: DriverChoice) -> Result<DriverKind, StartError> {
-    let why_not = match choice {
-        DriverChoice::Epoll => return Ok(DriverKind::Epoll),
-        DriverChoice::Auto | DriverChoice::IoUring => match io::probe_uring() {
-            Ok(_) => return Ok(DriverKind::IoUring),
-            Err(unavailable) => unavailable.to_string(),
-        },
+    let preference = match choice {
+        DriverChoice::Auto => io::Preference::Auto,
+        DriverChoice::IoUring => io::Preference::Uring,
+        DriverChoice::Epoll => io::Preference::Epoll,
     };
-    if choice == DriverChoice::IoUring {
-        return Err(StartError::NoRing(why_not));
+    let choice = io::choose(preference).map_err(StartError::NoRing)?;
+    match &choice {
+        io::Choice::Epoll(Some(_)) => tracing::warn!("driver: {choice}; it costs more CPU"),
+        io::Choice::Epoll(None) | io::Choice::Uring(_) => tracing::info!("driver: {choice}"),
     }
-    tracing::warn!("io_uring cannot be used ({why_not}); using epoll, which costs more CPU");
-    Ok(DriverKind::Epoll)
+    Ok(match choice {
+        io::Choice::Uring(_) => DriverKind::IoUring,
+        io::Choice::Epoll(_) => DriverKind::Epoll,
+    })
 }
 
 /// Decides which CPU each worker is pinned to; `None` where pinning is not possible.
@@ -128,7 +130,7 @@ impl Fleet {
                 drain: None,
             });
         }
-        tracing::info!(workers = self.workers.len(), driver = ?self.driver, "workers started");
+        tracing::info!(workers = self.workers.len(), "workers started");
         Ok(receiver)
     }
 

@@ -49,7 +49,7 @@ pub enum StartError {
     },
     /// `driver = "io_uring"` was asked for and cannot be had.
     #[error("driver = \"io_uring\" cannot be used here: {0}; use \"auto\" or \"epoll\"")]
-    NoRing(String),
+    NoRing(io::Unavailable),
     /// A CPU of `workers` is not among those this process may use.
     #[error("workers: CPU {0} is not among those this process may use")]
     NoCpu(usize),

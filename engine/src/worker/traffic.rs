@@ -212,6 +212,9 @@ impl<D: Driver> Worker<D> {
         let flush = CloseMode::Flush(FLUSH_MAX);
         self.driver.close(entry.client.conn, flush);
         if let Some(backend) = entry.backend {
+            if let Stage::Leased(lease) = backend.stage {
+                tracing::debug!(session = id.get(), ?lease, "lease ended");
+            }
             let mode = match ending {
                 Ending::InOrder => flush,
                 Ending::Broken => CloseMode::Now,

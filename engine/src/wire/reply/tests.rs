@@ -28,14 +28,13 @@ fn captures() -> Vec<Capture> {
                 return None;
             };
             let command = Command::from_byte(u8::from_str_radix(command, 16).ok()?)?;
-            let expect = match command {
-                Command::Query | Command::StmtExecute => Expect::Query,
-                Command::StmtPrepare => Expect::Prepare,
-                Command::StmtFetch => Expect::Fetch,
-                Command::FieldList => Expect::FieldList,
-                Command::Statistics => Expect::Statistics,
-                Command::ChangeUser => return None,
-                Command::ProcessInfo => Expect::Query,
+            let expect = match command.name() {
+                "COM_QUERY" | "COM_STMT_EXECUTE" | "COM_PROCESS_INFO" => Expect::Query,
+                "COM_STMT_PREPARE" => Expect::Prepare,
+                "COM_STMT_FETCH" => Expect::Fetch,
+                "COM_FIELD_LIST" => Expect::FieldList,
+                "COM_STATISTICS" => Expect::Statistics,
+                "COM_CHANGE_USER" => return None,
                 _ => Expect::Ok,
             };
             let mut negotiated = OLD;
