@@ -1,2 +1,21 @@
-//! Real MariaDB through a real Weir.
-fn main() {}
+//! Real MariaDB through a real Weir, with real clients, on both drivers.
+//!
+//! Purpose: what a user would notice. Every test starts its own Weir as a process and looks at it
+//! from outside; most share one server and keep to a database of their own.
+//! Never: pass without a server; the target is built only with the feature `real`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its own thread"
+)]
+
+mod blob;
+mod drain;
+mod failure;
+mod fixture;
+mod leak;
+mod load;
+mod login;
+mod protocol;
+mod shapes;
+mod stall;

@@ -51,7 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let left = remove_stopped(&folder)?;
     match result {
         Err(_) if interrupt.seen() => {
-            progress.say("interrupted; everything is stopped and removed")
+            progress.say("everything is stopped and removed");
+            bail!("interrupted before the tour was over");
         }
         Err(error) => return Err(error),
         Ok(()) => progress.say("everything is stopped and removed"),

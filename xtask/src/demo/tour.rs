@@ -28,7 +28,7 @@ pub(super) fn run(stage: &Stage, progress: &Progress, interrupt: &Interrupt) -> 
 
 /// A person's session: what was sent and what came back.
 fn session(stage: &Stage, progress: &Progress) -> Result<()> {
-    progress.say("a session with the mariadb client through weir");
+    progress.say("statements with the mariadb client through weir");
     let primary = stage.topology.primary.port().to_string();
     let statements: [(&str, Option<&str>); 7] = [
         ("SELECT @@version", None),
