@@ -174,6 +174,10 @@ pub trait Driver {
     /// A handle other threads use to end a turn's wait.
     fn waker(&self) -> Waker;
 
+    /// Whether everything queued for connections that were closed has left. Some may still wait for
+    /// their peer's FIN.
+    fn is_flushed(&self) -> bool;
+
     /// Figures of the driver's own resources.
     fn stats(&self) -> DriverStats;
 }

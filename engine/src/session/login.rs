@@ -238,7 +238,6 @@ impl Login {
     fn access_denied(&self, request: &LoginRequest) -> Fault {
         let user = String::from_utf8_lossy(&request.user);
         let host = match self.context.client {
-            Some(address) if address.is_loopback() => "localhost".to_owned(),
             Some(address) => address.to_string(),
             None => "unknown".to_owned(),
         };

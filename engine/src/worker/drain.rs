@@ -26,7 +26,7 @@ impl<D: Driver> Worker<D> {
     /// No session is left, and what was queued for clients has left.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.draining && self.sessions.is_empty() && self.driver.stats().connections == 0
+        self.draining && self.sessions.is_empty() && self.driver.is_flushed()
     }
 
     pub(super) fn end_if_at_rest(&mut self, key: Key) {

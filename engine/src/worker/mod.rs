@@ -35,6 +35,9 @@ pub use thread::spawn;
 /// How often logins in progress are checked against their deadlines.
 const LOGIN_CHECK: Duration = Duration::from_millis(100);
 
+/// How often a drained worker looks whether its last bytes have left.
+const LAST_BYTES_CHECK: Duration = Duration::from_millis(5);
+
 /// How long what is queued may take to leave when a connection is closed in good order.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 
@@ -162,6 +165,10 @@ impl<D: Driver> Worker<D> {
     }
 
     fn next_deadline(&self) -> Time {
+        if self.draining && self.sessions.is_empty() {
+            // No event tells that the last bytes have left.
+            return self.driver.now() + LAST_BYTES_CHECK;
+        }
         self.next_login_check.min(self.drain_deadline)
     }
 

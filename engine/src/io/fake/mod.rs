@@ -340,6 +340,11 @@ impl Driver for Fake {
         self.waker.clone()
     }
 
+    fn is_flushed(&self) -> bool {
+        let flushing = |conn: &Conn| matches!(conn.phase, Phase::Flush | Phase::ConnectingFlush);
+        !self.conns.iter().any(|(_, conn)| flushing(conn))
+    }
+
     fn stats(&self) -> DriverStats {
         DriverStats {
             connections: self.conns.len(),

@@ -62,6 +62,8 @@ pub struct Uring {
     working: Vec<Key>,
     /// Connections whose attempt to send is part of the current submission.
     trials: Vec<Key>,
+    /// A connection of `trials` sends its last bytes: its FIN follows as soon as they are settled.
+    finishing: bool,
     /// Connections that wait for small buffers.
     starved: VecDeque<Key>,
     /// Listeners to arm.
@@ -118,6 +120,7 @@ impl Uring {
             dirty: Vec::new(),
             working: Vec::new(),
             trials: Vec::new(),
+            finishing: false,
             starved: VecDeque::new(),
             accepts: Vec::new(),
             stops: Vec::new(),
@@ -367,9 +370,10 @@ impl Driver for Uring {
         loop {
             self.prepare(events)?;
             let until = deadline.min(self.timers.first());
-            // The attempts of this submission return buffers that starved connections wait for.
-            let relief = !self.starved.is_empty() && !self.trials.is_empty();
-            let want = u32::from(events.is_empty() && until > self.now && !relief);
+            // The attempts of this submission return buffers that starved connections wait for, or
+            // let a connection go on to its FIN: neither must wait for the next event.
+            let follows = self.finishing || !self.starved.is_empty() && !self.trials.is_empty();
+            let want = u32::from(events.is_empty() && until > self.now && !follows);
             let timeout = (until != Time::NEVER).then(|| until - self.now);
             self.ring.enter(want, timeout)?;
             self.dispatch(events);
@@ -388,6 +392,10 @@ impl Driver for Uring {
 
     fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.conns.iter().all(|(_, conn)| conn.closing == Closing::No || conn.out.bytes() == 0)
     }
 
     fn stats(&self) -> DriverStats {

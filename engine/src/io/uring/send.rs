@@ -65,6 +65,7 @@ impl Uring {
         let entry = if op == Op::Trial {
             conn.send = Send::Trial { bytes };
             conn.send_result = None;
+            self.finishing |= conn.closing != Closing::No;
             self.trials.push(key);
             self.quiet(entry)
         } else {
@@ -126,6 +127,7 @@ impl Uring {
             }
         }
         self.trials = trials;
+        self.finishing = false;
         self.out.end_turn();
     }
 
