@@ -46,7 +46,7 @@ struct Options {
     /// Rounds, instead of 5 (quick: 2).
     #[arg(long)]
     rounds: Option<usize>,
-    /// Only workloads whose name contains one of these (idle is one of them).
+    /// Only workloads whose name contains one of these, or is it after a `=` (idle is one of them).
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Only targets whose name contains one of these.
@@ -101,7 +101,11 @@ impl Bench {
         let mut effort = if options.quick { Effort::QUICK } else { Effort::FULL };
         effort.rounds = options.rounds.unwrap_or(effort.rounds).max(1);
         let wanted = |list: &[String], name: &str| {
-            list.is_empty() || list.iter().any(|part| name.contains(part.as_str()))
+            let fits = |part: &String| match part.strip_prefix('=') {
+                Some(exact) => name == exact,
+                None => name.contains(part.as_str()),
+            };
+            list.is_empty() || list.iter().any(fits)
         };
         let kinds: Vec<Kind> =
             Kind::ALL.into_iter().filter(|kind| wanted(&options.targets, kind.name())).collect();
@@ -153,10 +157,9 @@ impl Bench {
     }
 
     fn heading(&self) -> String {
-        let ends = ends_cpu();
         format!(
-            "{}: {} rounds of {:?}\nproxies: one thread on CPU 0; responder and generator: CPU \
-             {ends}; MariaDB: any CPU\n±%: half the distance of the extremes; ×ref: against \
+            "{}: {} rounds of {:?}\nproxies: one thread on CPU 0; generator, responder and \
+             MariaDB: any CPU\n±%: half the distance of the extremes; ×ref: against \
              haproxy (1 MiB: haproxy-64k); system calls counted by {}\n",
             machine::name(),
             self.effort.rounds,
@@ -188,7 +191,7 @@ impl Bench {
             .collect::<anyhow::Result<Vec<_>>>()?;
         let mut plan =
             Plan { effort: self.effort, tool: self.tool, server, targets: &targets, patience };
-        machine::pinned(ends_cpu(), || plan.run(&workloads, results))
+        plan.run(&workloads, results)
     }
 
     fn idle(&self, backend: SocketAddr) -> anyhow::Result<Vec<Idle>> {
@@ -211,18 +214,11 @@ impl Bench {
     }
 }
 
-/// The CPU of both ends of the load: not the proxies', where there is another.
-fn ends_cpu() -> usize {
-    usize::from(machine::cpus() > 1)
-}
-
 fn start_responder(places: &Places) -> anyhow::Result<(Server, SocketAddr)> {
     let address = free_address()?;
     let program = std::env::current_exe()?;
-    let mut server = machine::pinned(ends_cpu(), || {
-        Server::start("responder", &program, &places.work, |command| {
-            command.arg("responder").arg(address.to_string());
-        })
+    let mut server = Server::start("responder", &program, &places.work, |command| {
+        command.arg("responder").arg(address.to_string());
     })?;
     server.wait_until(Duration::from_secs(5), || {
         Ok(std::net::TcpStream::connect(address).map(drop)?)
