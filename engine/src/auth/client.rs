@@ -50,7 +50,7 @@ impl ClientAuth {
     /// `greeting_plugin` are what the greeting said, `seq` is the sequence id of a packet written
     /// now.
     ///
-    /// An unknown user is handled as one whose secret fits `greeting_plugin` alone. A request
+    /// An unknown user is handled as one with a password in clear, which fits every plugin. A request
     /// that names no plugin is always switched (if its client can be): that is how servers answer
     /// COM_CHANGE_USER, with a nonce of its own.
     pub fn start(
@@ -71,8 +71,7 @@ impl ClientAuth {
         };
         // A client may name one plugin and answer by another; the length tells them apart.
         let answered_by = named.filter(|plugin| {
-            auth.can_check(*plugin, greeting_plugin)
-                && plugin.could_have_made(&request.auth_response)
+            auth.can_check(*plugin) && plugin.could_have_made(&request.auth_response)
         });
         let step = if let Some(plugin) = answered_by {
             auth.check(plugin, &request.auth_response, seq, out)
@@ -110,18 +109,15 @@ impl ClientAuth {
         self.used_password
     }
 
-    fn can_check(&self, plugin: Plugin, greeting_plugin: Plugin) -> bool {
-        match &self.user {
-            Some(user) => plugin.fits(&user.secret),
-            None => plugin == greeting_plugin,
-        }
+    fn can_check(&self, plugin: Plugin) -> bool {
+        self.user.as_ref().is_none_or(|user| plugin.fits(&user.secret))
     }
 
     /// Asks for another plugin, with the nonce of the greeting and the NUL servers put behind it.
     fn switch(&mut self, greeting_plugin: Plugin, seq: u8, out: &mut BytesMut) {
         let plugin = [greeting_plugin, Plugin::NativePassword, Plugin::CachingSha2]
             .into_iter()
-            .find(|plugin| self.can_check(*plugin, greeting_plugin))
+            .find(|plugin| self.can_check(*plugin))
             .unwrap_or(greeting_plugin);
         let mut data = BytesMut::with_capacity(NONCE_LEN + 1);
         data.put_slice(&self.nonce);

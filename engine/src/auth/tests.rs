@@ -197,9 +197,9 @@ fn a_plugin_that_does_not_fit_is_switched() {
         // Named one, answered by the other.
         (Some(clear("s")), native, Some(SHA2), native_of("s"), native),
         (Some(clear("s")), sha2, Some(b"mysql_clear_password"), b"s\0".to_vec(), sha2),
-        // Nobody of that name: as if its secret fitted the greeting's plugin.
-        (None, sha2, Some(NATIVE), native_of("s"), sha2),
-        (None, native, Some(SHA2), sha2_of("s"), native),
+        // Nobody of that name.
+        (None, sha2, Some(b"client_ed25519"), vec![1; 64], sha2),
+        (None, native, None, vec![], native),
     ];
     for (secret, greeting, named, answer, to) in table {
         let known = secret.is_some();
@@ -221,6 +221,32 @@ fn a_plugin_that_does_not_fit_is_switched() {
             assert_eq!(!out.is_empty(), right && known && to == sha2);
             // Whatever comes after the end changes nothing.
             assert_eq!(auth.on_packet(&answer, 6, &mut out), ClientStep::Denied);
+        }
+    }
+}
+
+/// Whatever a client names and sends, it cannot tell "nobody of that name" from "wrong password of
+/// a user with a password in clear".
+#[test]
+fn an_unknown_user_looks_like_a_wrong_password() {
+    let (sha2, native) = (Plugin::CachingSha2, Plugin::NativePassword);
+    let names: [Named; 4] = [None, Some(NATIVE), Some(SHA2), Some(b"client_ed25519")];
+    let answers = [vec![], vec![0], native_of("wrong"), sha2_of("wrong"), vec![1; 64]];
+    for (greeting, named) in [sha2, native].into_iter().flat_map(|g| names.map(|n| (g, n))) {
+        for can_switch in [true, false] {
+            for (first, second) in answers.iter().flat_map(|a| answers.iter().map(move |b| (a, b)))
+            {
+                let mut request = request(named, first);
+                if !can_switch {
+                    request.capabilities = Capabilities::PROTOCOL_41;
+                }
+                let outcome = |user| {
+                    let (mut auth, step, mut out) = start(&request, user, greeting);
+                    let next = auth.on_packet(second, 4, &mut out);
+                    (step, next, out, auth.used_password(), auth.next_seq())
+                };
+                assert_eq!(outcome(None), outcome(user(clear("s"))), "{request:?} {second:?}");
+            }
         }
     }
 }
