@@ -45,6 +45,8 @@ pub enum Expect {
     Statistics,
     /// Frames without end (binlog), up to an EOF or ERR.
     Stream,
+    /// Nothing was asked: a server that is about to close the connection says why in an ERR.
+    Unasked,
 }
 
 /// What the two sides of a session negotiated, as far as replies differ by it.
@@ -168,7 +170,9 @@ impl ReplyWalk {
         self.state = match expect {
             Expect::Fetch | Expect::FieldList => State::Rows,
             Expect::Stream => State::Stream,
-            Expect::Ok | Expect::Query | Expect::Prepare | Expect::Statistics => State::First,
+            Expect::Ok | Expect::Query | Expect::Prepare | Expect::Statistics | Expect::Unasked => {
+                State::First
+            }
         };
         self.continued = false;
         self.last_plain = false;
@@ -207,6 +211,18 @@ impl ReplyWalk {
         Some(self.last_seq.wrapping_add(1))
     }
 
+    /// Sequence id of the last frame as the client saw it.
+    #[must_use]
+    pub const fn last_seq(&self) -> u8 {
+        self.last_seq
+    }
+
+    /// A file upload ended inside this reply, at this sequence id of the client: the reply goes on
+    /// after it.
+    pub const fn uploaded(&mut self, client_seq: u8) {
+        self.last_seq = client_seq;
+    }
+
     /// Whether bytes of the current reply have reached the client.
     #[must_use]
     pub const fn has_begun(&self) -> bool {
@@ -226,7 +242,7 @@ impl ReplyWalk {
                 self.body_bytes -= count;
                 used += count;
             }
-            if self.body_bytes == 0 && self.last_plain {
+            if self.body_bytes == 0 && self.last_plain && !self.continued {
                 self.last_plain = false;
                 self.pay_eof(edits);
                 return Ok(Walked { used, event: Some(ReplyEvent::End { failed: false }) });
@@ -261,7 +277,7 @@ impl ReplyWalk {
         };
         let frame_bytes = HEADER_BYTES + header.payload_bytes;
         if self.is_plain(header, first) {
-            self.pay_eof(edits);
+            self.pay_eof_before_packet(edits);
             let in_input = frame_bytes.min(available);
             self.patch_seq(input, header.seq);
             edits.forward(in_input);
@@ -284,12 +300,12 @@ impl ReplyWalk {
         input: &mut [u8],
         edits: &mut Edits,
     ) -> Result<(usize, Option<ReplyEvent>), ReplyError> {
-        let missing = |have: usize, want: usize| want.saturating_sub(have).min(input.len());
-        let mut used = missing(self.partial.len(), HEADER_BYTES + 1);
-        if Header::peek(&self.partial).is_some_and(|header| header.payload_bytes == 0) {
-            used = 0;
+        // The first byte of the payload comes after the header, unless the payload is empty: the
+        // next byte is then the next frame's.
+        let mut used = self.save_up_to(HEADER_BYTES, input);
+        if Header::peek(&self.partial).is_some_and(|header| header.payload_bytes > 0) {
+            used += self.save_up_to(HEADER_BYTES + 1, input.get(used..).unwrap_or_default());
         }
-        self.partial.extend_from_slice(input.get(..used).unwrap_or_default());
         let Some((header, first)) = frame::peek(&self.partial) else {
             edits.discard(used);
             return Ok((used, None));
@@ -297,7 +313,7 @@ impl ReplyWalk {
         let frame_bytes = HEADER_BYTES + header.payload_bytes;
         if self.is_plain(header, first) {
             edits.discard(used);
-            self.pay_eof(edits);
+            self.pay_eof_before_packet(edits);
             let mut head = std::mem::take(&mut self.partial);
             self.patch_seq(&mut head, header.seq);
             edits.send(Side::Client, |out| out.extend_from_slice(&head));
@@ -307,9 +323,7 @@ impl ReplyWalk {
         if header.payload_bytes > CONTROL_BYTES_MAX {
             return Err(ReplyError::TooLong);
         }
-        let more = frame_bytes.saturating_sub(self.partial.len()).min(input.len() - used);
-        self.partial.extend_from_slice(input.get(used..used + more).unwrap_or_default());
-        used += more;
+        used += self.save_up_to(frame_bytes, input.get(used..).unwrap_or_default());
         edits.discard(used);
         if self.partial.len() < frame_bytes {
             return Ok((used, None));
@@ -317,6 +331,13 @@ impl ReplyWalk {
         let mut frame = std::mem::take(&mut self.partial);
         let event = self.control(&mut Frame { bytes: &mut frame, in_input: false }, edits)?;
         Ok((used, event))
+    }
+
+    /// Adds input to the saved head until that has `head_bytes`. Returns the bytes used.
+    fn save_up_to(&mut self, head_bytes: usize, input: &[u8]) -> usize {
+        let used = head_bytes.saturating_sub(self.partial.len()).min(input.len());
+        self.partial.extend_from_slice(input.get(..used).unwrap_or_default());
+        used
     }
 
     /// Keeps the head of a frame until more of it arrives.
@@ -535,8 +556,10 @@ impl ReplyWalk {
         Ok(self.after_result())
     }
 
+    /// Only statements have several results; elsewhere the flag is a stale one, and waiting for
+    /// more would be waiting for ever.
     fn after_result(&mut self) -> Option<ReplyEvent> {
-        if self.status.contains(Status::MORE_RESULTS) {
+        if self.expect == Expect::Query && self.status.contains(Status::MORE_RESULTS) {
             self.state = State::First;
             return None;
         }
@@ -547,6 +570,14 @@ impl ReplyWalk {
     fn reads_as_is(&self, packet: &OkPacket<'_>) -> bool {
         self.dialect.client.contains(Capabilities::SESSION_TRACK)
             || !packet.status.contains(Status::SESSION_STATE_CHANGED)
+    }
+
+    /// As [`Self::pay_eof`], for a frame that may go on with the packet before it.
+    #[inline]
+    fn pay_eof_before_packet(&mut self, edits: &mut Edits) {
+        if !self.continued {
+            self.pay_eof(edits);
+        }
     }
 
     /// Inserts the EOF the client is owed before the frame that comes now.

@@ -7,6 +7,17 @@ use crate::wire::{Command, frame};
 const NEW: Capabilities = Capabilities::DEPRECATE_EOF.union(Capabilities::SESSION_TRACK);
 const OLD: Capabilities = Capabilities::from_bits(0);
 
+/// The replies that are more than an OK.
+const SHAPES: [(Command, Expect); 7] = [
+    (Command::Query, Expect::Query),
+    (Command::StmtExecute, Expect::Query),
+    (Command::ProcessInfo, Expect::Query),
+    (Command::StmtPrepare, Expect::Prepare),
+    (Command::StmtFetch, Expect::Fetch),
+    (Command::FieldList, Expect::FieldList),
+    (Command::Statistics, Expect::Statistics),
+];
+
 struct Capture {
     name: String,
     expect: Expect,
@@ -28,15 +39,11 @@ fn captures() -> Vec<Capture> {
                 return None;
             };
             let command = Command::from_byte(u8::from_str_radix(command, 16).ok()?)?;
-            let expect = match command.name() {
-                "COM_QUERY" | "COM_STMT_EXECUTE" | "COM_PROCESS_INFO" => Expect::Query,
-                "COM_STMT_PREPARE" => Expect::Prepare,
-                "COM_STMT_FETCH" => Expect::Fetch,
-                "COM_FIELD_LIST" => Expect::FieldList,
-                "COM_STATISTICS" => Expect::Statistics,
-                "COM_CHANGE_USER" => return None,
-                _ => Expect::Ok,
-            };
+            if command == Command::ChangeUser {
+                return None;
+            }
+            let shape = SHAPES.iter().find(|(of, _)| *of == command);
+            let expect = shape.map_or(Expect::Ok, |(_, expect)| *expect);
             let mut negotiated = OLD;
             if eof == "yes" {
                 negotiated = negotiated.union(Capabilities::DEPRECATE_EOF);
@@ -202,4 +209,97 @@ fn an_endless_control_frame_is_refused() {
     walk.begin(Expect::Query);
     let mut head = [0xFF, 0xFF, 0x1F, 1, OK];
     assert_eq!(walk.feed(&mut head, &mut Edits::default()), Err(ReplyError::TooLong));
+}
+
+/// An answer of result sets, as a server writes them.
+fn result(rows: &[&[u8]], status: u16) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    frame(&mut bytes, 1, |out| out.extend_from_slice(&[1]));
+    frame(&mut bytes, 2, |out| out.extend_from_slice(b"\x03def"));
+    let mut seq = 3;
+    for row in rows {
+        frame(&mut bytes, seq, |out| out.extend_from_slice(row));
+        seq += u8::try_from(1 + row.len() / PAYLOAD_BYTES_MAX).unwrap();
+    }
+    let [low, high] = status.to_le_bytes();
+    frame(&mut bytes, seq, |out| out.extend_from_slice(&[0xFE, 0, 0, low, high, 0, 0]));
+    bytes
+}
+
+/// The header of an empty frame, when cut, is completed by four bytes and not by five.
+#[test]
+fn an_empty_frame_takes_no_byte_of_the_next() {
+    let full = vec![b'x'; PAYLOAD_BYTES_MAX];
+    for client in [NEW, OLD] {
+        let dialect = Dialect { client, backend: NEW };
+        for row in [&full[..], &[]] {
+            let bytes = result(&[row, b"\x01y"], 2);
+            let want = walk(dialect, Expect::Query, &mut [&bytes[..]].into_iter());
+            assert_eq!(want.1, Some(ReplyEvent::End { failed: false }));
+            // Around the row's last header: one row, the OK, and some.
+            for cut in bytes.len() - 30..bytes.len() {
+                let (head, tail) = bytes.split_at(cut);
+                let got = walk(dialect, Expect::Query, &mut [head, tail].into_iter());
+                assert!(got == want, "cut {} before the end", bytes.len() - cut);
+            }
+        }
+    }
+}
+
+/// Nobody has such columns, but what goes on must not be taken for what comes next.
+#[test]
+fn a_continued_column_definition_is_one_packet() {
+    let mut bytes = BytesMut::new();
+    // A statement with one column and no parameter.
+    frame(&mut bytes, 1, |out| out.extend_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]));
+    frame(&mut bytes, 2, |out| out.extend_from_slice(&vec![3; PAYLOAD_BYTES_MAX + 1]));
+    for (client, want) in [(NEW, vec![1, 2, 3]), (OLD, vec![1, 2, 3, 4])] {
+        let dialect = Dialect { client, backend: NEW };
+        for piece_bytes in [PAYLOAD_BYTES_MAX + HEADER_BYTES + 16, 1 << 20] {
+            let (out, event) = walk(dialect, Expect::Prepare, &mut bytes.chunks(piece_bytes));
+            assert_eq!(event, Some(ReplyEvent::End { failed: false }));
+            let frames = frames(&out);
+            assert_eq!(frames.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), want);
+            assert_eq!(frames[2].1.len(), 1, "the rest of the definition comes first");
+        }
+    }
+}
+
+/// MORE_RESULTS where no more can come would be a wait for ever.
+#[test]
+fn only_statements_have_several_results() {
+    let dialect = Dialect { client: NEW, backend: NEW };
+    let end = Some(ReplyEvent::End { failed: false });
+    let mut ok = BytesMut::new();
+    frame(&mut ok, 1, |out| out.extend_from_slice(&[0, 0, 0, 0x0A, 0, 0, 0]));
+    let mut eof = BytesMut::new();
+    frame(&mut eof, 1, |out| out.extend_from_slice(&[0xFE, 0, 0, 0x0A, 0]));
+    for (expect, bytes, event) in [
+        (Expect::Ok, &ok, end),
+        (Expect::Ok, &eof, end),
+        (Expect::Fetch, &eof, end),
+        (Expect::FieldList, &eof, end),
+        (Expect::Stream, &eof, end),
+        (Expect::Query, &ok, None),
+    ] {
+        assert_eq!(walk(dialect, expect, &mut [&bytes[..]].into_iter()).1, event, "{expect:?}");
+    }
+}
+
+#[test]
+fn only_an_error_comes_unasked() {
+    let dialect = Dialect { client: NEW, backend: NEW };
+    let mut error = BytesMut::new();
+    frame(&mut error, 0, |out| out.extend_from_slice(b"\xFF\x1D\x04#08S01shutdown"));
+    let end = Some(ReplyEvent::End { failed: true });
+    assert_eq!(walk(dialect, Expect::Unasked, &mut error.chunks(3)), (error.to_vec(), end),);
+    for first in [OK, EOF, 1, INFILE] {
+        let mut walk = ReplyWalk::new(dialect, Status(0));
+        walk.begin(Expect::Unasked);
+        let mut edits = Edits::default();
+        let mut frame = [7, 0, 0, 0, first, 0, 0, 2, 0, 0, 0];
+        let error = walk.feed(&mut frame, &mut edits);
+        assert!(matches!(error, Err(ReplyError::Malformed(_))), "{first}");
+        assert!(edits.list().is_empty(), "nothing of it goes on");
+    }
 }
