@@ -49,6 +49,8 @@ pub enum LoginError {
     TooOld,
     /// The account cannot be proven to this server.
     Auth(AuthError),
+    /// The server speaks on after its OK, before it was asked anything.
+    Unasked,
 }
 
 impl std::fmt::Display for LoginError {
@@ -59,6 +61,7 @@ impl std::fmt::Display for LoginError {
             Self::Malformed(malformed) => malformed.fmt(f),
             Self::TooOld => f.write_str("it does not speak protocol 4.1 with plugins"),
             Self::Auth(error) => error.fmt(f),
+            Self::Unasked => f.write_str("it closes the connection, or speaks out of turn"),
         }
     }
 }
@@ -141,6 +144,11 @@ impl BackendLogin {
         }
         match self.auth.on_packet(&packet.payload, seq, out) {
             BackendStep::Continue => LoginStep::Wait,
+            // Part of a packet would be lost on the way to the session, which then could not tell
+            // where the next one begins. Only a server that goes away says more here.
+            BackendStep::Ready if !self.assembler.is_empty() => {
+                LoginStep::Failed(LoginError::Unasked)
+            }
             BackendStep::Ready => match self.greeting.take() {
                 Some(greeting) => LoginStep::Ready(Box::new(Established {
                     greeting,

@@ -25,6 +25,13 @@ const LOGIN_PACKET_BYTES_MAX: usize = 128 << 10;
 /// Bytes a client may send ahead while its backend is being connected.
 const EARLY_BYTES_MAX: usize = 256 << 10;
 
+/// Characters of a user's name that an error shows: the longest name servers allow.
+const USER_CHARS_SHOWN: usize = 128;
+
+/// What changes the form of packets. A client that has one of these gets a backend that has it:
+/// replies are translated for clients that can do less, never for those that can do more.
+const FORMS: Capabilities = Capabilities::SESSION_TRACK.union(Capabilities::DEPRECATE_EOF);
+
 /// What Weir can relay; a client is offered those the primary has too.
 const OFFERED: Capabilities = Capabilities::FOUND_ROWS
     .union(Capabilities::LONG_FLAG)
@@ -156,7 +163,11 @@ impl Login {
             let packet = match self.assembler.next_packet() {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return Ok(Verdict::Wait),
-                Err(FrameError::TooLong) => return Err(too_long()),
+                Err(FrameError::TooLong) => {
+                    // The answer to the frame that was too long.
+                    self.next_seq = self.next_seq.wrapping_add(1);
+                    return Err(too_long());
+                }
                 Err(FrameError::OutOfOrder) => return Err(out_of_order()),
             };
             if packet.seq != self.next_seq {
@@ -203,17 +214,24 @@ impl Login {
             ClientStep::Accepted(proof) => {
                 Ok(Verdict::Lease(Box::new(LeaseRequest { login: *request, proof })))
             }
-            ClientStep::Denied => Err(self.access_denied(&request)),
+            ClientStep::Denied => Err(self.access_denied(&request.user, auth.used_password())),
         }
     }
 
     /// The backend let the account in: OK to the client.
     pub(super) fn finish(
-        self,
+        &self,
         backend: Capabilities,
         ok: &[u8],
         edits: &mut Edits,
-    ) -> Result<(Dialect, Status, BytesMut), Fault> {
+    ) -> Result<(Dialect, Status), Fault> {
+        if !backend.contains(self.client.intersection(FORMS)) {
+            return Err(fault(
+                Blame::Backend,
+                code::UNKNOWN_ERROR,
+                "weir: the backend can do less than when it was last probed; connect again",
+            ));
+        }
         let packet = OkPacket::parse(ok, backend).map_err(|malformed| {
             fault(
                 Blame::Backend,
@@ -222,8 +240,12 @@ impl Login {
             )
         })?;
         edits.send(Side::Client, |out| packet.encode(self.client, self.next_seq, out));
-        let dialect = Dialect { client: self.client, backend };
-        Ok((dialect, packet.status, self.assembler.into_rest()))
+        Ok((Dialect { client: self.client, backend }, packet.status))
+    }
+
+    /// What the client sent behind its login.
+    pub(super) fn take_early(&mut self) -> BytesMut {
+        self.assembler.take_rest()
     }
 
     /// Passes on a backend's ERR, numbered for this client.
@@ -235,13 +257,13 @@ impl Login {
     }
 
     /// The server's own words, so that applications which read them keep working.
-    fn access_denied(&self, request: &LoginRequest) -> Fault {
-        let user = String::from_utf8_lossy(&request.user);
+    fn access_denied(&self, user: &[u8], used_password: bool) -> Fault {
+        let user: String = String::from_utf8_lossy(user).chars().take(USER_CHARS_SHOWN).collect();
         let host = match self.context.client {
             Some(address) => address.to_string(),
             None => "unknown".to_owned(),
         };
-        let password = if request.auth_response.is_empty() { "NO" } else { "YES" };
+        let password = if used_password { "YES" } else { "NO" };
         fault(
             Blame::Client,
             code::ACCESS_DENIED_ERROR,

@@ -48,8 +48,9 @@ impl Relay {
             && !self.reply.status().contains(Status::IN_TRANS)
     }
 
+    /// Nobody waits for the end of a binlog dump: it has none.
     pub(super) fn is_done(&self) -> bool {
-        self.leaving && self.owed.is_empty()
+        self.leaving && matches!(self.owed.front(), None | Some(Owed::Reply(Expect::Stream)))
     }
 
     pub(super) fn waits_for_backend(&self) -> bool {
@@ -66,8 +67,14 @@ impl Relay {
 
     /// The sequence id an ERR would have that ends what is going on; `None` inside a frame.
     pub(super) fn interruption_seq(&self) -> Option<u8> {
-        if self.owed.is_empty() && !self.unasked || self.owed.len() == 1 && !self.reply.has_begun()
-        {
+        if self.request.is_uploading() {
+            return Some(self.request.answer_seq());
+        }
+        if self.owed.is_empty() && self.request.is_between_commands() {
+            // The client takes it for the answer to the command it sends next.
+            return Some(1);
+        }
+        if self.owed.is_empty() || self.owed.len() == 1 && !self.reply.has_begun() {
             return Some(self.request.answer_seq());
         }
         self.reply.interruption_seq()
@@ -86,11 +93,6 @@ impl Relay {
             at += walked.used;
             match walked.event {
                 None => return Ok(tally),
-                Some(RequestEvent::Command(_)) if self.leaving => {
-                    // Nothing follows a COM_QUIT.
-                    edits.discard(input.len() - at);
-                    return Ok(tally);
-                }
                 Some(RequestEvent::Command(command)) => {
                     tally.commands += 1;
                     self.on_command(command)?;
@@ -99,7 +101,9 @@ impl Relay {
                     self.owe(Owed::Refusal { seq })?;
                     self.refuse_what_is_next(edits);
                 }
-                Some(RequestEvent::UploadEnd) => {}
+                Some(RequestEvent::UploadEnd) => {
+                    self.reply.uploaded(self.request.answer_seq().wrapping_sub(1));
+                }
             }
         }
     }
@@ -110,7 +114,11 @@ impl Relay {
                 self.request.refuse();
                 return Ok(());
             }
-            Route::Quit => self.leaving = true,
+            Route::Quit => {
+                self.leaving = true;
+                self.request.relay_last();
+                return Ok(());
+            }
             Route::Silent => {}
             Route::Relay(expect) => {
                 let begins = self.owed.is_empty();
@@ -143,9 +151,13 @@ impl Relay {
         let mut tally = Tally::default();
         let mut at = 0;
         while at < input.len() {
+            if self.is_done() {
+                edits.discard(input.len() - at);
+                break;
+            }
             if self.owed.is_empty() && !self.unasked {
                 self.unasked = true;
-                self.reply.begin(Expect::Ok);
+                self.reply.begin(Expect::Unasked);
             }
             let rest = input.get_mut(at..).unwrap_or_default();
             let walked = self.reply.feed(rest, edits).map_err(not_a_reply)?;
@@ -153,10 +165,12 @@ impl Relay {
             match walked.event {
                 None => {}
                 Some(ReplyEvent::LocalInfile) => {
-                    if !self.request.is_idle() {
+                    // The backend would take what was pipelined behind the statement for the file,
+                    // and a client that has left for one that goes on.
+                    if self.leaving || self.owed.len() > 1 || !self.request.is_idle() {
                         return Err(out_of_order());
                     }
-                    self.request.begin_upload(self.reply.shift());
+                    self.request.begin_upload(self.reply.shift(), self.reply.last_seq());
                 }
                 Some(ReplyEvent::End { failed }) => {
                     tally.replies += 1;
@@ -196,18 +210,20 @@ impl Relay {
     }
 
     pub(super) fn on_client_end(&mut self, edits: &mut Edits) {
-        if !self.leaving && self.request.is_idle() {
+        if self.leaving {
+            return;
+        }
+        self.leaving = true;
+        if self.request.is_idle() {
             edits.send(Side::Backend, |out| {
                 frame(out, 0, |payload| {
                     payload.extend_from_slice(&[Command::Quit.as_byte()]);
                 });
             });
-        }
-        if !self.request.is_idle() {
+        } else {
             // Half a command will never be answered.
             self.owed = BoundedQueue::new(0);
         }
-        self.leaving = true;
     }
 }
 

@@ -149,22 +149,24 @@ impl Session {
     /// Returns what the client sent ahead of that; feed it to [`Session::on_client`].
     ///
     /// # Errors
-    /// The backend's OK does not parse, or there was no login.
+    /// The backend's OK does not parse, it can do less than the client was told, or there was no
+    /// login. The session still has to be ended with [`Session::fail`].
     pub fn on_lease(
         &mut self,
         backend: Capabilities,
         ok: &[u8],
         edits: &mut Edits,
     ) -> Result<BytesMut, Fault> {
-        let Phase::Login(login) = std::mem::replace(&mut self.phase, Phase::Over) else {
+        let Phase::Login(login) = &mut self.phase else {
             return Err(fault(
                 Blame::Bug,
                 code::UNKNOWN_ERROR,
                 "weir: a lease arrived outside a login",
             ));
         };
+        let (dialect, status) = login.finish(backend, ok, edits)?;
+        let early = login.take_early();
         let pipelined_max = login.pipelined_commands_max();
-        let (dialect, status, early) = login.finish(backend, ok, edits)?;
         self.phase = Phase::Relay(Relay::new(dialect, status, pipelined_max));
         Ok(early)
     }

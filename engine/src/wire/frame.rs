@@ -137,10 +137,15 @@ impl Assembler {
         Ok(Some(Packet { seq, payload }))
     }
 
-    /// Bytes received beyond the packets taken so far.
+    /// Bytes received beyond the packets taken so far; they are gone from here then.
+    pub fn take_rest(&mut self) -> BytesMut {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// No bytes were received beyond the packets taken so far.
     #[must_use]
-    pub fn into_rest(self) -> BytesMut {
-        self.bytes
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 }
 

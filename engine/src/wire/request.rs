@@ -41,6 +41,10 @@ enum State {
     Undecided,
     /// Inside a command that goes on (or does not).
     Command { relayed: bool },
+    /// Inside the last command, which goes on.
+    LastCommand,
+    /// After the last command: whatever comes is dropped.
+    Over,
     /// The client sends a file; sequence ids go down by `shift`.
     Upload { shift: u8 },
 }
@@ -85,16 +89,35 @@ impl RequestWalk {
         self.state = State::Command { relayed: false };
     }
 
+    /// Lets the command that was just reported go on, and drops whatever follows it.
+    pub fn relay_last(&mut self) {
+        self.state = State::LastCommand;
+    }
+
     /// The backend asked for a file: what comes now is data, up to an empty frame. `shift` is taken
     /// off the client's sequence ids (see [`crate::wire::reply::ReplyWalk::shift`]).
-    pub fn begin_upload(&mut self, shift: u8) {
+    /// `request_seq` is the sequence id of the backend's wish as the client saw it.
+    pub fn begin_upload(&mut self, shift: u8, request_seq: u8) {
         self.state = State::Upload { shift };
+        self.last_seq = request_seq;
+    }
+
+    /// Inside a file upload.
+    #[must_use]
+    pub const fn is_uploading(&self) -> bool {
+        matches!(self.state, State::Upload { .. })
     }
 
     /// Between commands, with no byte of a next one seen.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.state == State::Idle && self.partial.is_empty()
+        self.is_between_commands() && self.partial.is_empty()
+    }
+
+    /// Between commands; less of a next one was seen than it takes to know it.
+    #[must_use]
+    pub fn is_between_commands(&self) -> bool {
+        self.state == State::Idle
     }
 
     /// Bytes the current frame is known to have still.
@@ -129,6 +152,10 @@ impl RequestWalk {
                 }
             }
             let rest = input.get_mut(used..).unwrap_or_default();
+            if self.state == State::Over {
+                edits.discard(rest.len());
+                return Ok(Walked { used: used + rest.len(), event: None });
+            }
             // With a whole head saved, the decision about it may have come in between.
             if rest.is_empty() && frame::peek(&self.partial).is_none() {
                 return Ok(Walked { used, event: None });
@@ -231,7 +258,11 @@ impl RequestWalk {
                 self.state = State::Idle;
                 (!relayed).then_some(RequestEvent::Refused { seq: self.answer_seq() })
             }
-            State::Upload { .. } | State::Idle | State::Undecided => None,
+            State::LastCommand => {
+                self.state = State::Over;
+                None
+            }
+            State::Upload { .. } | State::Idle | State::Undecided | State::Over => None,
         }
     }
 

@@ -97,12 +97,15 @@ fn an_upload_is_renumbered_and_ends_at_its_empty_frame() {
     put_frame(&mut bytes, 6, |_| ());
     for piece_bytes in [1, 3, 5, 9, 100] {
         let mut walk = RequestWalk::default();
-        walk.begin_upload(1);
+        walk.begin_upload(1, 3);
+        assert!(walk.is_uploading());
+        assert_eq!(walk.answer_seq(), 4, "before the first frame");
         let (out, events) = walk_with(&mut walk, &mut bytes.chunks(piece_bytes));
         assert_eq!(events, [RequestEvent::UploadEnd]);
         assert!(walk.is_idle());
         let seqs = [out[3], out[11], out[19]];
         assert_eq!(seqs, [3, 4, 5]);
+        assert_eq!(walk.answer_seq(), 7, "as the client counts");
     }
 }
 
@@ -122,4 +125,39 @@ fn wrong_sequence_ids_are_refused() {
     assert_eq!((head.used, head.event), (0, Some(RequestEvent::Command(Some(Command::Query)))));
     walk.relay();
     assert_eq!(walk.feed(&mut long, &mut edits), Err(FrameError::OutOfOrder));
+}
+
+#[test]
+fn nothing_follows_the_last_command() {
+    let mut bytes = command(b"\x01");
+    bytes.extend_from_slice(&command(b"\x03DROP TABLE t"));
+    // Not even a frame that cannot be one.
+    bytes.extend_from_slice(&[1, 0, 0, 77, 3]);
+    for piece_bytes in 1..=bytes.len() {
+        let mut walk = RequestWalk::default();
+        let (mut relayed, mut commands) = (0, 0);
+        for piece in bytes.chunks(piece_bytes) {
+            let mut input = piece.to_vec();
+            let mut edits = Edits::default();
+            let mut at = 0;
+            loop {
+                let walked = walk.feed(&mut input[at..], &mut edits).unwrap();
+                at += walked.used;
+                if walked.event.is_none() {
+                    break;
+                }
+                commands += 1;
+                walk.relay_last();
+            }
+            assert_eq!(at, input.len());
+            for edit in edits.list() {
+                relayed += match edit {
+                    Edit::Forward(count) => *count,
+                    Edit::Discard(_) => 0,
+                    Edit::Send(_, range) => range.len(),
+                };
+            }
+        }
+        assert_eq!((relayed, commands), (5, 1), "pieces of {piece_bytes}");
+    }
 }
