@@ -24,8 +24,8 @@ pub(super) struct Relay {
     request: RequestWalk,
     reply: ReplyWalk,
     owed: BoundedQueue<Owed>,
-    /// The client quit or went away: the session is over when nothing is owed any more.
-    leaving: bool,
+    /// The client sends no more, and did not say so with a COM_QUIT.
+    gone: bool,
     /// The backend speaks without being asked (it is being shut down, or killed the connection).
     unasked: bool,
 }
@@ -36,7 +36,7 @@ impl Relay {
             request: RequestWalk::default(),
             reply: ReplyWalk::new(dialect, status),
             owed: BoundedQueue::new(pipelined_commands_max),
-            leaving: false,
+            gone: false,
             unasked: false,
         }
     }
@@ -48,14 +48,19 @@ impl Relay {
             && !self.reply.status().contains(Status::IN_TRANS)
     }
 
-    /// Nobody waits for the end of a binlog dump: it has none.
+    /// The client quit or went away: the session is over when nothing is owed any more. Nobody
+    /// waits for the end of a binlog dump: it has none.
     pub(super) fn is_done(&self) -> bool {
-        self.leaving && matches!(self.owed.front(), None | Some(Owed::Reply(Expect::Stream)))
+        self.is_leaving() && matches!(self.owed.front(), None | Some(Owed::Reply(Expect::Stream)))
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.gone || self.request.is_over()
     }
 
     pub(super) fn waits_for_backend(&self) -> bool {
         let idle = self.owed.is_empty() && self.request.is_idle() && !self.unasked;
-        !self.leaving && !idle
+        !self.is_leaving() && !idle
     }
 
     pub(super) const fn bytes_ahead(&self, side: Side) -> usize {
@@ -115,7 +120,6 @@ impl Relay {
                 return Ok(());
             }
             Route::Quit => {
-                self.leaving = true;
                 self.request.relay_last();
                 return Ok(());
             }
@@ -167,7 +171,7 @@ impl Relay {
                 Some(ReplyEvent::LocalInfile) => {
                     // The backend would take what was pipelined behind the statement for the file,
                     // and a client that has left for one that goes on.
-                    if self.leaving || self.owed.len() > 1 || !self.request.is_idle() {
+                    if self.is_leaving() || self.owed.len() > 1 || !self.request.is_idle() {
                         return Err(out_of_order());
                     }
                     self.request.begin_upload(self.reply.shift(), self.reply.last_seq());
@@ -210,10 +214,10 @@ impl Relay {
     }
 
     pub(super) fn on_client_end(&mut self, edits: &mut Edits) {
-        if self.leaving {
+        if self.is_leaving() {
             return;
         }
-        self.leaving = true;
+        self.gone = true;
         if self.request.is_idle() {
             edits.send(Side::Backend, |out| {
                 frame(out, 0, |payload| {

@@ -120,6 +120,12 @@ impl RequestWalk {
         self.state == State::Idle
     }
 
+    /// The last command has gone by.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
     /// Bytes the current frame is known to have still.
     #[must_use]
     pub const fn bytes_ahead(&self) -> usize {
