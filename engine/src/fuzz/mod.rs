@@ -12,9 +12,15 @@ use bytes::BytesMut;
 use crate::auth::{BackendAuth, BackendStep, ClientAuth, ClientStep, Plugin, Proof};
 use crate::config::{Secret, User};
 use crate::wire::{
-    AuthMoreData, AuthSwitch, Capabilities, ChangeUser, Command, EofPacket, ErrPacket, Greeting,
-    LoginRequest, Malformed, OkPacket, PrepareOk, encode_eof, statement_id,
+    AuthMoreData, AuthSwitch, Capabilities, ChangeUser, Command, Edit, Edits, EofPacket, ErrPacket,
+    Greeting, LoginRequest, Malformed, OkPacket, PrepareOk, Side, encode_eof, statement_id,
 };
+
+mod session;
+mod walks;
+
+pub use session::session;
+pub use walks::{frames, reply};
 
 #[cfg(test)]
 mod tests;
@@ -143,4 +149,44 @@ fn backend_auth(data: &[u8]) {
 fn halves(data: &[u8]) -> (&[u8], &[u8]) {
     let Some((length, data)) = data.split_first() else { return (&[], &[]) };
     data.split_at_checked(usize::from(*length)).unwrap_or((data, &[]))
+}
+
+/// What reached each side of a session.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sides {
+    /// What the client got.
+    pub(crate) client: Vec<u8>,
+    /// What the backend got.
+    pub(crate) backend: Vec<u8>,
+}
+
+impl Sides {
+    /// Does what a worker does with edits. Returns how many bytes of the input they speak of.
+    pub(crate) fn carry_out(&mut self, edits: &Edits, from: Side, input: &[u8]) -> usize {
+        let mut at = 0;
+        for edit in edits.list() {
+            match edit {
+                Edit::Forward(count) => {
+                    let bytes = input.get(at..at + count);
+                    assert!(bytes.is_some(), "more is forwarded than came");
+                    let other = if from == Side::Client { Side::Backend } else { Side::Client };
+                    self.side(other).extend_from_slice(bytes.unwrap_or_default());
+                    at += count;
+                }
+                Edit::Discard(count) => {
+                    at += count;
+                    assert!(at <= input.len(), "more is dropped than came");
+                }
+                Edit::Send(side, range) => self.side(*side).extend_from_slice(edits.bytes(range)),
+            }
+        }
+        at
+    }
+
+    const fn side(&mut self, side: Side) -> &mut Vec<u8> {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Backend => &mut self.backend,
+        }
+    }
 }

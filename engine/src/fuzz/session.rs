@@ -1,0 +1,266 @@
+//! A whole session, fed by a client and a backend that say anything.
+//!
+//! Purpose: the same exchange in other pieces comes to the same; no bytes make a bug, a byte that
+//! is lost or doubled, or an output without bound.
+//! Never: judge what a session answers; that is for its unit tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::base::{Blame, ConnectionId, Fault, Time, WorkerId};
+use crate::config::{
+    Config, DriverChoice, Limits, Log, LogFormat, LogLevel, Secret, User, Workers,
+};
+use crate::fuzz::Sides;
+use crate::fuzz::walks::form;
+use crate::session::{Action, LoginContext, Session, Tally};
+use crate::wire::{Capabilities, Edits, Greeting, LoginRequest, Side, Status};
+
+/// Longer inputs reach the limit of bytes sent ahead of a login, which counts pieces.
+const DATA_BYTES_MAX: usize = 100 << 10;
+
+/// Everything up to bit 22 but COMPRESS and SSL.
+const BACKEND: Capabilities = Capabilities::from_bits(0x007F_F7DF);
+
+/// A session from its greeting on, or from its first command. The first bytes are the size of the
+/// pieces and what the sides can do; then come steps: what happens, a length, that many bytes.
+///
+/// # Panics
+/// Pieces come to something else than the whole, or the session calls itself faulty.
+pub fn session(data: &[u8]) {
+    if data.len() > DATA_BYTES_MAX {
+        return;
+    }
+    let Sides { client, backend } = outcome(data).sides;
+    // An ERR for each command of four bytes is the most that is answered.
+    assert!(client.len() <= 8 * data.len() + 4096, "a client gets more than was said");
+    assert!(backend.len() <= data.len() + 4096, "a backend gets more than was sent");
+}
+
+/// What such an exchange comes to.
+pub(super) fn outcome(data: &[u8]) -> Came {
+    let [piece, flags, steps @ ..] = data else { return Came::default() };
+    let whole = Exchange::run(*flags, usize::MAX, steps).came;
+    let pieces = Exchange::run(*flags, usize::from(*piece).max(1), steps).came;
+    assert_eq!(whole, pieces, "the exchange differs by the cut");
+    whole
+}
+
+/// What an exchange came to.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Came {
+    pub(super) sides: Sides,
+    pub(super) commands: u32,
+    pub(super) replies: u32,
+    errors: u32,
+    leases: u32,
+    fault: Option<Fault>,
+    pub(super) over: bool,
+    at_rest: bool,
+}
+
+struct Exchange {
+    session: Session,
+    edits: Edits,
+    piece: usize,
+    backend: Capabilities,
+    awaits_lease: bool,
+    leased: bool,
+    came: Came,
+}
+
+impl Exchange {
+    fn run(flags: u8, piece: usize, mut steps: &[u8]) -> Self {
+        let backend = BACKEND.union(form(flags));
+        let mut edits = Edits::default();
+        let session = Session::new(context(backend), &mut edits);
+        let mut exchange = Self {
+            session,
+            edits,
+            piece,
+            backend,
+            awaits_lease: false,
+            leased: false,
+            came: Came::default(),
+        };
+        exchange.came.sides.carry_out(&exchange.edits, Side::Client, &[]);
+        if flags & 0x10 != 0 {
+            exchange.log_in(form(flags >> 2));
+        }
+        while let [step, length, rest @ ..] = steps {
+            let (bytes, rest) = rest.split_at_checked(usize::from(*length)).unwrap_or((rest, &[]));
+            exchange.step(*step, bytes);
+            steps = rest;
+        }
+        exchange.came.at_rest = exchange.session.is_at_rest();
+        exchange
+    }
+
+    fn log_in(&mut self, client: Capabilities) {
+        self.feed(Side::Client, &login(client));
+        self.lease(&[0, 0, 0, 2, 0, 0, 0]);
+    }
+
+    fn step(&mut self, step: u8, bytes: &[u8]) {
+        if self.came.over {
+            return;
+        }
+        match step % 8 {
+            0 | 1 => self.feed(Side::Client, bytes),
+            2 | 3 if self.leased => self.feed(Side::Backend, bytes),
+            4 if self.awaits_lease => self.lease(bytes),
+            5 if self.awaits_lease => self.free(|session, edits| {
+                session.on_lease_refused(bytes, edits);
+                Ok(())
+            }),
+            6 => self.free(|session, edits| {
+                session.on_client_end(edits);
+                Ok(())
+            }),
+            7 if self.leased => self.free(|session, _| session.on_backend_end("db1")),
+            _ => {}
+        }
+    }
+
+    fn feed(&mut self, from: Side, bytes: &[u8]) {
+        for piece in bytes.chunks(self.piece) {
+            if self.came.over {
+                return;
+            }
+            let mut input = piece.to_vec();
+            self.edits.clear();
+            let fed = match from {
+                Side::Client => self.session.on_client(&mut input, &mut self.edits),
+                Side::Backend => self.session.on_backend(&mut input, &mut self.edits),
+            };
+            let covered = self.came.sides.carry_out(&self.edits, from, &input);
+            match fed {
+                Ok(Tally { commands, replies, errors }) => {
+                    assert_eq!(covered, input.len(), "a byte without an edit, or with two");
+                    self.came.commands += commands;
+                    self.came.replies += replies;
+                    self.came.errors += errors;
+                    self.act();
+                }
+                Err(fault) => self.fail(fault),
+            }
+            assert!(self.session.bytes_ahead(from) <= 0xFF_FFFF, "no frame is that long");
+        }
+    }
+
+    /// Something happens that is not bytes of a relayed stream.
+    fn free(&mut self, happens: impl FnOnce(&mut Session, &mut Edits) -> Result<(), Fault>) {
+        self.edits.clear();
+        let result = happens(&mut self.session, &mut self.edits);
+        self.came.sides.carry_out(&self.edits, Side::Client, &[]);
+        match result {
+            Ok(()) => self.act(),
+            Err(fault) => self.fail(fault),
+        }
+    }
+
+    fn lease(&mut self, ok: &[u8]) {
+        self.awaits_lease = false;
+        let backend = self.backend;
+        let mut early = BytesMut::new();
+        self.free(|session, edits| {
+            early = session.on_lease(backend, ok, edits)?;
+            Ok(())
+        });
+        if !self.came.over {
+            self.leased = true;
+            self.feed(Side::Client, &early);
+        }
+    }
+
+    fn act(&mut self) {
+        match self.session.next_action() {
+            Some(Action::Lease(_)) => {
+                self.awaits_lease = true;
+                self.came.leases += 1;
+            }
+            Some(Action::Close) => self.came.over = true,
+            None => {}
+        }
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        assert_ne!(fault.blame, Blame::Bug, "{fault:?}");
+        self.edits.clear();
+        self.session.fail(&fault, &mut self.edits);
+        self.came.sides.carry_out(&self.edits, Side::Client, &[]);
+        self.came.fault = Some(fault);
+        self.came.over = true;
+        // What the last feed had counted is lost, and how much that is depends on the cut.
+        (self.came.commands, self.came.replies, self.came.errors) = (0, 0, 0);
+    }
+}
+
+/// The login of the account that needs no password.
+pub(super) fn login(client: Capabilities) -> BytesMut {
+    let mut out = BytesMut::new();
+    let request = LoginRequest {
+        capabilities: BACKEND.union(client),
+        packet_bytes_max: 1 << 24,
+        collation: 45,
+        user: b"open".to_vec(),
+        auth_response: Vec::new(),
+        database: None,
+        plugin: Some(b"mysql_native_password".to_vec()),
+        connect_attrs: None,
+    };
+    request.encode(1, &mut out);
+    out
+}
+
+fn context(backend: Capabilities) -> LoginContext {
+    LoginContext {
+        config: Arc::new(config()),
+        id: ConnectionId::new(WorkerId(0), 1),
+        server: Arc::new(Greeting {
+            version: b"8.4.0".to_vec(),
+            connection_id: 9,
+            nonce: [1; 20],
+            capabilities: backend,
+            collation: 45,
+            status: Status::AUTOCOMMIT,
+            plugin: b"mysql_native_password".to_vec(),
+        }),
+        nonce: [1; 20],
+        client: None,
+        deadline: Time::NEVER,
+    }
+}
+
+fn config() -> Config {
+    let user = |name: &str, secret| Arc::new(User { name: name.into(), secret });
+    Config {
+        workers: Workers::Auto,
+        driver: DriverChoice::Auto,
+        drain_timeout: Duration::ZERO,
+        log: Log { format: LogFormat::Text, level: LogLevel::Error },
+        limits: Limits {
+            login_timeout: Duration::ZERO,
+            connect_timeout: Duration::ZERO,
+            handshakes_max: 1,
+            clients_max: 1,
+            pipelined_commands_max: 8,
+            session_buffer_bytes: 1,
+            worker_buffer_bytes: 1,
+            receive_buffers: 1,
+            receive_buffer_bytes: 1,
+            large_buffer_bytes: 1,
+            large_buffers_max: 1,
+            listen_backlog: 1,
+        },
+        clusters: Vec::new(),
+        backends: Vec::new(),
+        endpoints: Vec::new(),
+        users: vec![
+            user("open", Secret::Empty),
+            user("shut", Secret::Clear("correct horse".into())),
+        ],
+    }
+}
