@@ -10,3 +10,6 @@ mod state;
 
 pub use login::{LeaseRequest, LoginContext};
 pub use state::{Action, Session, Tally};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! A session between a client and a backend in memory, with fake time.
+//!
+//! `Pair` does what a worker does and nothing else: it carries out edits, hands over the lease,
+//! ends the session on faults and deadlines. The tests look at the bytes each side gets.
+
+mod ends;
+mod login;
+mod model;
+mod recorded;
+mod relay;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+
+use crate::auth::{BackendAuth, Proof};
+use crate::base::{Blame, ConnectionId, Fault, Time, WorkerId};
+use crate::config::{Config, Offline, Secret, User, parse};
+use crate::fuzz::Sides;
+use crate::session::{Action, LeaseRequest, LoginContext, Session, Tally};
+use crate::wire::frame::{Assembler, Header};
+use crate::wire::{
+    Capabilities, Edits, ErrPacket, Greeting, LoginRequest, Side, Status, fault, frame,
+};
+
+const NATIVE: &str = "mysql_native_password";
+const SHA2: &str = "caching_sha2_password";
+const NONCE: [u8; 20] = *b"abcdefghijklmnopqrst";
+const PIPELINED_MAX: usize = 8;
+const LOGIN_OVER: Time = Time::from_nanos(10_000_000_000);
+
+/// What a current client asks for.
+const NEW: Capabilities = OLD.union(Capabilities::SESSION_TRACK).union(Capabilities::DEPRECATE_EOF);
+
+/// What an old client asks for.
+const OLD: Capabilities = Capabilities::LONG_PASSWORD
+    .union(Capabilities::LONG_FLAG)
+    .union(Capabilities::PROTOCOL_41)
+    .union(Capabilities::TRANSACTIONS)
+    .union(Capabilities::SECURE_CONNECTION)
+    .union(Capabilities::PLUGIN_AUTH)
+    .union(Capabilities::LOCAL_FILES)
+    .union(Capabilities::MULTI_RESULTS);
+
+/// A backend's OK to a login.
+const LOGIN_OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
+
+const CONFIG: &str = r#"
+[[cluster]]
+name = "main"
+monitor = { user = "m", password = "" }
+[[cluster.backend]]
+name = "db1"
+address = "127.0.0.1:3306"
+role = "primary"
+[[endpoint]]
+name = "app"
+listen = "127.0.0.1:6033"
+cluster = "main"
+[[user]]
+name = "open"
+password = ""
+"#;
+
+/// `open` has no password; `clear`, `native` and `sha2` have "secret", kept in three ways.
+fn config() -> Config {
+    let mut config = parse(CONFIG, &Offline).unwrap();
+    config.limits.pipelined_commands_max = PIPELINED_MAX;
+    let native = "14e65567abdb5135d0cfd9a70b3032c179a49ee7";
+    let sha2 = "3881219d087dd9c634373fd33dfa33a2cb6bfc6c520b64b8bb60ef2ceb534ae7";
+    for (name, secret) in [
+        ("clear", Secret::Clear("secret".into())),
+        ("native", Secret::NativeHash(hex(native))),
+        ("sha2", Secret::Sha2Hash(hex(sha2))),
+    ] {
+        config.users.push(Arc::new(User { name: name.into(), secret }));
+    }
+    config
+}
+
+fn hex<const N: usize>(text: &str) -> [u8; N] {
+    std::array::from_fn(|at| u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).unwrap())
+}
+
+fn server(plugin: &str) -> Greeting {
+    Greeting {
+        version: b"8.4.3".to_vec(),
+        connection_id: 99,
+        nonce: [9; 20],
+        capabilities: NEW
+            .union(Capabilities::COMPRESS)
+            .union(Capabilities::SSL)
+            .union(Capabilities::CONNECT_WITH_DB),
+        collation: 45,
+        status: Status::AUTOCOMMIT,
+        plugin: plugin.as_bytes().to_vec(),
+    }
+}
+
+/// A client, a session, a backend.
+struct Pair {
+    session: Session,
+    edits: Edits,
+    /// What the sides got and the tests have not taken yet.
+    sides: Sides,
+    lease: Option<LeaseRequest>,
+    tally: Tally,
+    fault: Option<Fault>,
+    closed: bool,
+}
+
+impl Pair {
+    /// A session that has greeted.
+    fn greeted(server: Greeting) -> Self {
+        let context = LoginContext {
+            config: Arc::new(config()),
+            id: ConnectionId::new(WorkerId(1), 7),
+            server: Arc::new(server),
+            nonce: NONCE,
+            client: Some([127, 0, 0, 1].into()),
+            deadline: LOGIN_OVER,
+        };
+        let mut edits = Edits::default();
+        let session = Session::new(context, &mut edits);
+        let mut sides = Sides::default();
+        sides.carry_out(&edits, Side::Client, &[]);
+        Self {
+            session,
+            edits,
+            sides,
+            lease: None,
+            tally: Tally::default(),
+            fault: None,
+            closed: false,
+        }
+    }
+
+    /// A session past its login, with nothing to be seen of it.
+    fn logged_in(client: Capabilities) -> Self {
+        let mut pair = Self::greeted(server(NATIVE));
+        pair.client(&login(client, "open", Some(NATIVE), &[]));
+        pair.grant(NEW, LOGIN_OK);
+        assert!(!pair.session.is_logging_in() && pair.session.is_at_rest());
+        pair.sides = Sides::default();
+        pair
+    }
+
+    fn client(&mut self, bytes: &[u8]) {
+        self.feed(Side::Client, bytes);
+    }
+
+    fn backend(&mut self, bytes: &[u8]) {
+        self.feed(Side::Backend, bytes);
+    }
+
+    fn feed(&mut self, from: Side, bytes: &[u8]) {
+        assert!(!self.closed, "fed after its end");
+        let mut input = bytes.to_vec();
+        self.edits.clear();
+        let fed = match from {
+            Side::Client => self.session.on_client(&mut input, &mut self.edits),
+            Side::Backend => self.session.on_backend(&mut input, &mut self.edits),
+        };
+        let covered = self.sides.carry_out(&self.edits, from, &input);
+        match fed {
+            Ok(tally) => {
+                assert_eq!(covered, input.len(), "every byte has one edit");
+                self.tally.commands += tally.commands;
+                self.tally.replies += tally.replies;
+                self.tally.errors += tally.errors;
+                self.act();
+            }
+            Err(fault) => self.fail(fault),
+        }
+    }
+
+    /// The backend let the account in.
+    fn grant(&mut self, backend: Capabilities, ok: &[u8]) {
+        assert!(self.lease.is_some(), "nobody asked for a lease");
+        self.edits.clear();
+        let early = self.session.on_lease(backend, ok, &mut self.edits);
+        self.sides.carry_out(&self.edits, Side::Client, &[]);
+        match early {
+            Ok(early) => self.client(&early),
+            Err(fault) => self.fail(fault),
+        }
+    }
+
+    fn refuse(&mut self, err: &[u8]) {
+        self.edits.clear();
+        self.session.on_lease_refused(err, &mut self.edits);
+        self.sides.carry_out(&self.edits, Side::Client, &[]);
+        self.act();
+    }
+
+    fn client_ends(&mut self) {
+        self.edits.clear();
+        self.session.on_client_end(&mut self.edits);
+        self.sides.carry_out(&self.edits, Side::Client, &[]);
+        self.act();
+    }
+
+    fn backend_ends(&mut self) {
+        match self.session.on_backend_end("db1") {
+            Ok(()) => self.act(),
+            Err(fault) => self.fail(fault),
+        }
+    }
+
+    /// The clock shows `now`.
+    fn at(&mut self, now: Time) {
+        if now >= self.session.deadline() {
+            self.fail(fault(Blame::Client, 1159, "Got timeout reading communication packets"));
+        }
+    }
+
+    fn act(&mut self) {
+        match self.session.next_action() {
+            Some(Action::Lease(request)) => self.lease = Some(*request),
+            Some(Action::Close) => self.closed = true,
+            None => {}
+        }
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.edits.clear();
+        self.session.fail(&fault, &mut self.edits);
+        self.sides.carry_out(&self.edits, Side::Client, &[]);
+        self.fault = Some(fault);
+        self.act();
+        assert!(self.closed, "a failed session ends");
+    }
+
+    /// What the client got since the last look: sequence ids and payloads.
+    fn client_got(&mut self) -> Vec<(u8, Vec<u8>)> {
+        packets(&std::mem::take(&mut self.sides.client))
+    }
+
+    /// The one packet the client got since the last look: an ERR.
+    fn client_error(&mut self) -> (u8, u16, String) {
+        let got = self.client_got();
+        let [(seq, payload)] = &got[..] else { panic!("not one packet: {got:?}") };
+        let error = ErrPacket::parse(payload).unwrap();
+        (*seq, error.code, String::from_utf8(error.message.to_vec()).unwrap())
+    }
+
+    /// The bytes the backend got since the last look.
+    fn backend_got(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.sides.backend)
+    }
+}
+
+/// Whole packets of at most one frame.
+fn packets(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut packets = Vec::new();
+    while let Some(header) = Header::peek(bytes) {
+        bytes.advance(4);
+        packets.push((header.seq, bytes[..header.payload_bytes].to_vec()));
+        bytes.advance(header.payload_bytes);
+    }
+    assert!(bytes.is_empty(), "half a packet");
+    packets
+}
+
+/// A packet.
+fn packet(seq: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    frame(&mut out, seq, |body| body.extend_from_slice(payload));
+    out.to_vec()
+}
+
+/// A command.
+fn command(payload: &[u8]) -> Vec<u8> {
+    packet(0, payload)
+}
+
+fn query() -> Vec<u8> {
+    command(b"\x03SELECT 1")
+}
+
+/// A login request without its frame.
+fn request(
+    capabilities: Capabilities,
+    user: &str,
+    plugin: Option<&str>,
+    answer: &[u8],
+) -> LoginRequest {
+    LoginRequest {
+        capabilities,
+        packet_bytes_max: 1 << 24,
+        collation: 45,
+        user: user.as_bytes().to_vec(),
+        auth_response: answer.to_vec(),
+        database: None,
+        plugin: plugin.map(|plugin| plugin.as_bytes().to_vec()),
+        connect_attrs: None,
+    }
+}
+
+/// A login request as it is sent.
+fn login(capabilities: Capabilities, user: &str, plugin: Option<&str>, answer: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    request(capabilities, user, plugin, answer).encode(1, &mut out);
+    out.to_vec()
+}
+
+/// The answer of a client that has this password.
+fn answer(plugin: &str, password: &str) -> Vec<u8> {
+    let user = User { name: String::new(), secret: Secret::Clear(password.into()) };
+    let mut auth = BackendAuth::new(Proof::Clear(Arc::new(user)));
+    auth.first_response(plugin.as_bytes(), &NONCE).unwrap()
+}
+
+/// OK, as a backend says it.
+fn ok(seq: u8, status: Status) -> Vec<u8> {
+    let [low, high] = status.0.to_le_bytes();
+    packet(seq, &[0, 0, 0, low, high, 0, 0])
+}
+
+/// A result set of some rows, as a new backend sends it.
+fn rows(count: u8) -> Vec<u8> {
+    let mut bytes = packet(1, &[1]);
+    bytes.extend(packet(2, b"\x03def\x00\x00\x00\x01a\x00\x0c"));
+    for row in 0..count {
+        bytes.extend(packet(3 + row, b"\x01r"));
+    }
+    bytes.extend(packet(3 + count, &[0xFE, 0, 0, 2, 0, 0, 0]));
+    bytes
+}
+
+/// How many packets are in there.
+fn count(bytes: &[u8]) -> usize {
+    let mut assembler = Assembler::new(usize::MAX);
+    assembler.push(bytes);
+    std::iter::from_fn(|| assembler.next_packet().unwrap()).count()
+}
+
+const UNKNOWN_COMMAND: &str = "Unknown command";
+
+/// A long time.
+const HOUR: Duration = Duration::from_secs(3600);

@@ -1,0 +1,120 @@
+//! Recorded replies through a whole session, cut everywhere.
+
+use super::*;
+use crate::testdata::{Recording, recordings};
+use crate::wire::Command;
+use crate::wire::reply::{Dialect, Expect, ReplyWalk};
+
+const FORMS: Capabilities = Capabilities::SESSION_TRACK.union(Capabilities::DEPRECATE_EOF);
+
+/// The replies that are more than an OK.
+const SHAPES: [(Command, Expect); 6] = [
+    (Command::Query, Expect::Query),
+    (Command::StmtExecute, Expect::Query),
+    (Command::StmtPrepare, Expect::Prepare),
+    (Command::StmtFetch, Expect::Fetch),
+    (Command::FieldList, Expect::FieldList),
+    (Command::Statistics, Expect::Statistics),
+];
+
+/// Those whose commands are refused have no reply to relay.
+const REFUSED: [Command; 5] = [
+    Command::Refresh,
+    Command::ProcessInfo,
+    Command::ProcessKill,
+    Command::Debug,
+    Command::ChangeUser,
+];
+
+/// Recorded replies to commands that are relayed, with what was asked.
+fn replies() -> Vec<(Recording, Command, Expect)> {
+    let replies: Vec<_> = recordings()
+        .into_iter()
+        .filter_map(|recording| {
+            let command = Command::from_byte(recording.command?)?;
+            // The second half of an upload is no reply by itself.
+            let relayed = !REFUSED.contains(&command) && !recording.name.contains("load-local");
+            let expect = SHAPES.iter().find(|(of, _)| *of == command);
+            relayed.then(|| (recording, command, expect.map_or(Expect::Ok, |(_, e)| *e)))
+        })
+        .collect();
+    assert!(replies.len() > 200, "only {}", replies.len());
+    replies
+}
+
+/// A session whose backend has what was negotiated when this was recorded.
+fn session(recording: &Recording, client: Capabilities) -> Pair {
+    let mut server = server(NATIVE);
+    server.capabilities = OLD.union(recording.capabilities);
+    let mut pair = Pair::greeted(server);
+    pair.client(&login(client, "open", Some(NATIVE), &[]));
+    pair.grant(OLD.union(recording.capabilities), LOGIN_OK);
+    pair.sides = Sides::default();
+    pair
+}
+
+/// What the walk alone makes of a reply.
+fn walked(recording: &Recording, expect: Expect, client: Capabilities) -> Vec<u8> {
+    let dialect = Dialect { client, backend: recording.capabilities };
+    let mut walk = ReplyWalk::new(dialect, Status::AUTOCOMMIT);
+    walk.begin(expect);
+    let mut edits = Edits::default();
+    let mut input = recording.bytes.clone();
+    walk.feed(&mut input, &mut edits).unwrap();
+    let mut sides = Sides::default();
+    sides.carry_out(&edits, Side::Backend, &input);
+    sides.client
+}
+
+#[test]
+fn every_recorded_reply_at_every_cut() {
+    for (recording, asked, expect) in replies() {
+        for client in [OLD.union(recording.capabilities.intersection(FORMS)), OLD] {
+            let want = walked(&recording, expect, client);
+            let bytes = &recording.bytes;
+            // Long rows are all alike: cuts around their ends are what matters.
+            let cuts = (1..bytes.len()).filter(|cut| *cut < 600 || bytes.len() - cut < 100);
+            for cut in cuts {
+                let mut pair = session(&recording, client);
+                pair.client(&command(&[asked.as_byte(), 1, 0, 0, 0]));
+                pair.backend(&bytes[..cut]);
+                assert!(!pair.session.is_at_rest());
+                pair.backend(&bytes[cut..]);
+                assert!(pair.sides.client == want, "{} cut at {cut}", recording.name);
+                assert_eq!(pair.tally.replies, 1, "{}", recording.name);
+            }
+        }
+    }
+}
+
+/// All of them on one connection, asked for in batches: each is told from the next.
+#[test]
+fn all_recorded_replies_one_after_the_other() {
+    for form in [FORMS, Capabilities::NONE, Capabilities::SESSION_TRACK] {
+        let all = replies();
+        let of_form =
+            |r: &&(Recording, Command, Expect)| r.0.capabilities.intersection(FORMS) == form;
+        let all: Vec<_> = all.iter().filter(of_form).collect();
+        for client in [OLD.union(form), OLD] {
+            let mut pair = session(&all[0].0, client);
+            for batch in all.chunks(PIPELINED_MAX) {
+                let ask = |asked: &Command| command(&[asked.as_byte(), 1, 0, 0, 0]);
+                let asked: Vec<u8> = batch.iter().flat_map(|(_, asked, _)| ask(asked)).collect();
+                pair.client(&asked);
+                let came: Vec<u8> = batch.iter().flat_map(|(r, ..)| r.bytes.clone()).collect();
+                let (mut whole, mut got) = (Vec::new(), Vec::new());
+                for bytes in came.chunks(1000) {
+                    pair.backend(bytes);
+                    got.append(&mut pair.sides.client);
+                }
+                for (recording, _, expect) in batch {
+                    whole.extend(walked(recording, *expect, client));
+                }
+                // The status word of an EOF put in depends on what went before.
+                assert_eq!(count(&got), count(&whole));
+                assert_eq!(got.len(), whole.len());
+            }
+            assert_eq!(pair.tally.replies as usize, all.len());
+        }
+    }
+}
