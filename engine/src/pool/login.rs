@@ -185,3 +185,6 @@ impl BackendLogin {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,3 +11,6 @@ mod snapshot;
 pub use observation::{Observation, Topology};
 pub use probe::{Probe, ProbeStep};
 pub use snapshot::{BackendView, Snapshot};
+
+#[cfg(test)]
+mod tests;
