@@ -20,10 +20,10 @@ use crate::wire::{
 };
 
 /// The longest packet a client may send before it is logged in (connection attributes: 64 KiB).
-const LOGIN_PACKET_BYTES_MAX: usize = 128 << 10;
+const LOGIN_PACKET_BYTES_MAX: usize = 68 << 10;
 
 /// Bytes a client may send ahead while its backend is being connected.
-const EARLY_BYTES_MAX: usize = 256 << 10;
+const EARLY_BYTES_MAX: usize = 128 << 10;
 
 /// Characters of a user's name that an error shows: the longest name servers allow.
 const USER_CHARS_SHOWN: usize = 128;

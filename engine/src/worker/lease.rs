@@ -22,6 +22,8 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let cluster = self.config.endpoint(entry.endpoint).map(|endpoint| endpoint.cluster);
         let Some(primary) = cluster.and_then(|cluster| self.snapshot.primary(cluster)) else {
+            let text = "weir: the cluster has no primary";
+            self.fail(key, &wire::fault(Blame::Backend, code::UNKNOWN_ERROR, text));
             return;
         };
         self.counters.increment(Counter::LoginsOk);

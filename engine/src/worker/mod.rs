@@ -185,8 +185,8 @@ impl<D: Driver> Worker<D> {
             Event::AcceptFailed { errno, .. } => self.on_accept_failed(errno),
             Event::Connected { .. } => {}
             Event::Drained { token } => {
-                let (key, side) = unpack(token);
-                self.on_drained(key, side);
+                let (key, _) = unpack(token);
+                self.on_drained(key);
             }
             Event::Ended { token, reason } => {
                 let (key, side) = unpack(token);

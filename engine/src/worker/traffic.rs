@@ -134,14 +134,9 @@ impl<D: Driver> Worker<D> {
         self.touched = touched;
     }
 
-    /// Holds `source` back while too much waits to be sent to its other side.
+    /// Holds `source` back while too much of what it caused waits to be sent.
     fn hold_back(&mut self, key: Key, source: Side) {
-        let Some(entry) = self.sessions.get_mut(key) else { return };
-        let Some(unsent) =
-            entry.link(other(source)).map(|link| self.driver.unsent_bytes(link.conn))
-        else {
-            return;
-        };
+        let unsent = self.unsent_because_of(key, source);
         if unsent == 0 {
             return;
         }
@@ -150,6 +145,7 @@ impl<D: Driver> Worker<D> {
         if unsent < limits.session_buffer_bytes && !crowded {
             return;
         }
+        let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(link) = entry.link_mut(source) else { return };
         if !link.held_back {
             link.held_back = true;
@@ -158,13 +154,29 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// What waited for `side` has left: the other side may send again.
-    pub(super) fn on_drained(&mut self, key: Key, side: Side) {
-        let Some(entry) = self.sessions.get_mut(key) else { return };
-        let Some(link) = entry.link_mut(other(side)) else { return };
-        if link.held_back {
-            link.held_back = false;
-            self.driver.set_recv(link.conn, link.mode);
+    /// Bytes that wait because `source` keeps sending: on the other side, and for a client also its
+    /// own answers, since it may send commands that Weir refuses and never read the refusals.
+    fn unsent_because_of(&self, key: Key, source: Side) -> usize {
+        let Some(entry) = self.sessions.get(key) else { return 0 };
+        let unsent = |side| entry.link(side).map_or(0, |link| self.driver.unsent_bytes(link.conn));
+        match source {
+            Side::Client => unsent(Side::Backend).max(unsent(Side::Client)),
+            Side::Backend => unsent(Side::Client),
+        }
+    }
+
+    /// What waited for one side has left: whoever was held back because of it may send again.
+    pub(super) fn on_drained(&mut self, key: Key) {
+        for source in [Side::Client, Side::Backend] {
+            if self.unsent_because_of(key, source) > 0 {
+                continue;
+            }
+            let Some(entry) = self.sessions.get_mut(key) else { return };
+            let Some(link) = entry.link_mut(source) else { continue };
+            if link.held_back {
+                link.held_back = false;
+                self.driver.set_recv(link.conn, link.mode);
+            }
         }
     }
 

@@ -130,7 +130,7 @@ fn the_wrong_password_and_the_unknown_user_are_told_the_same() {
     };
     let wrong = answer(NATIVE, "wrong");
     for user in ["clear", "open", "native", "nobody"] {
-        let yes = format!("Access denied for user '{user}'@'localhost' (using password: YES)");
+        let yes = format!("Access denied for user '{user}'@'127.0.0.1' (using password: YES)");
         let (seq, code, text) = denied(user, NATIVE, &wrong, None);
         assert_eq!((seq, code, text), (2, 1045, yes.clone()));
         let switched = denied(user, ODD, &wrong, Some(&wrong));
@@ -139,7 +139,7 @@ fn the_wrong_password_and_the_unknown_user_are_told_the_same() {
         assert_eq!(denied(user, ODD, &[], Some(&wrong)), (4, 1045, yes));
     }
     for user in ["clear", "native", "nobody"] {
-        let no = format!("Access denied for user '{user}'@'localhost' (using password: NO)");
+        let no = format!("Access denied for user '{user}'@'127.0.0.1' (using password: NO)");
         assert_eq!(denied(user, NATIVE, &[], None), (2, 1045, no.clone()));
         assert_eq!(denied(user, ODD, &wrong, Some(&[])), (4, 1045, no));
     }
