@@ -113,7 +113,7 @@ impl<D: Driver> Worker<D> {
                 sqlstate: fault.sqlstate,
                 message: fault.message.as_bytes(),
             }
-            .encode(0, out);
+            .encode_as_greeting(out);
         });
         if let [Edit::Send(_, range)] = self.edits.list() {
             self.driver.send_copy(conn, self.edits.bytes(range));
