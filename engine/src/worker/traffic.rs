@@ -7,7 +7,7 @@ use crate::base::{Fault, Key};
 use crate::io::{Chunk, CloseMode, Driver, EndReason, RecvMode};
 use crate::observe::Counter;
 use crate::session::{Action, Tally};
-use crate::wire::{Edit, Side};
+use crate::wire::{Edit, Side, code};
 use crate::worker::entry::Stage;
 use crate::worker::{FLUSH_MAX, Worker};
 
@@ -184,6 +184,12 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         match side {
             Side::Client => {
+                // Leaving without COM_QUIT is common and harmless, but not inside a command. Health
+                // checks reset connections they never meant to log in on.
+                let cut = entry.session.bytes_ahead(Side::Client) > 0;
+                if cut || reason != EndReason::Eof && !entry.session.is_logging_in() {
+                    self.counters.increment(Counter::ClientFaults);
+                }
                 self.edits.clear();
                 entry.session.on_client_end(&mut self.edits);
                 self.send_edits(key);
@@ -202,7 +208,9 @@ impl<D: Driver> Worker<D> {
     pub(super) fn fail(&mut self, key: Key, fault: &Fault) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let id = entry.session.id();
-        self.counters.increment(Counter::from(fault.blame));
+        let denied = entry.session.is_logging_in() && fault.code == code::ACCESS_DENIED_ERROR;
+        let counter = if denied { Counter::LoginsDenied } else { Counter::from(fault.blame) };
+        self.counters.increment(counter);
         crate::observe::log_limited!(
             self.driver.now(),
             warn,
