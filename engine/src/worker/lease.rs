@@ -30,13 +30,15 @@ impl<D: Driver> Worker<D> {
         self.counters.increment(Counter::BackendConnects);
         let deadline = self.driver.now() + self.config.limits.connect_timeout;
         let conn = self.driver.connect(primary.address, pack(key, Side::Backend), deadline);
+        // Where it is the connect that takes too long, the driver says so first.
+        let login_deadline = deadline + LOGIN_CHECK;
         self.driver.set_recv(conn, RecvMode::Small);
         entry.backend = Some(BackendLink {
             link: Link::new(conn),
             id: primary.id,
             stage: Stage::Login(
                 Box::new(BackendLogin::new(request.login, request.proof)),
-                deadline,
+                login_deadline,
             ),
         });
     }
