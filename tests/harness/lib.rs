@@ -8,11 +8,16 @@
 mod client;
 mod folder;
 mod mariadb;
+mod password;
 mod paths;
 mod ports;
 mod process;
+mod raw;
 mod replication;
+mod replies;
+mod scripted;
 mod sysbench;
+mod talk;
 mod template;
 mod weir;
 
@@ -22,6 +27,10 @@ pub use mariadb::{Server, ServerOptions};
 pub use paths::{profile_folder, target_dir, workspace_root};
 pub use ports::free_port;
 pub use process::{Lifetime, Process, Spec, cpu_time, descriptors, resident_kib, stop_recorded};
+pub use raw::{End, Login, PATIENCE, RawClient, ServerError};
 pub use replication::{REPLICATION_USER, Topology};
+pub use replies::Packets;
+pub use scripted::{Counts, ScriptedServer};
 pub use sysbench::{PsMode, Report, Sysbench};
+pub use talk::{Admit, Greet, MONITOR, Next, Responder, Script, Talk, echo};
 pub use weir::{Upstream, Weir, WeirConfig, build_weir, weir_binary};

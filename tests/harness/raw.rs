@@ -1,0 +1,363 @@
+//! A client that can do everything wrong.
+//!
+//! Purpose: send any bytes in any cut, and see exactly what comes back and how the connection ends.
+//! Never: wait for ever: every wait has the same generous bound.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{BufMut, BytesMut};
+use socket2::{Domain, SockRef, Socket, Type};
+use weir::wire::{AuthSwitch, Capabilities, Command, ErrPacket, Greeting, LoginRequest, frame};
+
+use crate::password::{self, NATIVE};
+use crate::replies::Packets;
+
+/// How long anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Who logs in, and how.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// Account name.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// What the client asks for, of what it is offered.
+    pub capabilities: Capabilities,
+    /// The plugin its first answer is made by.
+    pub plugin: &'static str,
+}
+
+impl Login {
+    /// As a current client with `mysql_native_password`.
+    #[must_use]
+    pub fn new(user: &str, password: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            password: password.to_owned(),
+            capabilities: Capabilities::from_bits(u64::from(u32::MAX))
+                .without(Capabilities::SSL)
+                .without(Capabilities::COMPRESS),
+            plugin: NATIVE,
+        }
+    }
+
+    /// Without these capabilities.
+    #[must_use]
+    pub const fn without(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = self.capabilities.without(capabilities);
+        self
+    }
+
+    /// The login request that answers a greeting, as a packet.
+    #[must_use]
+    pub fn request(&self, greeting: &Greeting) -> BytesMut {
+        let mut out = BytesMut::new();
+        LoginRequest {
+            capabilities: self.capabilities.intersection(greeting.capabilities),
+            packet_bytes_max: 1 << 24,
+            collation: 45,
+            user: self.user.clone().into_bytes(),
+            auth_response: password::answer(self.plugin, &self.password, &greeting.nonce),
+            database: None,
+            plugin: Some(self.plugin.as_bytes().to_vec()),
+            connect_attrs: None,
+        }
+        .encode(1, &mut out);
+        out
+    }
+}
+
+/// An ERR packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerError {
+    /// Sequence id.
+    pub seq: u8,
+    /// Error number.
+    pub code: u16,
+    /// Text.
+    pub text: String,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In order.
+    Eof,
+    /// By a reset.
+    Reset,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct RawClient {
+    stream: TcpStream,
+    /// What was negotiated.
+    pub capabilities: Capabilities,
+}
+
+impl RawClient {
+    /// Connects; nothing is read yet.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn connect(address: SocketAddr) -> Result<Self> {
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// Connects with buffers and segments so small that the kernel holds little of what is not
+    /// read. (With loopback's 64 KiB segments the sender's kernel takes megabytes.)
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn connect_narrow(address: SocketAddr) -> Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_recv_buffer_size(4096)?;
+        socket.set_tcp_mss(536)?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, capabilities: Capabilities::NONE })
+    }
+
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn log_in(address: SocketAddr, login: &Login) -> Result<Self> {
+        let mut client = Self::connect(address)?;
+        client.authenticate(login)?;
+        Ok(client)
+    }
+
+    /// Reads the greeting.
+    ///
+    /// # Errors
+    /// When an error or garbage comes in its place.
+    pub fn greeting(&mut self) -> Result<Greeting> {
+        let (seq, payload) = self.packet()?;
+        if payload.first() == Some(&0xFF) {
+            bail!("refused: {:?}", error_of(seq, &payload)?);
+        }
+        ensure!(seq == 0, "a greeting with sequence id {seq}");
+        Greeting::parse(&payload).context("greeting")
+    }
+
+    /// From the greeting to the OK.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn authenticate(&mut self, login: &Login) -> Result<()> {
+        let greeting = self.greeting()?;
+        self.capabilities = login.capabilities.intersection(greeting.capabilities);
+        self.send(&login.request(&greeting))?;
+        loop {
+            let (seq, payload) = self.packet()?;
+            match payload.split_first() {
+                Some((0x00, _)) => return Ok(()),
+                Some((0x01, [3])) => {}
+                Some((0xFE, _)) => {
+                    let switch = AuthSwitch::parse(&payload)?;
+                    let plugin = std::str::from_utf8(switch.plugin)?;
+                    let nonce = switch.data.get(..20).context("nonce")?;
+                    let answer = password::answer(plugin, &login.password, nonce);
+                    self.send_packet(seq.wrapping_add(1), &answer)?;
+                }
+                Some((0xFF, _)) => bail!("refused: {:?}", error_of(seq, &payload)?),
+                _ => bail!("unexpected packet in a login: {payload:02x?}"),
+            }
+        }
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// When the connection is gone or the other side does not take them.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes).context("sending")
+    }
+
+    /// Sends copies of `bytes` until the other side has taken nothing for half a second, or
+    /// `bytes_max` are gone. How many bytes that were.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn send_until_stalled(&mut self, bytes: &[u8], bytes_max: usize) -> Result<usize> {
+        self.stream.set_write_timeout(Some(Duration::from_millis(500)))?;
+        let mut sent = 0;
+        while sent < bytes_max {
+            // Goes on inside a copy, where the last write ended.
+            match self.stream.write(bytes.get(sent % bytes.len()..).unwrap_or_default()) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error).context("sending"),
+            }
+        }
+        self.stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(sent)
+    }
+
+    /// Sends bytes one by one.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_bytewise(&mut self, bytes: &[u8]) -> Result<()> {
+        bytes.chunks(1).try_for_each(|byte| self.send(byte))
+    }
+
+    /// Sends a packet.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_packet(&mut self, seq: u8, payload: &[u8]) -> Result<()> {
+        self.send(&packet_of(seq, payload))
+    }
+
+    /// Sends COM_QUERY.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_query(&mut self, sql: &str) -> Result<()> {
+        self.send(&Self::query_packet(sql))
+    }
+
+    /// The packet of a COM_QUERY.
+    #[must_use]
+    pub fn query_packet(sql: &str) -> BytesMut {
+        packet_of(0, &[&[Command::Query.as_byte()], sql.as_bytes()].concat())
+    }
+
+    /// The reply a server that echoes gives to a query.
+    #[must_use]
+    pub fn echoed(&self, sql: &str) -> Vec<u8> {
+        Packets::new(1, self.capabilities).result_set([sql]).bytes()
+    }
+
+    /// Runs a query on a server that echoes, and checks the answer.
+    ///
+    /// # Errors
+    /// When another answer comes.
+    pub fn echo(&mut self, sql: &str) -> Result<()> {
+        self.send_query(sql)?;
+        self.expect(&self.echoed(sql))
+    }
+
+    /// Reads a packet: sequence id and payload.
+    ///
+    /// # Errors
+    /// When the connection ends or nothing comes.
+    pub fn packet(&mut self) -> Result<(u8, Vec<u8>)> {
+        let header = self.bytes(4)?;
+        let [a, b, c, seq] = header.as_slice().try_into()?;
+        let length = u32::from_le_bytes([a, b, c, 0]);
+        Ok((seq, self.bytes(usize::try_from(length)?)?))
+    }
+
+    /// Reads an ERR packet.
+    ///
+    /// # Errors
+    /// When something else comes.
+    pub fn error(&mut self) -> Result<ServerError> {
+        let (seq, payload) = self.packet()?;
+        error_of(seq, &payload)
+    }
+
+    /// Reads that many bytes.
+    ///
+    /// # Errors
+    /// When the connection ends or nothing comes.
+    pub fn bytes(&mut self, count: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).with_context(|| format!("reading {count} bytes"))?;
+        Ok(bytes)
+    }
+
+    /// Reads exactly these bytes.
+    ///
+    /// # Errors
+    /// When others come, or too few.
+    pub fn expect(&mut self, expected: &[u8]) -> Result<()> {
+        let bytes = self.bytes(expected.len())?;
+        if bytes != expected {
+            let at = bytes.iter().zip(expected).take_while(|(a, b)| a == b).count();
+            bail!("byte {at} differs: {} instead of {}", shown(&bytes, at), shown(expected, at));
+        }
+        Ok(())
+    }
+
+    /// Reads up to the end: what came, and how it ended. Then ends this side as well.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn rest(&mut self) -> Result<(Vec<u8>, End)> {
+        let mut rest = Vec::new();
+        let end = match self.stream.read_to_end(&mut rest) {
+            Ok(_) => End::Eof,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => End::Reset,
+            Err(error) => return Err(error).context("waiting for the end"),
+        };
+        // A reset has ended it already.
+        drop(self.stream.shutdown(Shutdown::Write));
+        Ok((rest, end))
+    }
+
+    /// Checks that the connection ends with nothing more to read.
+    ///
+    /// # Errors
+    /// When something comes, or it does not end.
+    pub fn closed(&mut self) -> Result<End> {
+        let (rest, end) = self.rest()?;
+        ensure!(rest.is_empty(), "{} bytes before the end: {}", rest.len(), shown(&rest, 0));
+        Ok(end)
+    }
+
+    /// Sends no more; replies can still be read.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn finish_sending(&mut self) -> Result<()> {
+        self.stream.shutdown(Shutdown::Write).context("half-close")
+    }
+
+    /// Ends the connection by a reset.
+    ///
+    /// # Errors
+    /// When the kernel does not let us.
+    pub fn reset(self) -> Result<()> {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).context("linger")
+    }
+}
+
+fn packet_of(seq: u8, payload: &[u8]) -> BytesMut {
+    let mut out = BytesMut::new();
+    frame(&mut out, seq, |out| out.put_slice(payload));
+    out
+}
+
+fn error_of(seq: u8, payload: &[u8]) -> Result<ServerError> {
+    let packet = ErrPacket::parse(payload)
+        .with_context(|| format!("not an error: {}", shown(payload, 0)))?;
+    let text = String::from_utf8_lossy(packet.message).into_owned();
+    Ok(ServerError { seq, code: packet.code, text })
+}
+
+/// Some bytes from an index on.
+fn shown(bytes: &[u8], at: usize) -> String {
+    bytes
+        .get(at..)
+        .unwrap_or_default()
+        .iter()
+        .take(64)
+        .copied()
+        .collect::<Vec<_>>()
+        .escape_ascii()
+        .to_string()
+}
