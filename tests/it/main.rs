@@ -1,0 +1,40 @@
+//! Weir on its real drivers, between a scripted server and raw clients.
+//!
+//! Purpose: bad input and bad luck from either side: each ends one session, clearly and counted,
+//! and no other.
+//! Never: need a real server (that is `real`) or a package.
+//!
+//! Every case runs on both drivers, as `uring::…` and `epoll::…`; cases are functions of the
+//! driver's name.
+
+/// Makes two tests of each case.
+#[cfg(test)]
+macro_rules! on_both_drivers {
+    ($($case:ident),+ $(,)?) => {
+        mod uring {
+            $(#[test] fn $case() { super::$case("io_uring"); })+
+        }
+        mod epoll {
+            $(#[test] fn $case() { super::$case("epoll"); })+
+        }
+    };
+}
+
+#[cfg(test)]
+mod backend;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod drain;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod login;
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod slow;
+#[cfg(test)]
+mod start;
