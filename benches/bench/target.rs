@@ -11,6 +11,7 @@ use weir_benches::answers::Encoding;
 use weir_benches::client::{Script, Value};
 use weir_benches::generator::Fleet;
 use weir_benches::login::Profile;
+use weir_benches::machine;
 
 use crate::child::{Server, find, free_address};
 use crate::workload::account;
@@ -128,17 +129,21 @@ fn haproxy(
     let program = find("haproxy", "haproxy")?;
     // Pipes come out of the same limit.
     let clients = clients_max(places.descriptors) / if splice { 2 } else { 1 };
-    Server::start(kind.name(), &program, &places.work, |command| {
-        command.args(["-db", "-f"]).arg(places.peers.join("haproxy.cfg"));
-        command.env("BENCH_LISTEN", listen.port().to_string());
-        command.env("BENCH_BACKEND", backend.port().to_string());
-        command.env("BENCH_MAXCONN", clients.to_string());
-        command.env("BENCH_BUFSIZE", buffer);
-        command.env_remove("BENCH_SPLICE");
-        if splice {
-            command.env("BENCH_SPLICE", "1");
-        }
-    })
+    let start = || {
+        Server::start(kind.name(), &program, &places.work, |command| {
+            command.args(["-db", "-f"]).arg(places.peers.join("haproxy.cfg"));
+            command.env("BENCH_LISTEN", listen.port().to_string());
+            command.env("BENCH_BACKEND", backend.port().to_string());
+            command.env("BENCH_MAXCONN", clients.to_string());
+            command.env("BENCH_BUFSIZE", buffer);
+            command.env_remove("BENCH_SPLICE");
+            if splice {
+                command.env("BENCH_SPLICE", "1");
+            }
+        })
+    };
+    // Its own `cpu-map` is without effect for a single thread (2.6), and Weir's worker is pinned.
+    machine::pinned(0, start)
 }
 
 fn weir(

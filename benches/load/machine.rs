@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// CPU model, number of CPUs and kernel, in characters fit for a file name.
 #[must_use]
@@ -52,6 +52,18 @@ pub fn pin(cpu: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     sched_setaffinity(None, &set).with_context(|| format!("cannot pin to CPU {cpu}"))
+}
+
+/// Runs `work` with the calling thread, and so the processes it starts, pinned to one CPU.
+///
+/// # Errors
+/// Pinning fails, or `work` does.
+pub fn pinned<T>(cpu: usize, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let before = sched_getaffinity(None).context("cannot ask for the CPUs of this thread")?;
+    pin(cpu)?;
+    let result = work();
+    sched_setaffinity(None, &before).context("cannot undo the pinning")?;
+    result
 }
 
 /// Lets this process, and those it starts, open `wanted` descriptors, or as many as it may;
@@ -159,5 +171,13 @@ mod tests {
         assert!((after.share_since(before, Duration::ZERO) - 0.5).abs() < 1e-9);
         assert!((after.share_since(before, Duration::from_millis(300)) - 0.2).abs() < 1e-9);
         assert_eq!(Busy::parse("intr 1\n"), None);
+    }
+
+    #[test]
+    fn pinning_ends_with_the_work() {
+        let before = sched_getaffinity(None).unwrap().count();
+        let inside = pinned(0, || Ok(sched_getaffinity(None)?.count())).unwrap();
+        assert_eq!(inside, 1);
+        assert_eq!(sched_getaffinity(None).unwrap().count(), before);
     }
 }

@@ -296,7 +296,7 @@ const LIMITS: &[Key] = &[
     ),
     Key::integer(
         "session_buffer_bytes",
-        256 * KIB,
+        512 * KIB,
         (4 * KIB, 1024 * MIB),
         "Bytes queued towards one side of a session before receiving from the other side stops. \
          No less than large_buffer_bytes, so that one receive cannot overrun it.",
@@ -322,7 +322,7 @@ const LIMITS: &[Key] = &[
     ),
     Key::integer(
         "large_buffer_bytes",
-        256 * KIB,
+        512 * KIB,
         (4 * KIB, 16 * MIB),
         "Size of a large receive buffer, used for large results and statements. More than \
          receive_buffer_bytes.",

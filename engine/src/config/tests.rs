@@ -97,11 +97,11 @@ fn a_minimal_file_takes_all_defaults() {
                 handshakes_max: 4096,
                 clients_max: 100000,
                 pipelined_commands_max: 1024,
-                session_buffer_bytes: 262144,
+                session_buffer_bytes: 524288,
                 worker_buffer_bytes: 67108864,
                 receive_buffers: 256,
                 receive_buffer_bytes: 8192,
-                large_buffer_bytes: 262144,
+                large_buffer_bytes: 524288,
                 large_buffers_max: 64,
                 listen_backlog: 4096,
             },
@@ -423,8 +423,8 @@ fn buffers_must_fit_into_each_other() {
     check_before(
         "[limits]\nlarge_buffer_bytes = 1048576",
         expect![[r#"
-        line 2: limits.session_buffer_bytes: must be no less than large_buffer_bytes: 262144 against 1048576
-    "#]],
+            line 2: limits.session_buffer_bytes: must be no less than large_buffer_bytes: 524288 against 1048576
+        "#]],
     );
     check_before(
         "[limits]\nsession_buffer_bytes = 134217728",
