@@ -37,6 +37,7 @@ pub(super) struct Link {
 pub(super) struct BackendLink {
     pub(super) link: Link,
     pub(super) id: BackendId,
+    pub(super) connected: bool,
     pub(super) stage: Stage,
 }
 

@@ -30,17 +30,22 @@ impl<D: Driver> Worker<D> {
         self.counters.increment(Counter::BackendConnects);
         let deadline = self.driver.now() + self.config.limits.connect_timeout;
         let conn = self.driver.connect(primary.address, pack(key, Side::Backend), deadline);
-        // Where it is the connect that takes too long, the driver says so first.
-        let login_deadline = deadline + LOGIN_CHECK;
         self.driver.set_recv(conn, RecvMode::Small);
         entry.backend = Some(BackendLink {
             link: Link::new(conn),
             id: primary.id,
+            connected: false,
             stage: Stage::Login(
                 Box::new(BackendLogin::new(request.login, request.proof)),
-                login_deadline,
+                deadline,
             ),
         });
+    }
+
+    pub(super) fn on_connected(&mut self, key: Key) {
+        if let Some(backend) = self.sessions.get_mut(key).and_then(|entry| entry.backend.as_mut()) {
+            backend.connected = true;
+        }
     }
 
     pub(super) fn on_backend_login(&mut self, key: Key, bytes: &[u8]) {
@@ -198,6 +203,8 @@ impl<D: Driver> Worker<D> {
     fn login_deadline(&self, key: Key) -> Option<Time> {
         let entry = self.sessions.get(key)?;
         match &entry.backend {
+            // The driver itself ends a connect that takes too long, and says that it was that.
+            Some(BackendLink { connected: false, .. }) => None,
             Some(BackendLink { stage: Stage::Login(_, deadline), .. }) => Some(*deadline),
             Some(_) | None => Some(entry.session.deadline()),
         }

@@ -183,7 +183,10 @@ impl<D: Driver> Worker<D> {
                 self.on_accepted(endpoint, conn);
             }
             Event::AcceptFailed { errno, .. } => self.on_accept_failed(errno),
-            Event::Connected { .. } => {}
+            Event::Connected { token } => {
+                let (key, _) = unpack(token);
+                self.on_connected(key);
+            }
             Event::Drained { token } => {
                 let (key, _) = unpack(token);
                 self.on_drained(key);
