@@ -95,13 +95,13 @@ fn slow_greeting(driver: &str) {
 }
 
 fn never_greets(driver: &str) {
-    let (bed, error) = greeted_by(driver, Greet::Never, &[("connect_timeout_ms", 300)]);
+    let (bed, error) = greeted_by(driver, Greet::Never, &[("connect_timeout_ms", 2000)]);
     assert_unavailable(&bed, &error, "took too long");
     bed.finish(&[("backend_faults", 1), ("login_timeouts", 1)]);
 }
 
 fn never_answers_the_login(driver: &str) {
-    let bed = Setting::default().limit("connect_timeout_ms", 300).start(driver);
+    let bed = Setting::default().limit("connect_timeout_ms", 2000).start(driver);
     bed.server.change(|script| script.admit = Admit::Never);
     let error = refused(&bed);
     assert_unavailable(&bed, &error, "took too long");
@@ -109,7 +109,7 @@ fn never_answers_the_login(driver: &str) {
 }
 
 fn black_hole(driver: &str) {
-    let mut bed = Setting::default().limit("connect_timeout_ms", 300).start(driver);
+    let mut bed = Setting::default().limit("connect_timeout_ms", 2000).start(driver);
     bed.server.become_black_hole().unwrap();
     let error = refused(&bed);
     assert_unavailable(&bed, &error, "cannot connect to it: timed out");

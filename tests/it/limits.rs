@@ -54,7 +54,7 @@ fn handshakes(driver: &str) {
 
 fn half_open_handshakes_give_way(driver: &str) {
     let bed =
-        Setting::default().limit("handshakes_max", 4).limit("login_timeout_ms", 1000).start(driver);
+        Setting::default().limit("handshakes_max", 4).limit("login_timeout_ms", 2000).start(driver);
     let mut half_open: Vec<RawClient> = (0..4).map(|_| bed.connect()).collect();
     for client in &mut half_open {
         client.greeting().unwrap();

@@ -46,7 +46,7 @@ fn garbage(driver: &str) {
 }
 
 fn truncated_then_silent(driver: &str) {
-    let bed = Setting::default().limit("login_timeout_ms", 300).start(driver);
+    let bed = Setting::default().limit("login_timeout_ms", 2000).start(driver);
     let mut client = bed.connect();
     let greeting = client.greeting().unwrap();
     let request = account().request(&greeting);
