@@ -14,6 +14,7 @@ on_both_drivers!(
     never_reads_refusals,
     reads_64_mib_slowly,
     stalled_clients_stall_nobody,
+    stalled_clients_go_away,
 );
 
 /// A server that answers the query `large` by one value of that many bytes.
@@ -60,6 +61,19 @@ fn never_reads_refusals(driver: &str) {
     assert!(grown < 16 << 10, "{grown} KiB more for one client that does not read");
     client.reset().unwrap();
     bed.finish(&[("backend_faults", 0)]);
+}
+
+/// Their resets reach Weir while a send waits and a receive is armed, in either order.
+fn stalled_clients_go_away(driver: &str) {
+    const CLIENTS: usize = 200;
+    let mut bed = Setting::default().script(large(1 << 20)).start(driver);
+    let mut clients: Vec<RawClient> = (0..CLIENTS).map(|_| bed.narrow_client()).collect();
+    for client in &mut clients {
+        client.send_query("large").unwrap();
+    }
+    wait_until_stalled(&mut bed, CLIENTS * (64 << 10));
+    drop(clients);
+    bed.finish(&[("client_faults", CLIENTS as u64), ("backend_faults", 0)]);
 }
 
 fn reads_64_mib_slowly(driver: &str) {
