@@ -23,6 +23,13 @@ use crate::wire::{Capabilities, Status};
 /// The longest control frame accepted. Trackers of a large GTID set are the longest known.
 pub const CONTROL_BYTES_MAX: usize = 1 << 20;
 
+/// The flags an EOF put in before the rows has: what the statement did is not known yet, and a
+/// CURSOR_EXISTS left over from another one would make a client fetch rows that come by themselves.
+const OF_THE_SESSION: Status = Status::IN_TRANS
+    .with(Status::AUTOCOMMIT)
+    .with(Status::NO_BACKSLASH_ESCAPES)
+    .with(Status::IN_TRANS_READONLY);
+
 const OK: u8 = 0x00;
 const INFILE: u8 = 0xFB;
 const EOF: u8 = 0xFE;
@@ -587,8 +594,7 @@ impl ReplyWalk {
             self.owes_eof = false;
             self.shift = self.shift.wrapping_add(1);
             self.last_seq = self.last_seq.wrapping_add(1);
-            let of_its_own = Status::MORE_RESULTS.with(Status::SESSION_STATE_CHANGED);
-            let (status, seq) = (self.status.without(of_its_own), self.last_seq);
+            let (status, seq) = (self.status.common(OF_THE_SESSION), self.last_seq);
             edits.send(Side::Client, |out| ok::encode_eof(status, 0, seq, out));
         }
     }

@@ -66,6 +66,12 @@ impl Status {
         Self(self.0 | other.0)
     }
 
+    /// Those that are also in `other`.
+    #[must_use]
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Without those of `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {

@@ -303,3 +303,33 @@ fn only_an_error_comes_unasked() {
         assert!(edits.list().is_empty(), "nothing of it goes on");
     }
 }
+
+#[test]
+fn flags_of_one_statement_are_not_in_the_eof_put_in_for_the_next() {
+    let mut walk = ReplyWalk::new(Dialect { client: OLD, backend: NEW }, Status(0));
+    let mut edits = Edits::default();
+    let rows = |status: Status| {
+        let mut out = BytesMut::new();
+        frame(&mut out, 1, |out| out.extend_from_slice(&[1]));
+        frame(&mut out, 2, |out| out.extend_from_slice(b"\x03def"));
+        frame(&mut out, 3, |out| out.extend_from_slice(b"\x01x"));
+        frame(&mut out, 4, |out| {
+            out.extend_from_slice(&[0xFE, 0, 0]);
+            out.extend_from_slice(&status.0.to_le_bytes());
+            out.extend_from_slice(&[0, 0]);
+        });
+        out
+    };
+    let fetched = Status::AUTOCOMMIT.with(Status::IN_TRANS).with(Status::LAST_ROW_SENT);
+    for status in [fetched.with(Status::CURSOR_EXISTS), Status::AUTOCOMMIT] {
+        walk.begin(Expect::Query);
+        edits.clear();
+        assert!(walk.feed(&mut rows(status), &mut edits).unwrap().event.is_some());
+    }
+    let Some(Edit::Send(Side::Client, range)) =
+        edits.list().iter().find(|edit| matches!(edit, Edit::Send(..)))
+    else {
+        panic!("no EOF was put in: {:?}", edits.list());
+    };
+    assert_eq!(edits.bytes(range), [5, 0, 0, 3, 0xFE, 0, 0, 3, 0]);
+}
