@@ -3,6 +3,8 @@
 //! Purpose: let virtual time pass until everybody is done, and judge what is left.
 //! Never: act between the lines of the completion contract: actors and turns alternate.
 
+mod judge;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use weir::base::{BackendId, EndpointId, Time, WorkerId};
 use weir::bus::{self, Outbox, ToWorker};
 use weir::config::{Config, Role};
 use weir::io::{BufferSizes, Driver, Fake, FakeNet, Faults, Waker};
-use weir::observe::{Counter, Counters};
+use weir::observe::Counters;
 use weir::topology::{Snapshot, Topology};
 use weir::wire::Greeting;
 use weir::worker::{NonceSource, Parts, Worker};
@@ -317,53 +319,6 @@ impl World {
         show(&mut self.snapshot, &self.greeting);
         let snapshot = Arc::new(self.snapshot.clone());
         self.outbox.send(ToWorker::Snapshot(snapshot)).expect("an empty queue");
-    }
-
-    /// A peer that does not read costs no more than its allowance.
-    fn judge_memory(&self) -> Checked {
-        let (stats, limits) = (self.worker.driver_stats(), &self.config.limits);
-        let overshoot = limits.large_buffer_bytes + 8 * limits.receive_buffer_bytes;
-        let allowed = stats.connections * (limits.session_buffer_bytes + overshoot);
-        if stats.spilled_bytes > allowed {
-            return violation(format!("{} bytes of spills, {stats:?}", stats.spilled_bytes));
-        }
-        if stats.large_buffers_used > limits.large_buffers_max {
-            return violation(format!("too many large buffers: {stats:?}"));
-        }
-        Ok(())
-    }
-
-    fn judge_rest(&mut self) -> Checked {
-        let stats = self.worker.driver_stats();
-        let buffers = stats.small_buffers - stats.small_buffers_free + stats.large_buffers_used;
-        if buffers != 0 || stats.spilled_bytes != 0 || self.worker.sessions() != 0 {
-            return violation(format!("left behind: {stats:?}"));
-        }
-        if self.counters.read(Counter::Bugs) != 0 {
-            return violation("a session ended by a bug of its own");
-        }
-        if self.drain.is_some() != self.worker.is_drained() {
-            return violation("drained and not, or not and drained");
-        }
-        self.trace.note(self.net.now(), Who::Control, "is content", self.accepted);
-        Ok(())
-    }
-
-    fn describe(&self) -> String {
-        let mut text = format!("{:?}\n", self.worker.driver_stats());
-        for (client, index) in self.clients.iter().zip(0..) {
-            let stage = match &client.stage {
-                Stage::Waiting => "not there yet".to_owned(),
-                Stage::Entering(entering) => entering.describe(),
-                Stage::Talking(talk) => talk.describe(),
-                Stage::Gone => continue,
-            };
-            text.push_str(&format!("client {index}: {stage}\n"));
-        }
-        for serving in &self.servers {
-            text.push_str(&format!("server: {}\n", serving.server.describe()));
-        }
-        text
     }
 }
 
