@@ -26,10 +26,31 @@ pub(super) struct Link {
     pub(super) conn: ConnId,
     /// How it receives while nothing holds it back.
     pub(super) mode: RecvMode,
-    /// Receiving is stopped because the other side does not take bytes fast enough.
-    pub(super) held_back: bool,
+    /// The sides whose send queue stopped receiving here; empty, receiving goes on.
+    pub(super) held_by: HeldBy,
     /// Full small buffers received in a row.
     pub(super) full_in_a_row: u8,
+}
+
+/// Send queues that are too long. Each ends with the driver's word that it is empty, and no sooner:
+/// what a queue holds in between says nothing, for new bytes may be in it that no word follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HeldBy {
+    client: bool,
+    backend: bool,
+}
+
+impl HeldBy {
+    pub(super) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    pub(super) const fn set(&mut self, side: Side, held: bool) {
+        match side {
+            Side::Client => self.client = held,
+            Side::Backend => self.backend = held,
+        }
+    }
 }
 
 /// The backend's side of a session.
@@ -51,8 +72,8 @@ pub(super) enum Stage {
 }
 
 impl Link {
-    pub(super) const fn new(conn: ConnId) -> Self {
-        Self { conn, mode: RecvMode::Small, held_back: false, full_in_a_row: 0 }
+    pub(super) fn new(conn: ConnId) -> Self {
+        Self { conn, mode: RecvMode::Small, held_by: HeldBy::default(), full_in_a_row: 0 }
     }
 }
 

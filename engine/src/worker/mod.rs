@@ -188,8 +188,8 @@ impl<D: Driver> Worker<D> {
                 self.on_connected(key);
             }
             Event::Drained { token } => {
-                let (key, _) = unpack(token);
-                self.on_drained(key);
+                let (key, side) = unpack(token);
+                self.on_drained(key, side);
             }
             Event::Ended { token, reason } => {
                 let (key, side) = unpack(token);

@@ -119,7 +119,7 @@ impl<D: Driver> Worker<D> {
         };
         link.full_in_a_row = 0;
         link.mode = mode;
-        if !link.held_back {
+        if link.held_by.is_empty() {
             self.driver.set_recv(link.conn, mode);
         }
     }
@@ -128,15 +128,20 @@ impl<D: Driver> Worker<D> {
     pub(super) fn check_back_pressure(&mut self) {
         let mut touched = std::mem::take(&mut self.touched);
         for key in touched.drain(..) {
-            self.hold_back(key, Side::Client);
-            self.hold_back(key, Side::Backend);
+            // A client waits for its own answers too: it may send commands that Weir refuses, and
+            // never read the refusals.
+            self.hold_back(key, Side::Client, Side::Backend);
+            self.hold_back(key, Side::Client, Side::Client);
+            self.hold_back(key, Side::Backend, Side::Client);
         }
         self.touched = touched;
     }
 
-    /// Holds `source` back while too much of what it caused waits to be sent.
-    fn hold_back(&mut self, key: Key, source: Side) {
-        let unsent = self.unsent_because_of(key, source);
+    /// Holds `source` back while too much waits to be sent to `queue`. Right after a turn what
+    /// waits was not taken by the kernel, so that [`Event::Drained`](crate::io::Event) will come.
+    fn hold_back(&mut self, key: Key, source: Side, queue: Side) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let unsent = entry.link(queue).map_or(0, |link| self.driver.unsent_bytes(link.conn));
         if unsent == 0 {
             return;
         }
@@ -145,36 +150,24 @@ impl<D: Driver> Worker<D> {
         if unsent < limits.session_buffer_bytes && !crowded {
             return;
         }
-        let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(link) = entry.link_mut(source) else { return };
-        if !link.held_back {
-            link.held_back = true;
+        if link.held_by.is_empty() {
             self.driver.set_recv(link.conn, RecvMode::Paused);
             self.counters.increment(Counter::BackPressurePauses);
         }
-    }
-
-    /// Bytes that wait because `source` keeps sending: on the other side, and for a client also its
-    /// own answers, since it may send commands that Weir refuses and never read the refusals.
-    fn unsent_because_of(&self, key: Key, source: Side) -> usize {
-        let Some(entry) = self.sessions.get(key) else { return 0 };
-        let unsent = |side| entry.link(side).map_or(0, |link| self.driver.unsent_bytes(link.conn));
-        match source {
-            Side::Client => unsent(Side::Backend).max(unsent(Side::Client)),
-            Side::Backend => unsent(Side::Client),
-        }
+        link.held_by.set(queue, true);
     }
 
     /// What waited for one side has left: whoever was held back because of it may send again.
-    pub(super) fn on_drained(&mut self, key: Key) {
+    pub(super) fn on_drained(&mut self, key: Key, side: Side) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
         for source in [Side::Client, Side::Backend] {
-            if self.unsent_because_of(key, source) > 0 {
+            let Some(link) = entry.link_mut(source) else { continue };
+            if link.held_by.is_empty() {
                 continue;
             }
-            let Some(entry) = self.sessions.get_mut(key) else { return };
-            let Some(link) = entry.link_mut(source) else { continue };
-            if link.held_back {
-                link.held_back = false;
+            link.held_by.set(side, false);
+            if link.held_by.is_empty() {
                 self.driver.set_recv(link.conn, link.mode);
             }
         }
