@@ -15,6 +15,7 @@ on_both_drivers!(
     reads_64_mib_slowly,
     stalled_clients_stall_nobody,
     stalled_clients_go_away,
+    half_closes_and_then_resets,
 );
 
 /// A server that answers the query `large` by one value of that many bytes.
@@ -59,6 +60,17 @@ fn never_reads_refusals(driver: &str) {
     bed.check_witness();
     let grown = bed.weir.resident_kib().unwrap().saturating_sub(before);
     assert!(grown < 16 << 10, "{grown} KiB more for one client that does not read");
+    client.reset().unwrap();
+    bed.finish(&[("backend_faults", 0)]);
+}
+
+fn half_closes_and_then_resets(driver: &str) {
+    let mut bed = Setting::default().script(large(8 << 20)).start(driver);
+    let mut client = bed.narrow_client();
+    client.send_query("large").unwrap();
+    // Weir has been told that this client sends no more; nothing more will be.
+    client.finish_sending().unwrap();
+    wait_until_stalled(&mut bed, 1 << 20);
     client.reset().unwrap();
     bed.finish(&[("backend_faults", 0)]);
 }

@@ -23,7 +23,8 @@
 //!   the queue is empty. The queue's bound is the worker's duty: it stops receiving from the other
 //!   side.
 //! - **End of stream comes after the data**: `Ended` is the last event of the receiving side. What
-//!   is queued for sending is still sent until `close`.
+//!   is queued for sending is still sent until `close`. When a send fails after `Ended`, `Drained`
+//!   tells that nothing waits any more.
 
 use std::io;
 use std::net::SocketAddr;

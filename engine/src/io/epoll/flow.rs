@@ -100,6 +100,10 @@ impl Epoll {
             // Nobody is receiving who could notice.
             self.end(key, EndReason::Reset, events);
         }
+        // After `Ended`, this is the only sign that nothing waits any more.
+        if let Some(conn) = self.conns.get(key).filter(|conn| conn.ended && conn.is_open()) {
+            events.push(Event::Drained { token: conn.token });
+        }
         self.mark_ready(key);
     }
 

@@ -91,6 +91,13 @@ impl Fake {
         if conn.wanted() == RecvMode::Paused {
             self.end(key, EndReason::Reset, events);
         }
+        // After `Ended`, this is the only sign that nothing waits any more.
+        if let Some(conn) = self.conns.get(key)
+            && conn.ended
+            && conn.phase == Phase::Open
+        {
+            events.push(Event::Drained { token: conn.token });
+        }
     }
 
     fn receive(&mut self, key: Key, events: &mut Vec<Event>) {

@@ -166,6 +166,11 @@ impl Uring {
             // Nobody is receiving who could notice.
             self.end(key, EndReason::Reset, events);
         }
+        // After `Ended`, this is the only sign that nothing waits any more.
+        let conn = self.conns.get(key).filter(|conn| conn.ended && conn.closing == Closing::No);
+        if let Some(conn) = conn {
+            events.push(Event::Drained { token: conn.token });
+        }
         self.mark_dirty(key);
     }
 }
