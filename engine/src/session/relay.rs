@@ -278,6 +278,7 @@ fn not_a_reply(error: ReplyError) -> Fault {
     let text = match error {
         ReplyError::TooLong => "weir: the backend sent a status packet above 1 MiB".to_owned(),
         ReplyError::Malformed(malformed) => format!("weir: the backend sent a {malformed}"),
+        ReplyError::OutOfOrder => "weir: the backend sent packets out of order".to_owned(),
     };
     fault(Blame::Backend, code::MALFORMED_PACKET, text)
 }

@@ -85,6 +85,8 @@ pub enum ReplyError {
     TooLong,
     /// A control frame that does not parse.
     Malformed(Malformed),
+    /// A sequence id that is not the one after the last.
+    OutOfOrder,
 }
 
 impl From<Malformed> for ReplyError {
@@ -144,6 +146,8 @@ pub struct ReplyWalk {
     begun: bool,
     /// Frames inserted so far: what is added to sequence ids.
     shift: u8,
+    /// The backend's sequence id of the next frame; any, when it is the first.
+    next_backend_seq: Option<u8>,
     /// Sequence id of the last frame as the client sees it.
     last_seq: u8,
     status: Status,
@@ -165,6 +169,7 @@ impl ReplyWalk {
             owes_eof: false,
             begun: false,
             shift: 0,
+            next_backend_seq: None,
             last_seq: 0,
             status,
             partial: BytesMut::new(),
@@ -186,6 +191,7 @@ impl ReplyWalk {
         self.owes_eof = false;
         self.begun = false;
         self.shift = 0;
+        self.next_backend_seq = None;
         self.last_seq = 0;
     }
 
@@ -284,6 +290,7 @@ impl ReplyWalk {
         };
         let frame_bytes = HEADER_BYTES + header.payload_bytes;
         if self.is_plain(header, first) {
+            self.check_order(header)?;
             self.pay_eof_before_packet(edits);
             let in_input = frame_bytes.min(available);
             self.patch_seq(input, header.seq);
@@ -297,6 +304,7 @@ impl ReplyWalk {
         let Some(frame) = input.get_mut(..frame_bytes) else {
             return Ok((self.save(input, edits), None));
         };
+        self.check_order(header)?;
         let event = self.control(&mut Frame { bytes: frame, in_input: true }, edits)?;
         Ok((frame_bytes, event))
     }
@@ -320,6 +328,7 @@ impl ReplyWalk {
         let frame_bytes = HEADER_BYTES + header.payload_bytes;
         if self.is_plain(header, first) {
             edits.discard(used);
+            self.check_order(header)?;
             self.pay_eof_before_packet(edits);
             let mut head = std::mem::take(&mut self.partial);
             self.patch_seq(&mut head, header.seq);
@@ -335,9 +344,19 @@ impl ReplyWalk {
         if self.partial.len() < frame_bytes {
             return Ok((used, None));
         }
+        self.check_order(header)?;
         let mut frame = std::mem::take(&mut self.partial);
         let event = self.control(&mut Frame { bytes: &mut frame, in_input: false }, edits)?;
         Ok((used, event))
+    }
+
+    /// Within a reply each frame's sequence id is the one after the last.
+    #[inline]
+    fn check_order(&mut self, header: Header) -> Result<(), ReplyError> {
+        match self.next_backend_seq.replace(header.seq.wrapping_add(1)) {
+            Some(expected) if expected != header.seq => Err(ReplyError::OutOfOrder),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Adds input to the saved head until that has `head_bytes`. Returns the bytes used.
@@ -478,6 +497,8 @@ impl ReplyWalk {
             (Expect::Ok, Some(EOF)) => self.end_of_rows(frame, edits),
             (Expect::Query, Some(INFILE)) => {
                 self.pass(frame, edits);
+                // The ids go on from wherever the upload, or the server's patience, ends.
+                self.next_backend_seq = None;
                 Ok(Some(ReplyEvent::LocalInfile))
             }
             (Expect::Query, Some(count)) if count != EOF => {
