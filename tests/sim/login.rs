@@ -246,7 +246,7 @@ impl Entering {
         if self.way == Way::RightAndEager && fits {
             let mut talk = self.new_talk();
             for _ in 0..2 {
-                let ask = Ask::draw(&mut self.rng);
+                let ask = Ask::draw(&mut self.rng, false);
                 if ask.payload_bytes < 4_000 && !ask.uploads() {
                     talk.queue(ask, &mut around.fates[self.id]);
                 }

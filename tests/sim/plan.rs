@@ -237,7 +237,13 @@ fn client(rng: &mut Rng) -> Planned {
     Planned {
         arrives: Duration::from_micros(rng.between(0, 100_000) as u64),
         way,
-        plan: Plan { asks: rng.between(0, 25), ahead, leave, hasty: rng.percent(40) },
+        plan: Plan {
+            asks: rng.between(0, 25),
+            heavy: rng.percent(25),
+            ahead,
+            leave,
+            hasty: rng.percent(40),
+        },
     }
 }
 

@@ -11,6 +11,9 @@ use crate::rng::Rng;
 /// Payload bytes of a full frame.
 pub(crate) const FRAME_MAX: usize = 0xFF_FFFF;
 
+/// The bit of a command's seed that makes its answer large.
+const HEAVY: u64 = 1;
+
 /// A command of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask {
@@ -70,8 +73,8 @@ pub(crate) struct End {
 }
 
 impl Ask {
-    /// Any command but COM_QUIT.
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
+    /// Any command but COM_QUIT; a heavy one likes to be large, and its answer too.
+    pub(crate) fn draw(rng: &mut Rng, heavy: bool) -> Self {
         const COMMON: [u8; 10] = [
             Command::Query.as_byte(),
             Command::Query.as_byte(),
@@ -105,9 +108,10 @@ impl Ask {
         let payload_bytes = match command {
             None => 0,
             Some(_) if rng.one_in(4_000) => rng.pick(&[FRAME_MAX - 1, FRAME_MAX, FRAME_MAX + 1]),
+            Some(_) if heavy && rng.percent(50) => 1 + rng.between(0, 60_000),
             Some(_) => 1 + some_bytes(rng),
         };
-        Self { command, seed: rng.next(), payload_bytes }
+        Self { command, seed: rng.next() & !HEAVY | u64::from(heavy), payload_bytes }
     }
 
     pub(crate) fn quit() -> Self {
@@ -174,7 +178,12 @@ impl Ask {
             return vec![Part::Err(error(rng))];
         }
         match self.kind() {
-            Kind::Query => query(rng, &mut parts),
+            Kind::Query => {
+                query(rng, &mut parts);
+                if self.seed & HEAVY != 0 {
+                    swell(rng, &mut parts);
+                }
+            }
             Kind::Prepare => prepare(rng, &mut parts),
             Kind::FieldList => {
                 parts.extend((0..rng.between(0, 6)).map(|_| Part::Column(40)));
@@ -223,6 +232,17 @@ fn query(rng: &mut Rng, parts: &mut Vec<Part>) {
                 parts.push(Part::Middle);
                 rows(rng, parts, more);
             }
+        }
+    }
+}
+
+/// Makes some rows large.
+fn swell(rng: &mut Rng, parts: &mut [Part]) {
+    for part in parts {
+        if let Part::Row(bytes) = part
+            && rng.percent(15)
+        {
+            *bytes += rng.between(0, 30_000);
         }
     }
 }

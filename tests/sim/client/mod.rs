@@ -36,6 +36,8 @@ pub(crate) enum Leave {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) asks: usize,
+    /// Much in both directions.
+    pub(crate) heavy: bool,
     /// Commands sent ahead of their answers.
     pub(crate) ahead: usize,
     pub(crate) leave: Leave,
@@ -182,7 +184,7 @@ impl Talk {
             return;
         }
         self.plan.asks -= 1;
-        let ask = Ask::draw(&mut self.rng);
+        let ask = Ask::draw(&mut self.rng, self.plan.heavy);
         around.trace.note(around.now, Who::Client(self.id), "asks", ask.payload_bytes);
         self.queue(ask, &mut around.fates[self.id]);
     }
