@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use weir::auth::Plugin;
 use weir::config::{self, Config, Offline};
+use weir::io::Faults;
 use weir::wire::{Capabilities, Greeting, Status};
 
 use crate::check::Fate;
@@ -55,6 +56,9 @@ pub(crate) struct Scheme {
     clients_max: usize,
     handshakes_max: usize,
     pipelined_max: usize,
+    /// What each direction of a connection holds.
+    pipe_bytes: usize,
+    delay_max: Duration,
     capabilities: Capabilities,
     plugin: Plugin,
 }
@@ -80,6 +84,8 @@ impl Scheme {
             clients_max: rng.pick(&[3, 100, 100, 100]),
             handshakes_max: rng.pick(&[2, 100, 100, 100]),
             pipelined_max: rng.pick(&[2, 64, 64]),
+            pipe_bytes: rng.pick(&[2 << 10, 16 << 10, 64 << 10]),
+            delay_max: Duration::from_micros(rng.pick(&[1, 100, 500])),
             capabilities: capabilities(rng),
             plugin: rng.pick(&[Plugin::NativePassword, Plugin::CachingSha2]),
         };
@@ -108,6 +114,10 @@ impl Scheme {
         }
         acts.sort_by_key(|(at, _)| *at);
         self.acts = acts.into();
+    }
+
+    pub(crate) fn faults(&self) -> Faults {
+        Faults { pipe_bytes: self.pipe_bytes, delay_max: self.delay_max, ..Faults::all() }
     }
 
     /// What this world's limits and troubles allow to happen to a client.

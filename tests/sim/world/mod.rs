@@ -12,7 +12,7 @@ use std::time::Duration;
 use weir::base::{BackendId, EndpointId, Time, WorkerId};
 use weir::bus::{self, Outbox, ToWorker};
 use weir::config::{Config, Role};
-use weir::io::{BufferSizes, Driver, Fake, FakeNet, Faults, Waker};
+use weir::io::{BufferSizes, Driver, Fake, FakeNet, Waker};
 use weir::observe::Counters;
 use weir::topology::{Snapshot, Topology};
 use weir::wire::Greeting;
@@ -82,7 +82,7 @@ impl World {
             large_count_max: u16::try_from(limits.large_buffers_max).expect("few"),
             large_bytes: u32::try_from(limits.large_buffer_bytes).expect("not that large"),
         };
-        let (driver, net) = Fake::new(sizes, rng.next(), Faults::all()).expect("memory");
+        let (driver, net) = Fake::new(sizes, rng.next(), scheme.faults()).expect("memory");
         let greeting = scheme.greeting();
         let mut snapshot = Snapshot::clone(&Topology::new(&config).current());
         if !scheme.unreached_at_first {
