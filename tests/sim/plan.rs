@@ -92,8 +92,25 @@ impl Scheme {
         for _ in 0..rng.between(1, 9) {
             scheme.clients.push(client(rng));
         }
+        if rng.percent(20) {
+            scheme.press();
+        }
         scheme.draw_acts(eager_drain, rng);
         scheme
+    }
+
+    /// Everything is narrow and everybody wants much: back-pressure on all sides.
+    fn press(&mut self) {
+        self.small_bytes = 512;
+        self.large_bytes = 16 << 10;
+        self.session_bytes = self.large_bytes;
+        self.pipe_bytes = 2 << 10;
+        self.pipelined_max = 64;
+        for client in &mut self.clients {
+            client.way = Way::Right;
+            client.plan.heavy = true;
+            client.plan.ahead = 8;
+        }
     }
 
     fn draw_acts(&mut self, drains: bool, rng: &mut Rng) {

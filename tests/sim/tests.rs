@@ -12,9 +12,14 @@ use crate::world::World;
 const SEED: &str = "WEIR_SIM_SEED";
 const SEEDS: &str = "WEIR_SIM_SEEDS";
 /// Seeds of every run, the same ones.
-const FIXED: u64 = 100;
+const FIXED: u64 = 400;
 /// Seeds of every run, drawn.
-const DRAWN: u64 = 100;
+const DRAWN: u64 = 400;
+/// Seeds that found something; a change of the model may have given them another meaning.
+const FOUND: [u64; 1] = [
+    // A side held back for ever, because bytes were queued between a turn and its Drained event.
+    1_745_566_099_203_782_906,
+];
 
 /// Runs a seed; the hash of its trace.
 fn run(seed: u64) -> u64 {
@@ -50,7 +55,7 @@ fn every_client_gets_what_it_is_owed() {
     }
     let count = asked(SEEDS);
     if count.is_none() {
-        for seed in 0..FIXED {
+        for seed in FOUND.into_iter().chain(0..FIXED) {
             run(seed);
         }
     }
