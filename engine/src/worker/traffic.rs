@@ -128,28 +128,32 @@ impl<D: Driver> Worker<D> {
     pub(super) fn check_back_pressure(&mut self) {
         let mut touched = std::mem::take(&mut self.touched);
         for key in touched.drain(..) {
-            // A client waits for its own answers too: it may send commands that Weir refuses, and
-            // never read the refusals.
-            self.hold_back(key, Side::Client, Side::Backend);
-            self.hold_back(key, Side::Client, Side::Client);
-            self.hold_back(key, Side::Backend, Side::Client);
+            let Some(entry) = self.sessions.get(key) else { continue };
+            let unsent =
+                |side| entry.link(side).map_or(0, |link| self.driver.unsent_bytes(link.conn));
+            let (to_client, to_backend) = (unsent(Side::Client), unsent(Side::Backend));
+            if to_client > 0 {
+                // A client waits for its own answers too: it may send commands that Weir refuses,
+                // and never read the refusals.
+                self.hold_back(key, Side::Client, Side::Client, to_client);
+                self.hold_back(key, Side::Backend, Side::Client, to_client);
+            }
+            if to_backend > 0 {
+                self.hold_back(key, Side::Client, Side::Backend, to_backend);
+            }
         }
         self.touched = touched;
     }
 
     /// Holds `source` back while too much waits to be sent to `queue`. Right after a turn what
     /// waits was not taken by the kernel, so that [`Event::Drained`](crate::io::Event) will come.
-    fn hold_back(&mut self, key: Key, source: Side, queue: Side) {
-        let Some(entry) = self.sessions.get_mut(key) else { return };
-        let unsent = entry.link(queue).map_or(0, |link| self.driver.unsent_bytes(link.conn));
-        if unsent == 0 {
-            return;
-        }
+    fn hold_back(&mut self, key: Key, source: Side, queue: Side, unsent: usize) {
         let limits = &self.config.limits;
         let crowded = self.driver.stats().spilled_bytes > limits.worker_buffer_bytes;
         if unsent < limits.session_buffer_bytes && !crowded {
             return;
         }
+        let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(link) = entry.link_mut(source) else { return };
         if link.held_by.is_empty() {
             self.driver.set_recv(link.conn, RecvMode::Paused);
