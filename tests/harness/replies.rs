@@ -4,9 +4,10 @@
 //! Never: choose what a reply says.
 
 use bytes::{BufMut, BytesMut};
+use weir::wire::frame::PAYLOAD_BYTES_MAX;
 use weir::wire::{
-    Capabilities, ErrPacket, FRAME_PAYLOAD_MAX, OkPacket, Status, encode_eof, frame,
-    put_lenenc_bytes, put_lenenc_int, sqlstate,
+    Capabilities, ErrPacket, OkPacket, Status, encode_eof, frame, put_lenenc_bytes, put_lenenc_int,
+    sqlstate,
 };
 
 /// Packets in order, numbered one after the other.
@@ -29,7 +30,7 @@ impl Packets {
     pub fn payload(mut self, payload: &[u8]) -> Self {
         frame(&mut self.out, self.seq, |out| out.put_slice(payload));
         // A payload of 16 MiB or more takes several frames, each with an id of its own.
-        for _ in 0..=payload.len() / FRAME_PAYLOAD_MAX {
+        for _ in 0..=payload.len() / PAYLOAD_BYTES_MAX {
             self.seq = self.seq.wrapping_add(1);
         }
         self

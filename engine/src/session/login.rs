@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use crate::auth::{ClientAuth, ClientStep, Plugin, Proof};
 use crate::base::{Blame, ConnectionId, Fault, Time};
 use crate::config::Config;
+use crate::session::relay::out_of_order;
 use crate::wire::frame::{Assembler, FrameError, Packet};
 use crate::wire::reply::Dialect;
 use crate::wire::{
@@ -290,8 +291,4 @@ fn too_long() -> Fault {
         code::NET_PACKET_TOO_LARGE,
         "weir: too many bytes before the login was over",
     )
-}
-
-fn out_of_order() -> Fault {
-    fault(Blame::Client, code::NET_PACKETS_OUT_OF_ORDER, "Got packets out of order")
 }

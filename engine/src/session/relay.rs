@@ -270,7 +270,8 @@ const fn route(command: Command) -> Route {
     }
 }
 
-fn out_of_order() -> Fault {
+/// The client numbered a packet wrongly, before or after its login.
+pub(super) fn out_of_order() -> Fault {
     fault(Blame::Client, code::NET_PACKETS_OUT_OF_ORDER, "Got packets out of order")
 }
 

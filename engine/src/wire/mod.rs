@@ -35,9 +35,7 @@ pub use prepared::{PrepareOk, statement_id};
 pub use reader::{Malformed, Reader};
 pub use status::Status;
 pub use tracker::{Tracker, Trackers};
-pub use writer::{
-    FRAME_PAYLOAD_MAX, frame, put_lenenc_bytes, put_lenenc_int, put_nul_bytes, put_u24,
-};
+pub use writer::{frame, put_lenenc_bytes, put_lenenc_int, put_nul_bytes, put_u24};
 
 #[cfg(test)]
 mod tests;

@@ -5,19 +5,18 @@
 
 use bytes::{BufMut, BytesMut};
 
-/// Longest payload of one frame. A payload of this length or more continues in the next frame.
-pub const FRAME_PAYLOAD_MAX: usize = 0xFF_FFFF;
+use crate::wire::frame::PAYLOAD_BYTES_MAX;
 
 /// Appends a packet whose payload `body` writes, with sequence id `seq`.
 ///
-/// A payload of [`FRAME_PAYLOAD_MAX`] bytes or more becomes several frames with rising sequence
+/// A payload of [`PAYLOAD_BYTES_MAX`] bytes or more becomes several frames with rising sequence
 /// ids, the last one shorter than the maximum and possibly empty. `body` must only append.
 pub fn frame(out: &mut BytesMut, seq: u8, body: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_bytes(0, 4);
     body(out);
     let payload_len = out.len().saturating_sub(start + 4);
-    if payload_len < FRAME_PAYLOAD_MAX {
+    if payload_len < PAYLOAD_BYTES_MAX {
         if let Some(place) = out.get_mut(start..start + 4) {
             place.copy_from_slice(&header(payload_len, seq));
         }
@@ -28,10 +27,10 @@ pub fn frame(out: &mut BytesMut, seq: u8, body: impl FnOnce(&mut BytesMut)) {
     let mut seq = seq;
     let mut rest: &[u8] = &payload;
     loop {
-        let (piece, after) = rest.split_at_checked(FRAME_PAYLOAD_MAX).unwrap_or((rest, &[]));
+        let (piece, after) = rest.split_at_checked(PAYLOAD_BYTES_MAX).unwrap_or((rest, &[]));
         out.put_slice(&header(piece.len(), seq));
         out.put_slice(piece);
-        if piece.len() < FRAME_PAYLOAD_MAX {
+        if piece.len() < PAYLOAD_BYTES_MAX {
             return;
         }
         rest = after;

@@ -3,9 +3,10 @@
 use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 
+use crate::wire::frame::PAYLOAD_BYTES_MAX;
 use crate::wire::{
-    Capabilities, Command, FRAME_PAYLOAD_MAX, Malformed, Reader, Status, frame, put_lenenc_bytes,
-    put_lenenc_int, put_nul_bytes, put_u24, sqlstate,
+    Capabilities, Command, Malformed, Reader, Status, frame, put_lenenc_bytes, put_lenenc_int,
+    put_nul_bytes, put_u24, sqlstate,
 };
 
 #[test]
@@ -94,12 +95,12 @@ fn long_payloads_are_split() {
     let [full_254, full_255, full_0] = [254, 255, 0].map(|seq| [FULL[0], FULL[1], FULL[2], seq]);
     assert_eq!(headers(0, 5), [[0, 0, 0, 5]]);
     assert_eq!(headers(300, 5), [[44, 1, 0, 5]]);
-    assert_eq!(headers(FRAME_PAYLOAD_MAX - 1, 5), [[0xFE, 0xFF, 0xFF, 5]]);
-    assert_eq!(headers(FRAME_PAYLOAD_MAX, 255), [full_255, [0, 0, 0, 0]]);
-    assert_eq!(headers(FRAME_PAYLOAD_MAX + 1, 255), [full_255, [1, 0, 0, 0]]);
-    let twice = headers(2 * FRAME_PAYLOAD_MAX, 254);
+    assert_eq!(headers(PAYLOAD_BYTES_MAX - 1, 5), [[0xFE, 0xFF, 0xFF, 5]]);
+    assert_eq!(headers(PAYLOAD_BYTES_MAX, 255), [full_255, [0, 0, 0, 0]]);
+    assert_eq!(headers(PAYLOAD_BYTES_MAX + 1, 255), [full_255, [1, 0, 0, 0]]);
+    let twice = headers(2 * PAYLOAD_BYTES_MAX, 254);
     assert_eq!(twice, [full_254, full_255, [0, 0, 0, 0]]);
-    assert_eq!(headers(2 * FRAME_PAYLOAD_MAX + 9, 255), [full_255, full_0, [9, 0, 0, 1]]);
+    assert_eq!(headers(2 * PAYLOAD_BYTES_MAX + 9, 255), [full_255, full_0, [9, 0, 0, 1]]);
 }
 
 #[test]
