@@ -156,6 +156,10 @@ pub trait Driver {
     /// Appends a copy of `bytes` to the send queue: headers, errors, built packets.
     fn send_copy(&mut self, conn: ConnId, bytes: &[u8]);
 
+    /// Appends memory of the caller's to the send queue, without copying it: large pieces that were
+    /// made, not received. What the kernel does not take counts as spilled.
+    fn send_owned(&mut self, conn: ConnId, bytes: Vec<u8>);
+
     /// Bytes queued and not yet taken by the kernel.
     fn unsent_bytes(&self, conn: ConnId) -> usize;
 

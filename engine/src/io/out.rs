@@ -140,7 +140,6 @@ impl Out {
         if bytes.is_empty() {
             return;
         }
-        self.spilled_bytes += bytes.len();
         if queue.count > queue.sealed
             && let Some(Node { piece: Piece::Heap(spill), .. }) =
                 self.nodes.get_mut(queue.last as usize)
@@ -148,10 +147,19 @@ impl Out {
         {
             spill.bytes.extend_from_slice(bytes);
             queue.bytes += bytes.len();
+            self.spilled_bytes += bytes.len();
             return;
         }
-        let spill = Box::new(Spill { bytes: bytes.to_vec(), start: 0 });
-        self.push(queue, Piece::Heap(spill), bytes.len());
+        self.push_owned(queue, bytes.to_vec());
+    }
+
+    /// Appends memory that is handed over: it counts as spilled from the start.
+    pub(super) fn push_owned(&mut self, queue: &mut Queue, bytes: Vec<u8>) {
+        let len = bytes.len();
+        if len > 0 {
+            self.spilled_bytes += len;
+            self.push(queue, Piece::Heap(Box::new(Spill { bytes, start: 0 })), len);
+        }
     }
 
     /// Moves what lies in small buffers and in the arena to the heap. Nothing may be sealed.
@@ -356,6 +364,8 @@ mod tests {
         assert_eq!((queue.count(), pool.small_free()), (4, 256));
         out.consume(&mut queue, 1);
         assert_eq!((content(&out, &queue), out.spilled_bytes()), (b"2345678".to_vec(), 4));
+        out.push_owned(&mut queue, b"90".to_vec());
+        assert_eq!((content(&out, &queue), out.spilled_bytes()), (b"234567890".to_vec(), 6));
         out.clear(&mut queue);
         assert_eq!((queue.bytes(), out.spilled_bytes(), pool.large_used()), (0, 0, 0));
     }

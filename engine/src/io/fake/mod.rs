@@ -287,6 +287,18 @@ impl Driver for Fake {
         }
     }
 
+    fn send_owned(&mut self, conn: ConnId, bytes: Vec<u8>) {
+        let key = conn;
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.is_open() && !conn.broken)
+        else {
+            return;
+        };
+        self.out.push_owned(&mut conn.out, bytes);
+        if !conn.blocked {
+            self.mark_ready(key);
+        }
+    }
+
     fn unsent_bytes(&self, conn: ConnId) -> usize {
         let conn = self.conns.get(conn).filter(|conn| conn.is_open());
         conn.map_or(0, |conn| conn.out.bytes())

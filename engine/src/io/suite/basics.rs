@@ -38,8 +38,12 @@ pub(in crate::io) fn pieces_keep_their_order<H: Harness>() {
         world.driver().send(conn, chunk);
         world.driver().send_copy(conn, b"ta");
         world.driver().send_copy(conn, b"il");
+        let owned = pattern(3000 + n, 200 + n as u64);
+        sent.extend_from_slice(&owned);
+        world.driver().send_owned(conn, owned);
     }
     world.driver().send_copy(conn, b"");
+    world.driver().send_owned(conn, Vec::new());
     assert_eq!(world.driver().unsent_bytes(conn), sent.len());
     world.read_exact(peer, &sent);
     assert_eq!(world.driver().unsent_bytes(conn), 0);

@@ -67,6 +67,10 @@ pub(in crate::io) fn a_slow_reader_blocks_and_drains<H: Harness>() {
         let piece = pattern(usize::from(n) * 50, u64::from(n));
         world.driver().send_copy(conn, &piece);
         sent.extend_from_slice(&piece);
+        if n % 7 == 0 {
+            world.driver().send_owned(conn, piece.clone());
+            sent.extend_from_slice(&piece);
+        }
         if n % 10 == 0 {
             world.turn();
         }

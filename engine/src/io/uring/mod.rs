@@ -339,6 +339,17 @@ impl Driver for Uring {
         }
     }
 
+    fn send_owned(&mut self, conn: ConnId, bytes: Vec<u8>) {
+        let key = conn;
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.accepts_sends()) else {
+            return;
+        };
+        self.out.push_owned(&mut conn.out, bytes);
+        if conn.send == Send::Idle {
+            self.mark_dirty(key);
+        }
+    }
+
     fn unsent_bytes(&self, conn: ConnId) -> usize {
         let conn = self.conns.get(conn).filter(|conn| conn.closing == Closing::No);
         conn.map_or(0, |conn| conn.out.bytes())
