@@ -3,7 +3,7 @@
 //! Purpose: greet a client, or tell it why not, within the worker's limits.
 //! Never: open a backend connection; that waits until the client has proven who it is.
 
-use crate::base::{Blame, ConnectionId, EndpointId, Fault, Key};
+use crate::base::{Blame, ConnectionId, EndpointId, Fault};
 use crate::io::{CloseMode, ConnId, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::session::{LoginContext, Session};
@@ -89,18 +89,6 @@ impl<D: Driver> Worker<D> {
         self.driver.set_recv(conn, RecvMode::Small);
         self.send_edits(key);
         tracing::debug!(session = id.get(), "client connected");
-    }
-
-    /// Sends what a machine wrote without having been fed.
-    pub(super) fn send_edits(&mut self, key: Key) {
-        let Some(entry) = self.sessions.get(key) else { return };
-        for edit in self.edits.list() {
-            if let Edit::Send(side, range) = edit
-                && let Some(link) = entry.link(*side)
-            {
-                self.driver.send_copy(link.conn, self.edits.bytes(range));
-            }
-        }
     }
 
     fn refuse(&mut self, conn: ConnId, fault: &Fault) {

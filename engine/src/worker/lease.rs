@@ -11,9 +11,10 @@ use crate::observe::Counter;
 use crate::pool::{BackendLogin, Established, Lease, LoginStep};
 use crate::session::LeaseRequest;
 use crate::topology::BackendView;
+use crate::wire::Side;
 use crate::wire::{self, code};
-use crate::wire::{Edit, Side};
 use crate::worker::entry::{BackendLink, Link, Stage};
+use crate::worker::traffic::Input;
 use crate::worker::{LOGIN_CHECK, Worker, pack};
 
 impl<D: Driver> Worker<D> {
@@ -99,42 +100,12 @@ impl<D: Driver> Worker<D> {
         self.login_over(key);
         match early {
             Ok(early) if early.is_empty() => {}
-            Ok(early) => self.feed_early(key, early),
+            // Commands the client sent before it was told that it is logged in.
+            Ok(mut early) => self.feed(key, Side::Client, Input::Decoded(&mut early)),
             Err(fault) => self.fail(key, &fault),
         }
         if self.draining {
             self.end_if_at_rest(key);
-        }
-    }
-
-    /// Feeds commands the client sent before it was told that it is logged in.
-    fn feed_early(&mut self, key: Key, mut early: BytesMut) {
-        let Some(entry) = self.sessions.get_mut(key) else { return };
-        self.edits.clear();
-        let fed = entry.session.on_client(&mut early, &mut self.edits);
-        let mut rest = early.as_ref();
-        for edit in self.edits.list() {
-            let (side, bytes) = match edit {
-                Edit::Forward(count) | Edit::Discard(count) => {
-                    let (head, tail) = rest.split_at_checked(*count).unwrap_or((rest, &[]));
-                    rest = tail;
-                    if matches!(edit, Edit::Discard(_)) {
-                        continue;
-                    }
-                    (Side::Backend, head)
-                }
-                Edit::Send(side, range) => (*side, self.edits.bytes(range)),
-            };
-            if let Some(link) = entry.link(side) {
-                self.driver.send_copy(link.conn, bytes);
-            }
-        }
-        match fed {
-            Ok(tally) => {
-                self.counters.add(Counter::Commands, u64::from(tally.commands));
-                self.act(key);
-            }
-            Err(fault) => self.fail(key, &fault),
         }
     }
 

@@ -4,11 +4,11 @@
 //! Never: look into the bytes.
 
 use crate::base::{Fault, Key};
-use crate::io::{Chunk, CloseMode, Driver, EndReason, RecvMode};
+use crate::io::{Chunk, CloseMode, ConnId, Driver, EndReason, RecvMode};
 use crate::observe::Counter;
 use crate::session::{Action, Tally};
 use crate::wire::{Edit, Side, code};
-use crate::worker::entry::Stage;
+use crate::worker::entry::{BackendLink, Stage};
 use crate::worker::{FLUSH_MAX, Worker};
 
 /// A frame with this much still to come is received into large buffers.
@@ -27,45 +27,47 @@ pub(super) enum Ending {
 }
 
 impl<D: Driver> Worker<D> {
-    pub(super) fn on_received(&mut self, key: Key, side: Side, mut chunk: Chunk) {
-        let Some(entry) = self.sessions.get_mut(key) else { return };
+    pub(super) fn on_received(&mut self, key: Key, side: Side, chunk: Chunk) {
+        let received = match side {
+            Side::Client => Counter::BytesFromClients,
+            Side::Backend => Counter::BytesFromBackends,
+        };
         let chunk_bytes = chunk.len();
-        let from_backend = match (side, &entry.backend) {
-            (Side::Client, _) => false,
-            (Side::Backend, Some(backend)) if matches!(backend.stage, Stage::Login(..)) => {
-                self.on_backend_login(key, &chunk);
+        self.counters.add(received, chunk_bytes as u64);
+        self.feed(key, side, Input::Received(chunk));
+        self.choose_buffers(key, side, chunk_bytes);
+    }
+
+    /// Lets a machine see bytes of one side, and does what it wants done.
+    pub(super) fn feed(&mut self, key: Key, side: Side, mut input: Input<'_>) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        self.edits.clear();
+        let fed = match (side, &entry.backend) {
+            (Side::Client, _) => entry.session.on_client(input.bytes(), &mut self.edits),
+            (Side::Backend, Some(BackendLink { stage: Stage::Login(..), .. })) => {
+                self.on_backend_login(key, input.bytes());
                 return;
             }
-            (Side::Backend, _) => true,
+            (Side::Backend, _) => entry.session.on_backend(input.bytes(), &mut self.edits),
         };
-        self.edits.clear();
-        let fed = if from_backend {
-            self.counters.add(Counter::BytesFromBackends, chunk_bytes as u64);
-            entry.session.on_backend(&mut chunk, &mut self.edits)
-        } else {
-            self.counters.add(Counter::BytesFromClients, chunk_bytes as u64);
-            entry.session.on_client(&mut chunk, &mut self.edits)
-        };
-        self.carry_out(key, side, chunk);
+        self.carry_out(key, side, input);
         match fed {
-            Ok(tally) => self.after_feed(key, side, chunk_bytes, tally),
+            Ok(tally) => self.after_feed(key, tally),
             Err(fault) => self.fail(key, &fault),
         }
     }
 
     /// Carries out the edits of one input.
-    fn carry_out(&mut self, key: Key, from: Side, mut input: Chunk) {
+    pub(super) fn carry_out(&mut self, key: Key, from: Side, mut input: Input<'_>) {
         let Some(entry) = self.sessions.get(key) else { return };
         let to = other(from);
         for edit in self.edits.list() {
             match edit {
-                Edit::Forward(count) => {
-                    let piece = input.split_to(*count);
-                    if let Some(link) = entry.link(to) {
-                        self.driver.send(link.conn, piece);
-                    }
-                }
-                Edit::Discard(count) => drop(input.split_to(*count)),
+                Edit::Forward(count) => match entry.link(to) {
+                    Some(link) => input.forward(*count, &mut self.driver, link.conn),
+                    None => input.discard(*count),
+                },
+                Edit::Discard(count) => input.discard(*count),
                 Edit::Send(side, range) => {
                     if let Some(link) = entry.link(*side) {
                         self.driver.send_copy(link.conn, self.edits.bytes(range));
@@ -76,13 +78,17 @@ impl<D: Driver> Worker<D> {
         self.touched.push(key);
     }
 
-    fn after_feed(&mut self, key: Key, side: Side, chunk_bytes: usize, tally: Tally) {
+    /// Sends what a machine wrote without having been fed.
+    pub(super) fn send_edits(&mut self, key: Key) {
+        self.carry_out(key, Side::Client, Input::Decoded(&mut []));
+    }
+
+    fn after_feed(&mut self, key: Key, tally: Tally) {
         if tally != Tally::default() {
             self.counters.add(Counter::Commands, u64::from(tally.commands));
             self.counters.add(Counter::Replies, u64::from(tally.replies));
             self.counters.add(Counter::ReplyErrors, u64::from(tally.errors));
         }
-        self.choose_buffers(key, side, chunk_bytes);
         self.act(key);
         if self.draining && tally.replies > 0 {
             self.end_if_at_rest(key);
@@ -241,6 +247,47 @@ impl<D: Driver> Worker<D> {
         self.counters.increment(Counter::SessionsClosed);
         tracing::debug!(session = id.get(), "session closed");
     }
+}
+
+/// Bytes a machine is fed with.
+#[derive(Debug)]
+pub(super) enum Input<'a> {
+    /// As they came from the socket; they go on without being copied.
+    Received(Chunk),
+    /// Kept or decoded before; they go on as copies.
+    Decoded(&'a mut [u8]),
+}
+
+impl Input<'_> {
+    fn bytes(&mut self) -> &mut [u8] {
+        match self {
+            Self::Received(chunk) => chunk,
+            Self::Decoded(bytes) => bytes,
+        }
+    }
+
+    /// Sends the first `count` bytes.
+    fn forward(&mut self, count: usize, driver: &mut impl Driver, to: ConnId) {
+        match self {
+            Self::Received(chunk) => driver.send(to, chunk.split_to(count)),
+            Self::Decoded(bytes) => driver.send_copy(to, take(bytes, count)),
+        }
+    }
+
+    /// Drops the first `count` bytes.
+    fn discard(&mut self, count: usize) {
+        match self {
+            Self::Received(chunk) => chunk.advance(count),
+            Self::Decoded(bytes) => {
+                take(bytes, count);
+            }
+        }
+    }
+}
+
+/// Takes the first `count` bytes off.
+fn take<'b>(bytes: &mut &'b mut [u8], count: usize) -> &'b mut [u8] {
+    bytes.split_off_mut(..count).unwrap_or_default()
 }
 
 const fn other(side: Side) -> Side {
