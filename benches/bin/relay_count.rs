@@ -151,6 +151,7 @@ impl Relay {
             driver,
             config,
             snapshot: topology.current(),
+            resources: Arc::default(),
             counters: Arc::new(Counters::default()),
             inbox,
             nonces: NonceSource::new(Box::new(|bytes| bytes.fill(0x41))),

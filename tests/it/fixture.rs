@@ -33,11 +33,12 @@ pub(crate) struct Setting {
     pub(crate) script: Script,
     pub(crate) limits: Vec<(&'static str, u64)>,
     pub(crate) drain_timeout_ms: u32,
+    pub(crate) workers: usize,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { script: Script::default(), limits: Vec::new(), drain_timeout_ms: 10_000 }
+        Self { script: Script::default(), limits: Vec::new(), drain_timeout_ms: 10_000, workers: 1 }
     }
 }
 
@@ -64,7 +65,8 @@ impl Setting {
         let folder = RunFolder::create("it").unwrap();
         let password = self.script.password;
         let server = ScriptedServer::start(self.script).unwrap();
-        let config = config(driver, &server, password, &self.limits, self.drain_timeout_ms);
+        let mut config = config(driver, &server, password, &self.limits, self.drain_timeout_ms);
+        config.workers = self.workers.to_string();
         let binary = weir_binary().unwrap();
         let weir = Weir::start(&binary, folder.path(), &config, Lifetime::WithParent).unwrap();
         let witness = RawClient::log_in(weir.address(), &account()).unwrap();

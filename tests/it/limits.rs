@@ -7,7 +7,14 @@ use weir_tests::{Login, RawClient};
 
 use crate::fixture::{Bed, Setting, account, wait};
 
-on_both_drivers!(clients, handshakes, half_open_handshakes_give_way, pipelining_before_the_login);
+on_both_drivers!(
+    clients,
+    clients_of_all_workers,
+    clients_of_one_address,
+    handshakes,
+    half_open_handshakes_give_way,
+    pipelining_before_the_login,
+);
 
 /// The next client is turned away.
 fn turned_away(bed: &Bed) {
@@ -30,6 +37,48 @@ fn clients(driver: &str) {
     wait("room", || RawClient::log_in(bed.weir.address(), &account()).is_ok());
     first.echo("SELECT 1").unwrap();
     drop(first);
+    bed.finish(&[("backend_faults", 0), ("client_faults", 0)]);
+}
+
+/// As many clients as fit log in, whichever worker they come to; a place that becomes free is used
+/// again, and those who never log in hold one as well.
+fn clients_of_all_workers(driver: &str) {
+    let mut setting = Setting::default().limit("clients_total_max", 8);
+    setting.workers = 3;
+    let bed = setting.start(driver);
+    let mut clients: Vec<RawClient> = (0..5).map(|_| bed.client()).collect();
+    let mut half_open: Vec<RawClient> = (0..2).map(|_| bed.connect()).collect();
+    for client in &mut half_open {
+        client.greeting().unwrap();
+    }
+    for _ in 0..12 {
+        turned_away(&bed);
+    }
+    half_open.pop();
+    wait("room", || RawClient::log_in(bed.weir.address(), &account()).is_ok());
+    for client in &mut clients {
+        client.echo("SELECT 1").unwrap();
+    }
+    drop((clients, half_open));
+    bed.finish(&[("backend_faults", 0)]);
+}
+
+fn clients_of_one_address(driver: &str) {
+    let mut setting = Setting::default().limit("clients_per_address_max", 3);
+    setting.workers = 3;
+    let bed = setting.start(driver);
+    let first = bed.client();
+    let mut second = bed.client();
+    for _ in 0..12 {
+        let mut client = bed.connect();
+        let (_, payload) = client.packet().unwrap();
+        assert_eq!(payload, b"\xFF\x10\x04Too many connections from '127.0.0.1'");
+        client.closed().unwrap();
+    }
+    drop(first);
+    wait("room", || RawClient::log_in(bed.weir.address(), &account()).is_ok());
+    second.echo("SELECT 1").unwrap();
+    drop(second);
     bed.finish(&[("backend_faults", 0), ("client_faults", 0)]);
 }
 

@@ -3,6 +3,8 @@
 //! Purpose: the only way the two sides talk; everything large travels as an `Arc`.
 //! Never: block a worker, or grow without a bound.
 
+mod census;
+mod resources;
 mod seed;
 
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use crate::base::WorkerId;
 use crate::io::Waker;
 use crate::topology::Snapshot;
 
+pub use census::Census;
+pub use resources::{Full, Resources, Shared};
 pub use seed::{DriverKind, Seed, Spawned};
 
 /// Messages one worker may have waiting. Snapshots are the only frequent ones, a few a second.

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::Sender;
 
 use crate::base::WorkerId;
-use crate::bus::{FromWorker, Outbox};
+use crate::bus::{FromWorker, Outbox, Resources};
 use crate::config::Config;
 use crate::observe::Counters;
 use crate::topology::Snapshot;
@@ -37,6 +37,8 @@ pub struct Seed {
     pub config: Arc<Config>,
     /// The picture to start with.
     pub snapshot: Arc<Snapshot>,
+    /// What it shares with the others.
+    pub resources: Arc<Resources>,
     /// Its counters; it alone writes them.
     pub counters: Arc<Counters>,
     /// One bound socket per endpoint, in the configuration's order.

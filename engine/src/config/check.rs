@@ -127,6 +127,8 @@ impl<'d> Checker<'d> {
             connect_timeout: milliseconds(limits, "connect_timeout_ms"),
             handshakes_max: limits.integer("handshakes_max").value,
             clients_max: limits.integer("clients_max").value,
+            clients_total_max: limits.integer("clients_total_max").value,
+            clients_per_address_max: limits.integer("clients_per_address_max").value,
             pipelined_commands_max: limits.integer("pipelined_commands_max").value,
             session_buffer_bytes: session.value,
             worker_buffer_bytes: worker.value,

@@ -289,6 +289,18 @@ const LIMITS: &[Key] = &[
         "Clients per worker; more get error 1040.",
     ),
     Key::integer(
+        "clients_total_max",
+        0,
+        (0, CLIENTS_MAX * WORKERS_MAX as u64),
+        "Clients of all workers together; more get error 1040. 0 is no bound but clients_max.",
+    ),
+    Key::integer(
+        "clients_per_address_max",
+        0,
+        (0, CLIENTS_MAX * WORKERS_MAX as u64),
+        "Clients of one IP address, over all workers; more get error 1040. 0 is no bound.",
+    ),
+    Key::integer(
         "pipelined_commands_max",
         1_024,
         (1, 65_536),

@@ -127,7 +127,7 @@ fn one_line(text: &str) -> String {
 /// Longest word a suggestion is looked for; no key is nearly as long.
 const NEAREST_LEN_MAX: usize = 64;
 /// Most characters of a path, value or message; the longest message lists a section's keys.
-const SHOWN_CHARS_MAX: usize = 400;
+const SHOWN_CHARS_MAX: usize = 1000;
 
 #[cfg(test)]
 mod tests {

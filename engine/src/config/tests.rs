@@ -80,6 +80,7 @@ fn check_replaced(from: &str, to: &str, expected: Expect) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one snapshot of every key")]
 fn a_minimal_file_takes_all_defaults() {
     let config = accepted(MINIMAL);
     expect![[r#"
@@ -96,6 +97,8 @@ fn a_minimal_file_takes_all_defaults() {
                 connect_timeout: 5s,
                 handshakes_max: 4096,
                 clients_max: 100000,
+                clients_total_max: 0,
+                clients_per_address_max: 0,
                 pipelined_commands_max: 1024,
                 session_buffer_bytes: 524288,
                 worker_buffer_bytes: 67108864,
@@ -197,6 +200,8 @@ login_timeout_ms = 1
 connect_timeout_ms = 2
 handshakes_max = 3
 clients_max = 4
+clients_total_max = 8
+clients_per_address_max = 9
 pipelined_commands_max = 5
 session_buffer_bytes = 0x10_0000
 worker_buffer_bytes = 134217728
@@ -263,6 +268,8 @@ fn every_key_of_the_process_has_an_effect() {
         connect_timeout: Duration::from_millis(2),
         handshakes_max: 3,
         clients_max: 4,
+        clients_total_max: 8,
+        clients_per_address_max: 9,
         pipelined_commands_max: 5,
         session_buffer_bytes: 1 << 20,
         worker_buffer_bytes: 1 << 27,
@@ -352,8 +359,8 @@ fn unknown_keys_are_all_reported() {
         "[limit]\nx = 1\n[limits]\nlogin_timout_ms = 5\ncolour = \"red\"\n[weir]\n\"a\\nb\" = 1\n",
         expect![[r#"
             line 1: limit: unknown key; did you mean limits? accepted here: weir, log, limits, cluster, endpoint, user
-            line 4: limits.login_timout_ms: unknown key; did you mean login_timeout_ms? accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
-            line 5: limits.colour: unknown key; accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
+            line 4: limits.login_timout_ms: unknown key; did you mean login_timeout_ms? accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
+            line 5: limits.colour: unknown key; accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
             line 7: weir.a\nb: unknown key; accepted here: workers, driver, drain_timeout_ms
         "#]],
     );

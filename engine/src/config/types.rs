@@ -124,6 +124,10 @@ pub struct Limits {
     pub handshakes_max: usize,
     /// Sessions per worker; more get ERR 1040.
     pub clients_max: usize,
+    /// Clients of the whole process; 0 is no further bound.
+    pub clients_total_max: usize,
+    /// Clients of one address, over all workers; 0 is no bound.
+    pub clients_per_address_max: usize,
     /// Commands one client may have sent ahead of their answers.
     pub pipelined_commands_max: usize,
     /// Bytes queued towards one side of a session before receiving from the other side stops.

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::base::{ConnectionId, WorkerId};
-use crate::bus::{DriverKind, FromWorker, Outbox, Seed, SendError, Spawned, ToWorker};
+use crate::bus::{DriverKind, FromWorker, Outbox, Resources, Seed, SendError, Spawned, ToWorker};
 use crate::config::{Config, DriverChoice, Workers};
 use crate::control::{Spawn, StartError};
 use crate::io;
@@ -104,6 +104,7 @@ impl Fleet {
     pub(super) fn start(
         &mut self,
         snapshot: &Arc<Snapshot>,
+        resources: &Arc<Resources>,
     ) -> Result<mpsc::Receiver<FromWorker>, StartError> {
         let (reports, receiver) = mpsc::channel(2 * self.cpus.len().max(1));
         for (cpu, index) in self.cpus.clone().into_iter().zip(0..) {
@@ -115,6 +116,7 @@ impl Fleet {
                 cpu,
                 config: self.config.clone(),
                 snapshot: snapshot.clone(),
+                resources: resources.clone(),
                 counters: counters.clone(),
                 listeners: self.listeners.iter_mut().filter_map(Vec::pop).collect(),
                 reports: reports.clone(),

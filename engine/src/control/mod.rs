@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::base::{BackendId, WorkerId};
-use crate::bus::{FromWorker, Seed, Spawned, ToWorker};
+use crate::bus::{FromWorker, Resources, Seed, Spawned, ToWorker};
 use crate::config::{Config, Role};
 use crate::control::fleet::Fleet;
 use crate::control::prober::Sighting;
@@ -99,7 +99,8 @@ async fn control(config: Arc<Config>, mut fleet: Fleet) -> Result<(), StartError
         waiting.retain(|id| *id != backend);
         topology.observe(backend, observation);
     }
-    let mut reports = fleet.start(&topology.current())?;
+    let resources = Arc::new(Resources::default());
+    let mut reports = fleet.start(&topology.current(), &resources)?;
     for endpoint in &config.endpoints {
         tracing::info!(endpoint = endpoint.name, address = %endpoint.listen, "ready for clients");
     }

@@ -246,6 +246,8 @@ fn config() -> Config {
             connect_timeout: Duration::ZERO,
             handshakes_max: 1,
             clients_max: 1,
+            clients_total_max: 0,
+            clients_per_address_max: 0,
             pipelined_commands_max: 8,
             session_buffer_bytes: 1,
             worker_buffer_bytes: 1,

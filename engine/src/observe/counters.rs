@@ -42,7 +42,7 @@ macro_rules! counters {
 
 counters! {
     ClientsAccepted, "clients_accepted", "Client connections accepted.";
-    ClientsRefused, "clients_refused", "Client connections refused for clients_max or handshakes_max.";
+    ClientsRefused, "clients_refused", "Client connections refused before their login, for a limit or without a primary.";
     LoginsOk, "logins_ok", "Clients that logged in.";
     LoginsDenied, "logins_denied", "Clients whose account or password was wrong.";
     LoginTimeouts, "login_timeouts", "Clients dropped for login_timeout_ms.";

@@ -3,7 +3,11 @@
 //! Purpose: greet a client, or tell it why not, within the worker's limits.
 //! Never: open a backend connection; that waits until the client has proven who it is.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
+
 use crate::base::{Blame, ConnectionId, EndpointId, Fault};
+use crate::bus::Full;
 use crate::io::{CloseMode, ConnId, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::session::{LoginContext, Session};
@@ -15,7 +19,12 @@ use crate::worker::{FLUSH_MAX, LOGIN_CHECK, Worker, pack};
 impl<D: Driver> Worker<D> {
     pub(super) fn on_accepted(&mut self, endpoint: EndpointId, conn: ConnId) {
         self.counters.increment(Counter::ClientsAccepted);
-        match self.login_context(endpoint, conn) {
+        let address = self.client_address(conn);
+        let context = self.admit(address).and_then(|()| {
+            let context = self.login_context(endpoint, address);
+            context.inspect_err(|_| self.resources.shared.dismiss(address))
+        });
+        match context {
             Ok(context) => self.open_session(endpoint, context, conn),
             Err(fault) => self.refuse(conn, &fault),
         }
@@ -30,13 +39,35 @@ impl<D: Driver> Worker<D> {
         );
     }
 
-    fn login_context(&mut self, endpoint: EndpointId, conn: ConnId) -> Result<LoginContext, Fault> {
+    /// A dual-stack listener sees IPv4 clients under mapped addresses; they are the same clients.
+    fn client_address(&self, conn: ConnId) -> Option<IpAddr> {
+        self.driver.peer_address(conn).map(|address| address.ip().to_canonical())
+    }
+
+    /// Counts a client in, or says which limit is reached. Whoever was counted in is counted out by
+    /// `dismiss`, with the same address.
+    fn admit(&self, address: Option<IpAddr>) -> Result<(), Fault> {
         let limits = &self.config.limits;
         if self.sessions.len() >= limits.clients_max
             || self.logging_in.len() >= limits.handshakes_max
         {
-            return Err(fault(Blame::Limit, code::CON_COUNT_ERROR, "Too many connections"));
+            return Err(too_many("Too many connections".into()));
         }
+        let admitted = self.resources.shared.admit(address, limits);
+        admitted.map_err(|full| match (full, address) {
+            // Servers bound users (1203), never addresses; nobody has said yet who the user is.
+            (Full::Address, Some(address)) => {
+                too_many(format!("Too many connections from '{address}'").into())
+            }
+            (Full::Address | Full::Process, _) => too_many("Too many connections".into()),
+        })
+    }
+
+    fn login_context(
+        &mut self,
+        endpoint: EndpointId,
+        address: Option<IpAddr>,
+    ) -> Result<LoginContext, Fault> {
         let cluster = self.config.endpoint(endpoint).map(|endpoint| endpoint.cluster);
         let server = cluster
             .and_then(|cluster| self.snapshot.primary(cluster))
@@ -54,7 +85,7 @@ impl<D: Driver> Worker<D> {
             id: self.next_id(),
             server,
             nonce: self.nonces.next(),
-            client: self.driver.peer_address(conn).map(|address| address.ip()),
+            client: address,
             deadline: self.driver.now() + self.config.limits.login_timeout,
         })
     }
@@ -71,12 +102,20 @@ impl<D: Driver> Worker<D> {
     }
 
     fn open_session(&mut self, endpoint: EndpointId, context: LoginContext, conn: ConnId) {
-        let id = context.id;
+        let (id, address) = (context.id, context.client);
         self.edits.clear();
         let session = Session::new(context, &mut self.edits);
         let login_slot = Some(self.logging_in.len());
-        let entry = Entry { session, endpoint, client: Link::new(conn), backend: None, login_slot };
+        let entry = Entry {
+            session,
+            endpoint,
+            client: Link::new(conn),
+            address,
+            backend: None,
+            login_slot,
+        };
         let Some(key) = self.sessions.insert(entry) else {
+            self.resources.shared.dismiss(address);
             self.driver.close(conn, CloseMode::Now);
             return;
         };
@@ -108,4 +147,8 @@ impl<D: Driver> Worker<D> {
         }
         self.driver.close(conn, CloseMode::Flush(FLUSH_MAX));
     }
+}
+
+fn too_many(message: Cow<'static, str>) -> Fault {
+    fault(Blame::Limit, code::CON_COUNT_ERROR, message)
 }

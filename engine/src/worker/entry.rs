@@ -3,6 +3,8 @@
 //! Purpose: tie a session to its client's and its backend's connection.
 //! Never: hold bytes; those are in the driver or nowhere.
 
+use std::net::IpAddr;
+
 use crate::base::{BackendId, EndpointId, Time};
 use crate::io::{ConnId, RecvMode};
 use crate::pool::{BackendLogin, Lease};
@@ -15,6 +17,8 @@ pub(super) struct Entry {
     pub(super) session: Session,
     pub(super) endpoint: EndpointId,
     pub(super) client: Link,
+    /// The client's address, as it was counted in.
+    pub(super) address: Option<IpAddr>,
     pub(super) backend: Option<BackendLink>,
     /// Position in the worker's list of logins in progress.
     pub(super) login_slot: Option<usize>,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{EndpointId, Key, Slab, Time, WorkerId};
-use crate::bus::{Inbox, ToWorker};
+use crate::bus::{Inbox, Resources, ToWorker};
 use crate::config::Config;
 use crate::io::{Driver, DriverStats, Event, Token};
 use crate::observe::Counters;
@@ -52,6 +52,8 @@ pub struct Parts<D> {
     pub config: Arc<Config>,
     /// The picture to start with.
     pub snapshot: Arc<Snapshot>,
+    /// What it shares with other workers.
+    pub resources: Arc<Resources>,
     /// Its counters; it alone writes them.
     pub counters: Arc<Counters>,
     /// Messages from control.
@@ -67,6 +69,7 @@ pub struct Worker<D: Driver> {
     driver: D,
     config: Arc<Config>,
     snapshot: Arc<Snapshot>,
+    resources: Arc<Resources>,
     counters: Arc<Counters>,
     inbox: Inbox,
     nonces: NonceSource,
@@ -95,6 +98,7 @@ impl<D: Driver> Worker<D> {
             driver: parts.driver,
             config: parts.config,
             snapshot: parts.snapshot,
+            resources: parts.resources,
             counters: parts.counters,
             inbox: parts.inbox,
             nonces: parts.nonces,

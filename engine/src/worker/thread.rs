@@ -72,6 +72,7 @@ fn build<D: Driver<Listener = OwnedFd>>(seed: Seed, driver: D) -> io::Result<(Wo
         driver,
         config: seed.config,
         snapshot: seed.snapshot,
+        resources: seed.resources,
         counters: seed.counters,
         inbox,
         nonces: NonceSource::new(Box::new(random)),

@@ -231,6 +231,7 @@ impl<D: Driver> Worker<D> {
         self.login_over(key);
         let Some(entry) = self.sessions.remove(key) else { return };
         let id = entry.session.id();
+        self.resources.shared.dismiss(entry.address);
         self.ids.remove(&id.get());
         let flush = CloseMode::Flush(FLUSH_MAX);
         self.driver.close(entry.client.conn, flush);

@@ -97,6 +97,7 @@ impl World {
             driver,
             config: config.clone(),
             snapshot: Arc::new(snapshot.clone()),
+            resources: Arc::default(),
             counters: counters.clone(),
             inbox,
             nonces: NonceSource::new(Box::new(move |bytes| {

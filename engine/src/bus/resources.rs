@@ -1,0 +1,117 @@
+//! What all workers share besides the configuration.
+//!
+//! Purpose: one value that control makes, at the start and at every reload, and hands to workers.
+//! Never: hold what a worker could have for itself.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::bus::Census;
+use crate::config::Limits;
+
+/// Things that cannot be in a configuration: made from it, or kept across reloads.
+#[derive(Clone, Debug, Default)]
+pub struct Resources {
+    /// Counts over all workers; the same across reloads.
+    pub shared: Arc<Shared>,
+}
+
+/// Counts over all workers. Touched when a client comes, logs in or goes.
+#[derive(Debug, Default)]
+pub struct Shared {
+    clients: AtomicUsize,
+    addresses: Census<IpAddr>,
+    /// Sessions by user name.
+    pub users: Census<Vec<u8>>,
+}
+
+/// Which bound a new client would break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// `limits.clients_total_max`.
+    Process,
+    /// `limits.clients_per_address_max`.
+    Address,
+}
+
+impl Shared {
+    /// Counts a client in. It has to be [dismissed](Self::dismiss) when it goes, with the same
+    /// address; a client without one (its peer is gone already, or is local) counts in the whole
+    /// only.
+    ///
+    /// # Errors
+    /// The bound that is reached; nothing is counted then.
+    pub fn admit(&self, address: Option<IpAddr>, limits: &Limits) -> Result<(), Full> {
+        let max = if limits.clients_total_max == 0 { usize::MAX } else { limits.clients_total_max };
+        let one_more = |count: usize| (count < max).then(|| count + 1);
+        self.clients
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .map_err(|_| Full::Process)?;
+        if let Some(address) = address
+            && !self.addresses.try_enter(&address, limits.clients_per_address_max)
+        {
+            self.clients.fetch_sub(1, Ordering::Relaxed);
+            return Err(Full::Address);
+        }
+        Ok(())
+    }
+
+    /// Counts a client out.
+    pub fn dismiss(&self, address: Option<IpAddr>) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+        if let Some(address) = address {
+            self.addresses.leave(&address);
+        }
+    }
+
+    /// Clients of all workers.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Offline};
+
+    fn limits(total: usize, per_address: usize) -> Limits {
+        let mut limits = config::parse(&config::sample(), &Offline).unwrap().limits;
+        limits.clients_total_max = total;
+        limits.clients_per_address_max = per_address;
+        limits
+    }
+
+    #[test]
+    fn a_refused_client_is_not_counted() {
+        let (one, two) = (Some(IpAddr::from([10, 0, 0, 1])), Some(IpAddr::from([10, 0, 0, 2])));
+        let shared = Shared::default();
+        let limits = limits(3, 2);
+        assert_eq!(shared.admit(one, &limits), Ok(()));
+        assert_eq!(shared.admit(one, &limits), Ok(()));
+        assert_eq!(shared.admit(one, &limits), Err(Full::Address));
+        assert_eq!(shared.admit(two, &limits), Ok(()));
+        assert_eq!(shared.admit(None, &limits), Err(Full::Process));
+        shared.dismiss(one);
+        assert_eq!(shared.admit(None, &limits), Ok(()), "room that became free");
+        assert_eq!(shared.clients(), 3);
+        for address in [one, two, None] {
+            shared.dismiss(address);
+        }
+        assert_eq!(
+            (shared.clients(), shared.addresses.count(&IpAddr::from([10, 0, 0, 1]))),
+            (0, 0)
+        );
+    }
+
+    #[test]
+    fn zero_is_no_bound() {
+        let shared = Shared::default();
+        let limits = limits(0, 0);
+        let here = Some(IpAddr::from([127, 0, 0, 1]));
+        assert!((0..1000).all(|_| shared.admit(here, &limits) == Ok(())));
+        assert_eq!(shared.clients(), 1000);
+    }
+}
