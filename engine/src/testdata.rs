@@ -44,7 +44,18 @@ impl Recording {
 
 /// Every recording, in the order it was made.
 pub(crate) fn recordings() -> Vec<Recording> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/mariadb-10.11");
+    let extended = Capabilities::MARIADB_PROGRESS
+        .union(Capabilities::MARIADB_STMT_BULK_OPERATIONS)
+        .union(Capabilities::MARIADB_EXTENDED_METADATA)
+        .union(Capabilities::MARIADB_CACHE_METADATA);
+    let mut all = in_folder("mariadb-10.11", Capabilities::PROTOCOL_41);
+    all.extend(in_folder("mariadb-10.11-extended", Capabilities::PROTOCOL_41.union(extended)));
+    all
+}
+
+/// The recordings of one folder, all with these capabilities.
+fn in_folder(folder: &str, capabilities: Capabilities) -> Vec<Recording> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(folder);
     let table = fs::read_to_string(folder.join("index.txt")).unwrap();
     let rows = table.lines().filter(|line| !line.starts_with('#'));
     rows.map(|row| {
@@ -55,7 +66,7 @@ pub(crate) fn recordings() -> Vec<Recording> {
         let recording = Recording {
             name: name.to_owned(),
             command: u8::from_str_radix(command, 16).ok(),
-            capabilities: Capabilities::PROTOCOL_41
+            capabilities: capabilities
                 .set(Capabilities::DEPRECATE_EOF, deprecate_eof == "yes")
                 .set(Capabilities::SESSION_TRACK, session_track == "yes"),
             bytes: fs::read(folder.join(format!("{name}.bin"))).unwrap(),

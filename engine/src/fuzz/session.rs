@@ -14,7 +14,7 @@ use crate::config::{
     Config, DriverChoice, Limits, Log, LogFormat, LogLevel, Secret, User, Workers,
 };
 use crate::fuzz::Sides;
-use crate::fuzz::walks::form;
+use crate::fuzz::walks::{form, optional};
 use crate::session::{Action, LoginContext, Session, Tally};
 use crate::wire::{Capabilities, Edits, Greeting, LoginRequest, Side, Status};
 
@@ -73,7 +73,7 @@ struct Exchange {
 
 impl Exchange {
     fn run(flags: u8, piece: usize, mut steps: &[u8]) -> Self {
-        let backend = BACKEND.union(form(flags));
+        let backend = BACKEND.union(form(flags)).union(optional(flags >> 5));
         let mut edits = Edits::default();
         let session = Session::new(context(backend), &mut edits);
         let mut exchange = Self {
@@ -87,7 +87,7 @@ impl Exchange {
         };
         exchange.came.sides.carry_out(&exchange.edits, Side::Client, &[]);
         if flags & 0x10 != 0 {
-            exchange.log_in(form(flags >> 2));
+            exchange.log_in(form(flags >> 2).union(optional(flags >> 5)));
         }
         while let [step, length, rest @ ..] = steps {
             let (bytes, rest) = rest.split_at_checked(usize::from(*length)).unwrap_or((rest, &[]));

@@ -14,8 +14,7 @@ const LOGIN_PACKET_BYTES_MAX: usize = 64 << 10;
 
 /// Always asked of a backend, whatever the client can do: replies are translated for clients, and
 /// state the server does not report cannot be recovered later.
-const ALWAYS: Capabilities = Capabilities::LONG_PASSWORD
-    .union(Capabilities::LONG_FLAG)
+const ALWAYS: Capabilities = Capabilities::LONG_FLAG
     .union(Capabilities::PROTOCOL_41)
     .union(Capabilities::TRANSACTIONS)
     .union(Capabilities::SECURE_CONNECTION)
@@ -36,7 +35,17 @@ const AS_CLIENT: Capabilities = Capabilities::FOUND_ROWS
     .union(Capabilities::MULTI_RESULTS)
     .union(Capabilities::PS_MULTI_RESULTS)
     .union(Capabilities::CONNECT_ATTRS)
-    .union(Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS);
+    .union(Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS)
+    .union(Capabilities::OPTIONAL_RESULTSET_METADATA)
+    .union(Capabilities::QUERY_ATTRIBUTES)
+    .union(MARIADB);
+
+/// MariaDB's extensions, which can be asked for only with LONG_PASSWORD unset.
+const MARIADB: Capabilities = Capabilities::MARIADB_PROGRESS
+    .union(Capabilities::MARIADB_STMT_BULK_OPERATIONS)
+    .union(Capabilities::MARIADB_EXTENDED_METADATA)
+    .union(Capabilities::MARIADB_CACHE_METADATA)
+    .union(Capabilities::MARIADB_BULK_UNIT_RESULTS);
 
 /// Why a login came to nothing, apart from the server's own refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,13 +178,15 @@ impl BackendLogin {
         out: &mut BytesMut,
     ) -> Result<(), LoginError> {
         let greeting = Greeting::parse(payload).map_err(LoginError::Malformed)?;
-        let offered = greeting.capabilities.union(Capabilities::LONG_PASSWORD);
+        let offered = greeting.capabilities;
         let needed = Capabilities::PROTOCOL_41.union(Capabilities::PLUGIN_AUTH);
         if !offered.contains(needed) {
             return Err(LoginError::TooOld);
         }
         let wished = ALWAYS.union(self.request.capabilities.intersection(AS_CLIENT));
-        self.request.capabilities = wished.intersection(offered);
+        let negotiated = wished.intersection(offered);
+        self.request.capabilities =
+            negotiated.set(Capabilities::LONG_PASSWORD, !negotiated.intersects(MARIADB));
         let plugin = self.auth.plugin_for(&greeting).name().as_bytes();
         self.request.auth_response =
             self.auth.first_response(plugin, &greeting.nonce).map_err(LoginError::Auth)?;

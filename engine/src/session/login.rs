@@ -31,7 +31,18 @@ const USER_CHARS_SHOWN: usize = 128;
 
 /// What changes the form of packets. A client that has one of these gets a backend that has it:
 /// replies are translated for clients that can do less, never for those that can do more.
-const FORMS: Capabilities = Capabilities::SESSION_TRACK.union(Capabilities::DEPRECATE_EOF);
+const FORMS: Capabilities = Capabilities::SESSION_TRACK
+    .union(Capabilities::DEPRECATE_EOF)
+    .union(Capabilities::OPTIONAL_RESULTSET_METADATA)
+    .union(Capabilities::QUERY_ATTRIBUTES)
+    .union(MARIADB);
+
+/// MariaDB's own, of those that exist outside withdrawn versions.
+const MARIADB: Capabilities = Capabilities::MARIADB_PROGRESS
+    .union(Capabilities::MARIADB_STMT_BULK_OPERATIONS)
+    .union(Capabilities::MARIADB_EXTENDED_METADATA)
+    .union(Capabilities::MARIADB_CACHE_METADATA)
+    .union(Capabilities::MARIADB_BULK_UNIT_RESULTS);
 
 /// What Weir can relay; a client is offered those the primary has too.
 const OFFERED: Capabilities = Capabilities::FOUND_ROWS
@@ -49,13 +60,10 @@ const OFFERED: Capabilities = Capabilities::FOUND_ROWS
     .union(Capabilities::PS_MULTI_RESULTS)
     .union(Capabilities::CONNECT_ATTRS)
     .union(Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS)
-    .union(Capabilities::SESSION_TRACK)
-    .union(Capabilities::DEPRECATE_EOF);
+    .union(FORMS);
 
-/// What every client is offered: Weir itself does these. LONG_PASSWORD also says that the upper
-/// bits hold no MariaDB extensions.
-const OWN: Capabilities = Capabilities::LONG_PASSWORD
-    .union(Capabilities::PROTOCOL_41)
+/// What every client is offered: Weir itself does these.
+const OWN: Capabilities = Capabilities::PROTOCOL_41
     .union(Capabilities::RESERVED)
     .union(Capabilities::SECURE_CONNECTION)
     .union(Capabilities::PLUGIN_AUTH)
@@ -118,7 +126,10 @@ pub(super) struct Login {
 impl Login {
     pub(super) fn greet(context: LoginContext, edits: &mut Edits) -> Self {
         let server = &context.server;
-        let offered = OFFERED.intersection(server.capabilities).union(OWN);
+        // MariaDB leaves LONG_PASSWORD unset, which tells its connectors of its extensions; others
+        // take no notice.
+        let own = OWN.union(server.capabilities.intersection(Capabilities::LONG_PASSWORD));
+        let offered = OFFERED.intersection(server.capabilities).union(own);
         let plugin = Plugin::from_name(&server.plugin).unwrap_or(Plugin::NativePassword);
         let greeting = Greeting {
             version: server.version.clone(),

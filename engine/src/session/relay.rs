@@ -246,7 +246,9 @@ enum Route {
 const fn route(command: Command) -> Route {
     match command {
         Command::Quit => Route::Quit,
-        Command::Query | Command::StmtExecute => Route::Relay(Expect::Query),
+        Command::Query | Command::StmtExecute | Command::StmtBulkExecute | Command::ProcessInfo => {
+            Route::Relay(Expect::Query)
+        }
         Command::StmtPrepare => Route::Relay(Expect::Prepare),
         Command::StmtFetch => Route::Relay(Expect::Fetch),
         Command::FieldList => Route::Relay(Expect::FieldList),
@@ -256,17 +258,14 @@ const fn route(command: Command) -> Route {
         | Command::StmtReset
         | Command::SetOption
         | Command::ResetConnection
-        | Command::RegisterReplica => Route::Relay(Expect::Ok),
+        | Command::RegisterReplica
+        | Command::Refresh
+        | Command::Debug => Route::Relay(Expect::Ok),
         Command::BinlogDump | Command::BinlogDumpGtid => Route::Relay(Expect::Stream),
         Command::StmtClose | Command::StmtSendLongData => Route::Silent,
-        Command::Refresh
-        | Command::ProcessInfo
-        | Command::ProcessKill
-        | Command::Debug
-        | Command::ChangeUser
-        | Command::Daemon
-        | Command::Clone
-        | Command::StmtBulkExecute => Route::Refuse,
+        Command::ProcessKill | Command::ChangeUser | Command::Daemon | Command::Clone => {
+            Route::Refuse
+        }
     }
 }
 

@@ -74,7 +74,7 @@ capabilities! {
     SESSION_TRACK = 23;
     /// Result sets end with an OK packet and have no EOF after their metadata.
     DEPRECATE_EOF = 24;
-    /// Result set metadata may be left out.
+    /// Result set metadata may be left out; the count of columns has a byte behind it that says so.
     OPTIONAL_RESULTSET_METADATA = 25;
     /// The zstd compressed protocol follows the login.
     ZSTD = 26;
@@ -96,7 +96,8 @@ capabilities! {
     MARIADB_STMT_BULK_OPERATIONS = 34;
     /// MariaDB: column definitions carry extended type information.
     MARIADB_EXTENDED_METADATA = 35;
-    /// MariaDB: metadata of a prepared statement is sent only when it changed.
+    /// MariaDB: metadata of a prepared statement is sent only when it changed; the count of columns
+    /// has a byte behind it that says so.
     MARIADB_CACHE_METADATA = 36;
     /// MariaDB: a bulk execution answers with one result per row.
     MARIADB_BULK_UNIT_RESULTS = 37;
@@ -147,6 +148,12 @@ impl Capabilities {
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether any of `other` is in it.
+    #[must_use]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// Those in either.

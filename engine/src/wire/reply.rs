@@ -11,7 +11,11 @@
 //! into an EOF, so all later frames of that reply get higher sequence ids (`shift`), rewritten in
 //! place.
 
+mod kinds;
+
 use bytes::BytesMut;
+
+pub use kinds::{Dialect, Expect, ReplyError, ReplyEvent, Walked};
 
 use crate::wire::edit::{Edits, Side};
 use crate::wire::frame::{self, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX};
@@ -30,79 +34,20 @@ const OF_THE_SESSION: Status = Status::IN_TRANS
     .with(Status::NO_BACKSLASH_ESCAPES)
     .with(Status::IN_TRANS_READONLY);
 
+/// With these, the count of a result's columns has a byte behind it.
+const FLAGGED_COUNT: Capabilities =
+    Capabilities::OPTIONAL_RESULTSET_METADATA.union(Capabilities::MARIADB_CACHE_METADATA);
+
+/// That byte, and the last one of a statement header: no definitions follow.
+const DEFINITIONS_LEFT_OUT: u8 = 0;
+
+/// Where that byte is in a statement header.
+const PREPARE_FLAG_AT: usize = 12;
+
 const OK: u8 = 0x00;
 const INFILE: u8 = 0xFB;
 const EOF: u8 = 0xFE;
 const ERR: u8 = 0xFF;
-
-/// The shape of the reply a command gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
-    /// One OK, EOF or ERR.
-    Ok,
-    /// OK, ERR, a file request, or result sets.
-    Query,
-    /// A statement header with parameter and column definitions, or ERR.
-    Prepare,
-    /// Column definitions up to an EOF, or ERR.
-    FieldList,
-    /// Rows up to an EOF, or ERR.
-    Fetch,
-    /// One frame of text.
-    Statistics,
-    /// Frames without end (binlog), up to an EOF or ERR.
-    Stream,
-    /// Nothing was asked: a server that is about to close the connection says why in an ERR.
-    Unasked,
-}
-
-/// What the two sides of a session negotiated, as far as replies differ by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dialect {
-    /// The client's capabilities.
-    pub client: Capabilities,
-    /// The backend's capabilities.
-    pub backend: Capabilities,
-}
-
-/// What a reply came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyEvent {
-    /// The reply is complete; `failed` when it ended in an ERR.
-    End {
-        /// An ERR ended it.
-        failed: bool,
-    },
-    /// The backend asks for a local file: the client sends data frames up to an empty one, then
-    /// the reply goes on.
-    LocalInfile,
-}
-
-/// Why bytes of a backend are not a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyError {
-    /// A control frame above [`CONTROL_BYTES_MAX`].
-    TooLong,
-    /// A control frame that does not parse.
-    Malformed(Malformed),
-    /// A sequence id that is not the one after the last.
-    OutOfOrder,
-}
-
-impl From<Malformed> for ReplyError {
-    fn from(malformed: Malformed) -> Self {
-        Self::Malformed(malformed)
-    }
-}
-
-/// How far a [`ReplyWalk::feed`] came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Walked {
-    /// Bytes of the input that were used, all of them unless there is an event.
-    pub used: usize,
-    /// What happened after those bytes.
-    pub event: Option<ReplyEvent>,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -407,11 +352,7 @@ impl ReplyWalk {
         let eof_follows = !self.dialect.backend.contains(Capabilities::DEPRECATE_EOF);
         let client_wants_eof = !self.dialect.client.contains(Capabilities::DEPRECATE_EOF);
         self.state = match self.state {
-            State::Columns { left: 0 | 1 } if eof_follows => State::ColumnsEof,
-            State::Columns { left: 0 | 1 } => {
-                self.owes_eof = client_wants_eof;
-                State::Rows
-            }
+            State::Columns { left: 0 | 1 } => self.after_definitions(),
             State::Columns { left } => State::Columns { left: left - 1 },
             State::PrepareParams { left: 0 | 1, columns } if eof_follows => {
                 State::PrepareParamsEof { columns }
@@ -440,6 +381,15 @@ impl ReplyWalk {
         };
     }
 
+    /// The definitions of a result's columns are over, or there are none.
+    fn after_definitions(&mut self) -> State {
+        if !self.dialect.backend.contains(Capabilities::DEPRECATE_EOF) {
+            return State::ColumnsEof;
+        }
+        self.owes_eof = !self.dialect.client.contains(Capabilities::DEPRECATE_EOF);
+        State::Rows
+    }
+
     /// Decides on a control frame, whole.
     fn control(
         &mut self,
@@ -449,6 +399,10 @@ impl ReplyWalk {
         let first = frame.payload().first().copied();
         self.begun = true;
         if first == Some(ERR) && self.expect != Expect::Statistics {
+            if self.is_progress(frame.payload()) {
+                self.pass(frame, edits);
+                return Ok(None);
+            }
             self.pay_eof(edits);
             self.pass(frame, edits);
             return Ok(Some(ReplyEvent::End { failed: true }));
@@ -502,9 +456,13 @@ impl ReplyWalk {
                 Ok(Some(ReplyEvent::LocalInfile))
             }
             (Expect::Query, Some(count)) if count != EOF => {
-                let left = Reader::new(frame.payload()).lenenc_int()?;
+                let mut reader = Reader::new(frame.payload());
+                let left = reader.lenenc_int()?;
+                let left_out = self.dialect.backend.intersects(FLAGGED_COUNT)
+                    && reader.u8() == Ok(DEFINITIONS_LEFT_OUT);
                 self.pass(frame, edits);
-                self.state = State::Columns { left };
+                self.state =
+                    if left_out { self.after_definitions() } else { State::Columns { left } };
                 Ok(None)
             }
             _ => Err(Malformed::new("first frame of a reply").into()),
@@ -517,7 +475,18 @@ impl ReplyWalk {
         edits: &mut Edits,
     ) -> Result<Option<ReplyEvent>, ReplyError> {
         let PrepareOk { columns, params, .. } = PrepareOk::parse(frame.payload())?;
+        let left_out = self.dialect.backend.contains(Capabilities::OPTIONAL_RESULTSET_METADATA)
+            && frame.payload().get(PREPARE_FLAG_AT) == Some(&DEFINITIONS_LEFT_OUT);
         self.pass(frame, edits);
+        if left_out {
+            // Servers that leave out definitions all have DEPRECATE_EOF; to clients without it they
+            // send the EOFs all the same.
+            for _ in [params, columns].into_iter().filter(|count| *count > 0) {
+                self.owes_eof = !self.dialect.client.contains(Capabilities::DEPRECATE_EOF);
+                self.pay_eof(edits);
+            }
+            return Ok(Some(ReplyEvent::End { failed: false }));
+        }
         self.state = match (params, columns) {
             (0, 0) => return Ok(Some(ReplyEvent::End { failed: false })),
             (0, left) => State::PrepareColumns { left },
@@ -592,6 +561,12 @@ impl ReplyWalk {
             return None;
         }
         Some(ReplyEvent::End { failed: false })
+    }
+
+    /// A report of MariaDB on a statement that still runs: it looks like an ERR and ends nothing.
+    fn is_progress(&self, payload: &[u8]) -> bool {
+        self.dialect.backend.contains(Capabilities::MARIADB_PROGRESS)
+            && payload.get(1..3) == Some(&[0xFF, 0xFF])
     }
 
     /// Whether the client can read an OK packet as the backend wrote it.

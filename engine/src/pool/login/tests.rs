@@ -183,18 +183,24 @@ fn what_is_asked_for_is_what_weir_needs_and_the_client_asked_for() {
         let LoginStep::Ready(established) = talk.step else { panic!("{:?}", talk.step) };
         established.capabilities
     };
-    assert_eq!(asked(Capabilities::NONE, modern()), ALWAYS);
+    let always = ALWAYS.union(Capabilities::LONG_PASSWORD);
+    let of_mysql = always.union(AS_CLIENT).without(MARIADB);
+    assert_eq!(asked(Capabilities::NONE, modern()), always);
     let all = Capabilities::from_bits(u64::MAX);
-    assert_eq!(asked(all, modern()), ALWAYS.union(AS_CLIENT), "and nothing Weir cannot do");
-    assert_eq!(asked(Capabilities::FOUND_ROWS, modern()), ALWAYS.union(Capabilities::FOUND_ROWS));
+    assert_eq!(asked(all, modern()), of_mysql, "and nothing Weir cannot do");
+    assert_eq!(asked(Capabilities::FOUND_ROWS, modern()), always.union(Capabilities::FOUND_ROWS));
     // A server that can do less gets asked less.
     let new = Capabilities::DEPRECATE_EOF.union(Capabilities::SESSION_TRACK);
     let older = modern().without(new).without(Capabilities::MULTI_STATEMENTS);
-    let want = ALWAYS.union(AS_CLIENT).without(new).without(Capabilities::MULTI_STATEMENTS);
+    let want = of_mysql.without(new).without(Capabilities::MULTI_STATEMENTS);
     assert_eq!(asked(all, older), want);
-    // MariaDB leaves the first bit out to say that it has extended ones; Weir does not answer that.
-    let mariadb = modern().without(Capabilities::LONG_PASSWORD);
-    assert_eq!(asked(Capabilities::NONE, mariadb), ALWAYS);
+    // MariaDB leaves the first bit out to say that it has extended ones; so does Weir when its
+    // client asks for one.
+    let mariadb = Capabilities::from_bits(u64::MAX).without(Capabilities::LONG_PASSWORD);
+    assert_eq!(asked(Capabilities::NONE, mariadb), always);
+    assert_eq!(asked(all, mariadb), ALWAYS.union(AS_CLIENT));
+    let bulk = Capabilities::MARIADB_STMT_BULK_OPERATIONS;
+    assert_eq!(asked(bulk, mariadb), ALWAYS.union(bulk));
 }
 
 #[test]
