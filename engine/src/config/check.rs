@@ -20,8 +20,8 @@ use super::problem::{Place, Problem, nearest};
 use super::raw::{At, Document, Number, Table};
 use super::secret;
 use super::types::{
-    Backend, Cluster, Config, DriverChoice, Endpoint, EndpointMode, Limits, Log, LogFormat,
-    LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
+    Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
+    EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
 };
 use crate::base::{BackendId, ClusterId};
 
@@ -215,6 +215,7 @@ impl<'d> Checker<'d> {
                 cluster,
                 address: address.map_or(UNKNOWN_ADDRESS, |address| address.value),
                 role: role.unwrap_or(Role::Replica),
+                compression: table.word("compression").unwrap_or(BackendCompression::None),
             });
         }
         let primaries = roles.iter().filter(|role| **role == Some(Role::Primary)).count();
@@ -249,6 +250,7 @@ impl<'d> Checker<'d> {
                 cluster: self.cluster_of(&table).unwrap_or(ClusterId(0)),
                 mode: table.word("mode").unwrap_or(EndpointMode::Primary),
                 pooling: table.word("pooling").unwrap_or(Pooling::None),
+                compression: client_compression(&table),
             });
         }
         endpoints
@@ -353,6 +355,20 @@ fn take<T: Ord>(document: &Document<'_>, taken: &mut Taken<T>, value: T, place: 
             false
         }
     }
+}
+
+fn client_compression(endpoint: &Table<'_>) -> ClientCompression {
+    let all = ClientCompression { zlib: true, zstd: true };
+    let Some(At { value, place }) = endpoint.mixed("compression") else { return all };
+    let words = value.as_array().and_then(|items| {
+        items.iter().map(|item| item.get_ref().as_str()).collect::<Option<Vec<&str>>>()
+    });
+    let known = |words: &Vec<&str>| words.iter().all(|word| matches!(*word, "zlib" | "zstd"));
+    let Some(words) = words.filter(known) else {
+        endpoint.reject_value("compression", &place);
+        return all;
+    };
+    ClientCompression { zlib: words.contains(&"zlib"), zstd: words.contains(&"zstd") }
 }
 
 fn milliseconds(table: &Table<'_>, name: &str) -> Duration {

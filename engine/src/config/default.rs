@@ -4,7 +4,9 @@
 //! them can disagree.
 //! Never: hold a rule between two keys; those are in `check`.
 
-use super::types::{DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role};
+use super::types::{
+    BackendCompression, DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role,
+};
 use super::words::{Words, words};
 use crate::base::ConnectionId;
 
@@ -376,6 +378,13 @@ const BACKEND: &[Key] = &[
          preferred.",
     ),
     Key::word("role", words::<Role>, "What the server is in its topology."),
+    Key::word(
+        "compression",
+        words::<BackendCompression>,
+        "How connections to the server are compressed, if it can: worth its CPU only over a slow \
+         or dear network. \"zstd\" is MySQL's, from 8.0.18 on. What clients use does not depend \
+         on it.",
+    ),
 ];
 
 const ENDPOINT: &[Key] = &[
@@ -397,6 +406,17 @@ const ENDPOINT: &[Key] = &[
         words::<Pooling>,
         "How backend connections are shared. \"none\": each client has one of its own.",
     ),
+    Key {
+        name: "compression",
+        kind: Kind::Other {
+            accepted: "a list of \"zlib\" and \"zstd\", or []",
+            default: Some("[\"zlib\", \"zstd\"]"),
+            example: "[\"zlib\", \"zstd\"]",
+            required: false,
+        },
+        doc: "What clients may compress with, whether the backend can or not; they choose, and \
+              most do not compress.",
+    },
 ];
 
 const USER: &[Key] = &[

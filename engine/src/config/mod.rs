@@ -21,8 +21,8 @@ pub use fuzz::fuzz;
 pub use page::{reference, sample};
 pub use problem::Problem;
 pub use types::{
-    Backend, Cluster, Config, DriverChoice, Endpoint, EndpointMode, Limits, Log, LogFormat,
-    LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
+    Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
+    EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
 };
 
 use std::net::IpAddr;

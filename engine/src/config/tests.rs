@@ -1,5 +1,7 @@
 //! The reader as a whole: what a file means, and what is said about a wrong one.
 
+mod compression;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -132,6 +134,7 @@ fn a_minimal_file_takes_all_defaults() {
                     ),
                     address: 10.0.0.1:3306,
                     role: Primary,
+                    compression: None,
                 },
             ],
             endpoints: [
@@ -143,6 +146,10 @@ fn a_minimal_file_takes_all_defaults() {
                     ),
                     mode: Primary,
                     pooling: None,
+                    compression: ClientCompression {
+                        zlib: true,
+                        zstd: true,
+                    },
                 },
             ],
             users: [
@@ -221,6 +228,7 @@ timeout_ms = 30
 name = "db1"
 address = "db:${PORT}"
 role = "replica"
+compression = "zstd"
 [[cluster.backend]]
 name = "db2"
 address = "[::1]:3307"
@@ -235,6 +243,7 @@ listen = "0.0.0.0:6033"
 cluster = "two"
 mode = "primary"
 pooling = "none"
+compression = ["zstd"]
 [[user]]
 name = "a"
 password_native = "*6D8E7CA2D13CBEBC74BE7EF3A2976000952DCE92"
@@ -308,7 +317,12 @@ fn every_key_of_the_lists_has_an_effect() {
     );
     assert_eq!(config.clusters[0].backends, [BackendId(0), BackendId(1)]);
     assert_eq!(config.clusters[1].backends, [BackendId(2)]);
+    let compressions = config.backends.iter().map(|backend| backend.compression);
+    let none = BackendCompression::None;
+    assert_eq!(compressions.collect::<Vec<_>>(), [BackendCompression::Zstd, none, none]);
     assert_eq!(config.endpoints[0].cluster, ClusterId(1));
+    let zstd_only = ClientCompression { zlib: false, zstd: true };
+    assert_eq!(config.endpoints[0].compression, zstd_only);
     let secret = |name: &[u8]| config.user(name).unwrap().secret.clone();
     assert!(matches!(secret(b"a"), Secret::NativeHash([0x6d, .., 0x92])));
     assert!(matches!(secret(b"b"), Secret::Sha2Hash([0x2b, .., 0xfc])));

@@ -181,6 +181,19 @@ pub struct Backend {
     pub address: SocketAddr,
     /// What it is in the topology.
     pub role: Role,
+    /// How connections to it are compressed.
+    pub compression: BackendCompression,
+}
+
+/// How connections to a backend are compressed, where the server can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendCompression {
+    /// Not at all.
+    None,
+    /// By zlib.
+    Zlib,
+    /// By zstd: MySQL from 8.0.18 on.
+    Zstd,
 }
 
 /// What a backend is in its topology.
@@ -205,6 +218,17 @@ pub struct Endpoint {
     pub mode: EndpointMode,
     /// How backend connections are shared.
     pub pooling: Pooling,
+    /// What its clients may compress with.
+    pub compression: ClientCompression,
+}
+
+/// What clients are offered to compress with; they choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientCompression {
+    /// zlib.
+    pub zlib: bool,
+    /// zstd.
+    pub zstd: bool,
 }
 
 /// Where an endpoint's statements go.

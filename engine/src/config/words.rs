@@ -3,7 +3,9 @@
 //! Purpose: tie each word of the file to the value it stands for, in one place.
 //! Never: list a word whose feature does not exist yet.
 
-use super::types::{DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role};
+use super::types::{
+    BackendCompression, DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role,
+};
 
 /// A value written as one of a few words.
 pub(super) trait Word: Copy + PartialEq + 'static {
@@ -60,6 +62,12 @@ impl Word for Role {
     const WORDS: &'static [(&'static str, Self)] =
         &[("primary", Self::Primary), ("replica", Self::Replica)];
     const DEFAULT: Option<Self> = None;
+}
+
+impl Word for BackendCompression {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("none", Self::None), ("zlib", Self::Zlib), ("zstd", Self::Zstd)];
+    const DEFAULT: Option<Self> = Some(Self::None);
 }
 
 impl Word for EndpointMode {
