@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
 use clap::{Parser, ValueEnum};
-use weir::auth::{BackendAuth, Plugin, Proof};
+use weir::auth::{BackendAuth, Plugin, Proof, Seed};
 use weir::base::{BackendId, EndpointId, Time, WorkerId};
 use weir::bus::{self, Outbox};
 use weir::config::{self, Config, Offline};
@@ -165,7 +165,7 @@ impl Relay {
     fn log_in(&mut self, capabilities: Capabilities) -> anyhow::Result<(FakePeer, FakePeer)> {
         let client = self.net.dial(self.endpoint).context("nobody listens")?;
         let hello = Greeting::parse(&self.packet(client)?)?;
-        let mut auth = BackendAuth::new(Proof::Empty);
+        let mut auth = BackendAuth::new(Proof::Empty, false, Seed::new([0; Seed::BYTES]));
         let plugin = auth.plugin_for(&hello).name().as_bytes();
         let request = LoginRequest {
             capabilities,

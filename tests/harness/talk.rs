@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use weir::auth::{RsaKey, Seed};
 use weir::wire::{
     AuthMoreData, AuthSwitch, Capabilities, Command, Greeting, LoginRequest, NONCE_LEN, Status,
 };
@@ -22,6 +23,9 @@ use crate::scripted::Shared;
 pub const MONITOR: &str = "monitor";
 
 const NONCE: [u8; NONCE_LEN] = *b"abcdefghijklmnopqrst";
+
+/// The key passwords are sealed for.
+const KEY: &str = include_str!("../../engine/testdata/rsa-key.pem");
 
 /// What becomes of a connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +61,11 @@ pub enum Admit {
     Check,
     /// By a switch to another plugin first.
     Switch(&'static str),
-    /// By asking for the full exchange of `caching_sha2_password`.
+    /// By the full exchange of `caching_sha2_password`: as its password deserves, once it came
+    /// sealed for the server's key.
     FullExchange,
+    /// By asking for that exchange with something that is no key.
+    FullExchangeWithout(&'static [u8]),
     /// By an error.
     Refuse(u16, &'static str),
     /// By these bytes, and then its end.
@@ -172,6 +179,13 @@ impl Talk<'_> {
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<Next> {
         self.stream.write_all(bytes)?;
         Ok(Next::Go)
+    }
+
+    /// Sends a step of an authentication.
+    fn send_more(&mut self, data: &[u8]) -> io::Result<Next> {
+        let mut out = BytesMut::new();
+        AuthMoreData { data }.encode(self.seq, &mut out);
+        self.send(&out)
     }
 
     /// Sends many bytes, and lets [`Counts::sent`](crate::Counts) say how far that is.
@@ -320,10 +334,12 @@ fn log_in(talk: &mut Talk<'_>, script: &Script) -> io::Result<Next> {
         Admit::Check => script.plugin,
         Admit::Switch(plugin) => plugin,
         Admit::FullExchange => {
-            let mut out = BytesMut::new();
-            AuthMoreData { data: &[4] }.encode(talk.seq, &mut out);
-            talk.send(&out)?;
-            return talk.hang();
+            let key = RsaKey::from_pem(KEY).map_err(io::Error::other)?;
+            return full_exchange(talk, script, key.public_pem().as_bytes(), &key);
+        }
+        Admit::FullExchangeWithout(key) => {
+            let real = RsaKey::from_pem(KEY).map_err(io::Error::other)?;
+            return full_exchange(talk, script, key, &real);
         }
         Admit::Refuse(code, text) => {
             let refusal = talk.reply().error(*code, text).bytes();
@@ -337,6 +353,29 @@ fn log_in(talk: &mut Talk<'_>, script: &Script) -> io::Result<Next> {
         Admit::Never => return talk.hang(),
     };
     check_password(talk, script, plugin, request)
+}
+
+/// A password that comes in another way than sealed is refused: this link is not encrypted.
+fn full_exchange(
+    talk: &mut Talk<'_>,
+    script: &Script,
+    shown_key: &[u8],
+    key: &RsaKey,
+) -> io::Result<Next> {
+    talk.send_more(&[4])?;
+    if talk.packet()? == [2] {
+        talk.send_more(shown_key)?;
+        let sealed = talk.packet()?;
+        let opened = key.open(&sealed, &NONCE, &Seed::new([1; Seed::BYTES]));
+        let expected = [script.password.as_bytes(), &[0]].concat();
+        if opened.is_some_and(|opened| *opened == expected) {
+            let ok = talk.reply().ok().bytes();
+            return talk.send(&ok);
+        }
+    }
+    let refusal = talk.reply().error(1045, "Access denied by the scripted server").bytes();
+    talk.send(&refusal)?;
+    Ok(Next::Close)
 }
 
 fn check_password(
@@ -359,9 +398,7 @@ fn check_password(
         return Ok(Next::Close);
     }
     if plugin == SHA2 {
-        let mut out = BytesMut::new();
-        AuthMoreData { data: &[3] }.encode(talk.seq, &mut out);
-        talk.send(&out)?;
+        talk.send_more(&[3])?;
         talk.seq = talk.seq.wrapping_add(1);
     }
     let ok = talk.reply().ok().bytes();

@@ -144,21 +144,22 @@ fn unsupported_plugin(driver: &str) {
     bed.finish(&[("backend_faults", 1), ("backend_login_failures", 1)]);
 }
 
+/// A server that has not cached the password.
 fn full_sha2_exchange(driver: &str) {
     let mut setting = Setting::default();
     setting.script.plugin = "caching_sha2_password";
     let bed = setting.start(driver);
     bed.server.change(|script| script.admit = Admit::FullExchange);
-    let mut client = bed.connect();
-    let greeting = client.greeting().unwrap();
     let mut login = account();
     login.plugin = "caching_sha2_password";
-    client.send(&login.request(&greeting)).unwrap();
-    assert_eq!(client.packet().unwrap(), (2, vec![1, 3]), "the fast path toward Weir");
-    let error = client.error().unwrap();
-    assert_unavailable(&bed, &error, "full caching_sha2_password exchange");
-    client.closed().unwrap();
-    bed.finish(&[("backend_faults", 1), ("backend_login_failures", 1)]);
+    let mut client = RawClient::log_in(bed.weir.address(), &login).unwrap();
+    client.echo("SELECT 1").unwrap();
+    drop(client);
+
+    bed.server.change(|script| script.admit = Admit::FullExchangeWithout(b"no key"));
+    let error = refused(&bed);
+    assert_unavailable(&bed, &error, "RSA key");
+    bed.finish(&[("backend_faults", 1), ("backend_logins", 2), ("backend_login_failures", 1)]);
 }
 
 fn garbage_in_the_login(driver: &str) {

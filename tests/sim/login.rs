@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
-use weir::auth::{BackendAuth, BackendStep, Plugin, Proof};
+use weir::auth::{BackendAuth, BackendStep, Plugin, Proof, Seed};
 use weir::config::{Secret, User};
 use weir::io::{FakePeer, PeerRead};
 use weir::wire::frame::Header;
@@ -68,11 +68,11 @@ impl Entering {
         let mut rng = rng;
         let user = rng.pick(&USERS);
         let secret = match (way, user) {
-            (Way::WrongPassword, _) => Secret::Clear("wrong".to_owned()),
+            (Way::WrongPassword, _) => Secret::Clear("wrong".into()),
             (_, "empty") => Secret::Empty,
-            _ => Secret::Clear(PASSWORD.to_owned()),
+            _ => Secret::Clear(PASSWORD.into()),
         };
-        let account = User { name: user.to_owned(), secret };
+        let account = User::new(user.to_owned(), secret);
         Self {
             id,
             peer,
@@ -82,7 +82,11 @@ impl Entering {
             hands: Hands::new(peer, Pace::draw(&mut rng), rng.fork()),
             rng,
             input: BytesMut::new(),
-            auth: BackendAuth::new(Proof::Clear(Arc::new(account))),
+            auth: BackendAuth::new(
+                Proof::Clear(Arc::new(account)),
+                false,
+                Seed::new([9; Seed::BYTES]),
+            ),
             capabilities: Capabilities::NONE,
             next_seq: 0,
             greeted: false,

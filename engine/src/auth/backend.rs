@@ -1,14 +1,22 @@
 //! Weir as the client: logging in to a backend with a user's proof.
 //!
+//! ```text
+//! caching_sha2_password:  answer ─► 01 03 ─► OK
+//!                         answer ─► 01 04 ─► password NUL ─► OK            (the link is secure)
+//!                         answer ─► 01 04 ─► 02 ─► 01 key ─► sealed password ─► OK
+//! ```
+//!
 //! Purpose: answer the greeting's plugin, a switch, and the steps of `caching_sha2_password`.
-//! Never: send a password in the clear, whatever the backend asks for.
+//! Never: send a password in the clear over a link that others can read, whatever the backend asks
+//! for.
 
 use bytes::{BufMut, BytesMut};
 
-use crate::auth::client::{FAST_AUTH_OK, FULL_AUTH_WANTED};
-use crate::auth::plugin::Plugin;
+use crate::auth::plugin::{FAST_AUTH_OK, FULL_AUTH_WANTED, KEY_REQUEST, Plugin};
 use crate::auth::proof::Proof;
+use crate::auth::rsa_key::{seal, with_nul};
 use crate::auth::scramble::{native_answer, native_stage1, sha2_answer, sha2_stage1};
+use crate::auth::seed::Seed;
 use crate::base::{Blame, Fault};
 use crate::wire::{
     AuthMoreData, AuthSwitch, Greeting, Malformed, NONCE_LEN, code, frame, sqlstate,
@@ -24,13 +32,19 @@ pub enum AuthError {
          mysql_native_password or caching_sha2_password"
     )]
     UnsupportedPlugin(String),
-    /// The backend has not cached the account's password and wants it in the clear.
+    /// The backend has not cached the account's password and wants it itself, not its hash.
     #[error(
-        "the backend wants the full caching_sha2_password exchange, which needs TLS and is not \
-         supported yet: log in to the backend once directly, so that it caches the password, or \
-         use mysql_native_password for the account"
+        "the backend has not cached the account's password and asks for it, and the user is \
+         configured by a hash: connect again with caching_sha2_password, which then asks the \
+         client for it, configure the password itself, or log in to the backend once directly"
     )]
     FullExchangeNeeded,
+    /// The backend's RSA key is none, or too short for the password.
+    #[error(
+        "the backend's RSA key cannot seal the password: use TLS to the backend, or look at its \
+         caching_sha2_password_public_key_path"
+    )]
+    UnusableKey,
     /// The user is configured by a hash that belongs to the other plugin.
     #[error(
         "the account uses {}, but the user is configured by a hash of another plugin: configure \
@@ -78,16 +92,35 @@ pub enum BackendStep {
 #[derive(Debug)]
 pub struct BackendAuth {
     proof: Proof,
-    /// The plugin answered last.
+    /// The plugin answered last, and the nonce it was answered to.
     plugin: Option<Plugin>,
+    nonce: [u8; NONCE_LEN],
     switches: u8,
+    secure: bool,
+    /// The backend was asked for its RSA key.
+    awaits_key: bool,
+    seed: Seed,
 }
 
 impl BackendAuth {
-    /// A login with `proof`.
+    /// A login with `proof`. `secure`: nobody else can read what is sent, as through TLS or a unix
+    /// socket. `seed` is for this login alone.
     #[must_use]
-    pub const fn new(proof: Proof) -> Self {
-        Self { proof, plugin: None, switches: 0 }
+    pub const fn new(proof: Proof, secure: bool, seed: Seed) -> Self {
+        Self {
+            proof,
+            plugin: None,
+            nonce: [0; NONCE_LEN],
+            switches: 0,
+            secure,
+            awaits_key: false,
+            seed,
+        }
+    }
+
+    /// From here on the link is encrypted.
+    pub const fn set_secure(&mut self) {
+        self.secure = true;
     }
 
     /// The plugin to name in the login request and to pass to [`Self::first_response`]: the
@@ -122,7 +155,7 @@ impl BackendAuth {
             Some(0x00) => Ok(BackendStep::Ready),
             Some(0xFF) => Ok(BackendStep::Refused),
             Some(0xFE) => self.on_switch(payload, seq, out),
-            Some(0x01) => self.on_more_data(payload),
+            Some(0x01) => self.on_more_data(payload, seq, out),
             Some(0x02) => Err(AuthError::SeveralFactors),
             Some(_) | None => Err(Malformed::new("a login is answered by no known packet").into()),
         };
@@ -143,17 +176,43 @@ impl BackendAuth {
         let plugin = Plugin::from_name(switch.plugin)
             .ok_or_else(|| AuthError::UnsupportedPlugin(shown(switch.plugin)))?;
         self.plugin = Some(plugin);
+        self.awaits_key = false;
         let answer = self.answer(plugin, switch.data)?;
         frame(out, seq, |out| out.put_slice(&answer));
         Ok(BackendStep::Continue)
     }
 
-    fn on_more_data(&self, payload: &[u8]) -> Result<BackendStep, AuthError> {
-        match (self.plugin, AuthMoreData::parse(payload)?.data) {
+    fn on_more_data(
+        &mut self,
+        payload: &[u8],
+        seq: u8,
+        out: &mut BytesMut,
+    ) -> Result<BackendStep, AuthError> {
+        let data = AuthMoreData::parse(payload)?.data;
+        match (self.plugin, data) {
+            (Some(Plugin::CachingSha2), key) if std::mem::take(&mut self.awaits_key) => {
+                let password = self.proof.password().ok_or(AuthError::FullExchangeNeeded)?;
+                let sealed = seal(key, password, &self.nonce, &self.seed);
+                let sealed = sealed.ok_or(AuthError::UnusableKey)?;
+                frame(out, seq, |out| out.put_slice(&sealed));
+                Ok(BackendStep::Continue)
+            }
             (Some(Plugin::CachingSha2), [FAST_AUTH_OK]) => Ok(BackendStep::Continue),
-            (Some(Plugin::CachingSha2), [FULL_AUTH_WANTED]) => Err(AuthError::FullExchangeNeeded),
+            (Some(Plugin::CachingSha2), [FULL_AUTH_WANTED]) => self.begin_full(seq, out),
             _ => Err(Malformed::new("an authentication step does not belong to its plugin").into()),
         }
+    }
+
+    /// The password, or the wish for a key to seal it with.
+    fn begin_full(&mut self, seq: u8, out: &mut BytesMut) -> Result<BackendStep, AuthError> {
+        let password = self.proof.password().ok_or(AuthError::FullExchangeNeeded)?;
+        if self.secure {
+            frame(out, seq, |out| out.put_slice(&with_nul(password)));
+        } else {
+            frame(out, seq, |out| out.put_u8(KEY_REQUEST));
+            self.awaits_key = true;
+        }
+        Ok(BackendStep::Continue)
     }
 
     const fn fits(&self, plugin: Plugin) -> bool {
@@ -166,7 +225,10 @@ impl BackendAuth {
         }
     }
 
-    fn answer(&self, plugin: Plugin, nonce: &[u8]) -> Result<Vec<u8>, AuthError> {
+    fn answer(&mut self, plugin: Plugin, nonce: &[u8]) -> Result<Vec<u8>, AuthError> {
+        if let Ok(nonce) = nonce_of(nonce) {
+            self.nonce = *nonce;
+        }
         let password = self.proof.password();
         if password.is_some_and(<[u8]>::is_empty) {
             return Ok(match plugin {

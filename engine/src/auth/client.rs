@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 
-use crate::auth::plugin::Plugin;
+use crate::auth::plugin::{FAST_AUTH_OK, Plugin};
 use crate::auth::proof::Proof;
 use crate::auth::scramble::{
     native_check, native_stage1, native_stage2, sha2_check, sha2_stage1, sha2_stage2,
@@ -163,7 +163,7 @@ impl ClientAuth {
         let of_password = |password: &[u8]| native_stage2(&native_stage1(password));
         let stage2 = match self.user.as_ref().map(|user| &user.secret) {
             Some(Secret::NativeHash(stage2)) => *stage2,
-            Some(Secret::Clear(password)) => of_password(password.as_bytes()),
+            Some(Secret::Clear(password)) => of_password(password),
             Some(Secret::Empty | Secret::Sha2Hash(_)) => return None,
             None => of_password(DECOY_PASSWORD),
         };
@@ -176,19 +176,13 @@ impl ClientAuth {
         let of_password = |password: &[u8]| sha2_stage2(&sha2_stage1(password));
         let stage2 = match self.user.as_ref().map(|user| &user.secret) {
             Some(Secret::Sha2Hash(stage2)) => *stage2,
-            Some(Secret::Clear(password)) => of_password(password.as_bytes()),
+            Some(Secret::Clear(password)) => of_password(password),
             Some(Secret::Empty | Secret::NativeHash(_)) => return None,
             None => of_password(DECOY_PASSWORD),
         };
         sha2_check(&stage2, &self.nonce, answer)
     }
 }
-
-/// `caching_sha2_password`: the scramble was right, an OK follows.
-pub(crate) const FAST_AUTH_OK: u8 = 0x03;
-
-/// `caching_sha2_password`: the server wants the password itself.
-pub(crate) const FULL_AUTH_WANTED: u8 = 0x04;
 
 /// What unknown users' answers are checked against, so that they take as long as known ones'.
 const DECOY_PASSWORD: &[u8] = b"no such user";

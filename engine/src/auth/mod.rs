@@ -9,12 +9,16 @@ mod backend;
 mod client;
 mod plugin;
 mod proof;
+mod rsa_key;
 mod scramble;
+mod seed;
 
 pub use backend::{AuthError, BackendAuth, BackendStep};
 pub use client::{ClientAuth, ClientStep};
 pub use plugin::Plugin;
 pub use proof::Proof;
+pub use rsa_key::{KeyError, RsaKey};
+pub use seed::Seed;
 
 #[cfg(test)]
 mod tests;

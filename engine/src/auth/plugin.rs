@@ -10,7 +10,7 @@ use crate::config::Secret;
 pub enum Plugin {
     /// `mysql_native_password`: SHA-1, all MariaDB and MySQL before 9.0.
     NativePassword,
-    /// `caching_sha2_password`: SHA-256, MySQL from 8.0. Only its fast exchange.
+    /// `caching_sha2_password`: SHA-256, MySQL from 8.0.
     CachingSha2,
 }
 
@@ -60,3 +60,12 @@ impl Plugin {
         }
     }
 }
+
+/// `caching_sha2_password`: the scramble was right, an OK follows.
+pub(crate) const FAST_AUTH_OK: u8 = 0x03;
+
+/// `caching_sha2_password`: the server wants the password itself.
+pub(crate) const FULL_AUTH_WANTED: u8 = 0x04;
+
+/// `caching_sha2_password`: the client wants the server's RSA key.
+pub(crate) const KEY_REQUEST: u8 = 0x02;

@@ -6,15 +6,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 use crate::config::{Secret, User};
 
-/// Enough to log in to a backend as this user. `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
+/// Enough to log in to a backend as this user. `Debug` hides it. Wiped from memory when dropped.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub enum Proof {
     /// There is no password.
     Empty,
-    /// The configuration has the password; it stays there.
-    Clear(Arc<User>),
+    /// The password is known: by the configuration, or because the client sent it. Whoever drops
+    /// the account last wipes it.
+    Clear(#[zeroize(skip)] Arc<User>),
     /// SHA1(password), taken out of a correct answer: `mysql_native_password` only.
     NativeStage1([u8; 20]),
     /// SHA256(password), taken out of a correct answer: `caching_sha2_password` only.
@@ -28,7 +31,7 @@ impl Proof {
             Self::Empty => Some(&[]),
             Self::Clear(user) => match &user.secret {
                 Secret::Empty => Some(&[]),
-                Secret::Clear(password) => Some(password.as_bytes()),
+                Secret::Clear(password) => Some(password),
                 Secret::NativeHash(_) | Secret::Sha2Hash(_) => None,
             },
             Self::NativeStage1(_) | Self::Sha2Stage1(_) => None,

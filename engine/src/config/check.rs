@@ -289,10 +289,9 @@ impl<'d> Checker<'d> {
             if let Some(name) = &name {
                 take(self.document, &mut names, name.value.clone(), &name.place);
             }
-            users.push(Arc::new(User {
-                name: name.map(|name| name.value).unwrap_or_default(),
-                secret: secret::of_user(self.document, &table).unwrap_or(Secret::Empty),
-            }));
+            let secret = secret::of_user(self.document, &table).unwrap_or(Secret::Empty);
+            users
+                .push(Arc::new(User::new(name.map(|name| name.value).unwrap_or_default(), secret)));
         }
         users
     }

@@ -88,7 +88,7 @@ fn clear(text: String) -> Result<Secret, String> {
     if text.contains('\0') {
         return Err("gives a password with a NUL byte, which clients cannot send".to_owned());
     }
-    Ok(Secret::Clear(text))
+    Ok(Secret::Clear(text.into_bytes()))
 }
 
 /// `*` and 40 hexadecimal digits, as `mysql.user` shows `mysql_native_password`'s hash.
@@ -126,6 +126,6 @@ mod tests {
     fn an_empty_password_is_not_taken_from_elsewhere() {
         assert!(clear(String::new()).is_err());
         assert!(clear("a\0b".to_owned()).is_err());
-        assert_eq!(clear("p".to_owned()), Ok(Secret::Clear("p".to_owned())));
+        assert_eq!(clear("p".to_owned()), Ok(Secret::Clear("p".into())));
     }
 }

@@ -296,7 +296,7 @@ fn every_key_of_the_lists_has_an_effect() {
     let config = accepted(ALL);
     let monitor = |secret: &str, interval, timeout| Monitor {
         user: "m".to_owned(),
-        secret: Secret::Clear(secret.to_owned()),
+        secret: Secret::Clear(secret.into()),
         interval: Duration::from_millis(interval),
         timeout: Duration::from_millis(timeout),
     };
@@ -326,7 +326,7 @@ fn every_key_of_the_lists_has_an_effect() {
     let secret = |name: &[u8]| config.user(name).unwrap().secret.clone();
     assert!(matches!(secret(b"a"), Secret::NativeHash([0x6d, .., 0x92])));
     assert!(matches!(secret(b"b"), Secret::Sha2Hash([0x2b, .., 0xfc])));
-    assert_eq!(secret(b"c"), Secret::Clear("hunter2${".to_owned()));
+    assert_eq!(secret(b"c"), Secret::Clear("hunter2${".into()));
 }
 
 #[test]

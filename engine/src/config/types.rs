@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 use crate::base::{BackendId, ClusterId, EndpointId};
 
 /// Everything a configuration file says, checked. Shared by all threads, never changed.
@@ -254,13 +256,21 @@ pub struct User {
     pub secret: Secret,
 }
 
-/// What proves an account. Never shown: `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
+impl User {
+    /// An account.
+    #[must_use]
+    pub const fn new(name: String, secret: Secret) -> Self {
+        Self { name, secret }
+    }
+}
+
+/// What proves an account. Never shown: `Debug` hides it. Wiped from memory when it is dropped.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub enum Secret {
     /// No password.
     Empty,
-    /// The password itself: every plugin works on both sides.
-    Clear(String),
+    /// The password itself, in the client's bytes: every plugin works on both sides.
+    Clear(Vec<u8>),
     /// `SHA1(SHA1(password))`, as in `mysql.user`: `mysql_native_password` only.
     NativeHash([u8; 20]),
     /// `SHA256(SHA256(password))`: `caching_sha2_password` only.

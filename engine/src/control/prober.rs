@@ -12,9 +12,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout};
 
-use crate::auth::Proof;
+use crate::auth::{Proof, Seed};
 use crate::base::BackendId;
 use crate::config::{Config, Monitor, User};
+use crate::io::random;
 use crate::pool::{BackendLogin, LoginStep};
 use crate::topology::{Observation, Probe, ProbeStep};
 use crate::wire::{Capabilities, ErrPacket, Greeting, LoginRequest};
@@ -101,7 +102,7 @@ impl Prober {
     async fn log_in(&self) -> Result<(TcpStream, Greeting), String> {
         let mut stream =
             TcpStream::connect(self.address).await.map_err(|error| error.to_string())?;
-        let user = User { name: self.monitor.user.clone(), secret: self.monitor.secret.clone() };
+        let user = User::new(self.monitor.user.clone(), self.monitor.secret.clone());
         let request = LoginRequest {
             capabilities: Capabilities::from_bits(0),
             packet_bytes_max: 1 << 24,
@@ -112,7 +113,9 @@ impl Prober {
             plugin: None,
             connect_attrs: None,
         };
-        let mut login = BackendLogin::new(request, Proof::Clear(Arc::new(user)));
+        let mut seed = [0; Seed::BYTES];
+        random(&mut seed);
+        let mut login = BackendLogin::new(request, Proof::Clear(Arc::new(user)), Seed::new(seed));
         let mut out = BytesMut::new();
         let mut input = BytesMut::with_capacity(READ_BYTES);
         loop {

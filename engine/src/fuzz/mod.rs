@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::auth::{BackendAuth, BackendStep, ClientAuth, ClientStep, Plugin, Proof};
+use crate::auth::{BackendAuth, BackendStep, ClientAuth, ClientStep, Plugin, Proof, Seed};
 use crate::config::{Secret, User};
 use crate::wire::{
     AuthMoreData, AuthSwitch, Capabilities, ChangeUser, Command, Edit, Edits, EofPacket, ErrPacket,
@@ -103,7 +103,7 @@ fn client_auth(data: &[u8]) {
         Secret::NativeHash([7; 20]),
         Secret::Sha2Hash([7; 32]),
     ];
-    let user = |secret| Some(Arc::new(User { name: "app".into(), secret }));
+    let user = |secret| Some(Arc::new(User::new("app".into(), secret)));
     for user in secrets.map(user).into_iter().chain([None]) {
         for plugin in [Plugin::NativePassword, Plugin::CachingSha2] {
             let mut out = BytesMut::new();
@@ -122,7 +122,7 @@ fn client_auth(data: &[u8]) {
 fn backend_auth(data: &[u8]) {
     let (plugin, packets) = halves(data);
     let password = "correct horse";
-    let user = Arc::new(User { name: "app".into(), secret: Secret::Clear(password.into()) });
+    let user = Arc::new(User::new("app".into(), Secret::Clear(password.into())));
     let proofs = [
         Proof::Empty,
         Proof::Clear(user),
@@ -130,7 +130,7 @@ fn backend_auth(data: &[u8]) {
         Proof::Sha2Stage1([7; 32]),
     ];
     for proof in proofs {
-        let mut auth = BackendAuth::new(proof);
+        let mut auth = BackendAuth::new(proof, false, Seed::new([3; Seed::BYTES]));
         let mut out = BytesMut::new();
         if auth.first_response(plugin, &[1; 20]).is_err() {
             continue;

@@ -235,7 +235,7 @@ fn context(backend: Capabilities) -> LoginContext {
 }
 
 fn config() -> Config {
-    let user = |name: &str, secret| Arc::new(User { name: name.into(), secret });
+    let user = |name: &str, secret| Arc::new(User::new(name.into(), secret));
     Config {
         workers: Workers::Auto,
         driver: DriverChoice::Auto,

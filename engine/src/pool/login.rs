@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 
-use crate::auth::{AuthError, BackendAuth, BackendStep, Proof};
+use crate::auth::{AuthError, BackendAuth, BackendStep, Proof, Seed};
 use crate::wire::frame::{Assembler, FrameError, Packet};
 use crate::wire::{Capabilities, Greeting, LoginRequest, Malformed};
 
@@ -110,13 +110,13 @@ pub struct BackendLogin {
 
 impl BackendLogin {
     /// A login as the account, schema and character set of `request`; its password answer is
-    /// replaced by one made from `proof`.
+    /// replaced by one made from `proof`. `seed` is for this login alone.
     #[must_use]
-    pub fn new(request: LoginRequest, proof: Proof) -> Self {
+    pub fn new(request: LoginRequest, proof: Proof, seed: Seed) -> Self {
         Self {
             assembler: Assembler::new(LOGIN_PACKET_BYTES_MAX),
             request,
-            auth: BackendAuth::new(proof),
+            auth: BackendAuth::new(proof, false, seed),
             greeting: None,
         }
     }

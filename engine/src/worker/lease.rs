@@ -37,7 +37,7 @@ impl<D: Driver> Worker<D> {
             id: primary.id,
             connected: false,
             stage: Stage::Login(
-                Box::new(BackendLogin::new(request.login, request.proof)),
+                Box::new(BackendLogin::new(request.login, request.proof, self.nonces.seed())),
                 deadline,
             ),
         });

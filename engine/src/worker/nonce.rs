@@ -1,7 +1,9 @@
-//! Nonces for greetings.
+//! Nonces for greetings, and seeds for logins.
 //!
 //! Purpose: unpredictable bytes without a system call per client.
 //! Never: hand out a byte twice.
+
+use crate::auth::Seed;
 
 /// Fills a buffer with unpredictable bytes.
 type Fill = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -32,21 +34,30 @@ impl NonceSource {
     /// The next nonce: 20 bytes of 7 bits, none of them NUL or `$`, as servers make them
     /// (some connectors treat nonces as text).
     pub(super) fn next(&mut self) -> [u8; NONCE_BYTES] {
-        if self.used + NONCE_BYTES > STOCK_BYTES {
+        self.take::<NONCE_BYTES>().map(|random| match random & 0x7F {
+            0 => 1,
+            b'$' => b'%',
+            other => other,
+        })
+    }
+
+    /// The next seed for a login's own randomness.
+    pub(super) fn seed(&mut self) -> Seed {
+        Seed::new(self.take())
+    }
+
+    /// Bytes of the stock, which are wiped there: a seed opens what was sealed with it.
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        if self.used + N > STOCK_BYTES {
             (self.fill)(&mut self.stock);
             self.used = 0;
         }
-        let mut nonce = [0; NONCE_BYTES];
-        let stock = self.stock.iter().skip(self.used);
-        for (byte, random) in nonce.iter_mut().zip(stock) {
-            *byte = match random & 0x7F {
-                0 => 1,
-                b'$' => b'%',
-                other => other,
-            };
+        let mut taken = [0; N];
+        for (byte, random) in taken.iter_mut().zip(self.stock.iter_mut().skip(self.used)) {
+            *byte = std::mem::take(random);
         }
-        self.used += NONCE_BYTES;
-        nonce
+        self.used += N;
+        taken
     }
 }
 

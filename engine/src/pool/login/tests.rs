@@ -13,9 +13,11 @@ const RECORDED: Capabilities = Capabilities::MULTI_STATEMENTS
     .union(Capabilities::PS_MULTI_RESULTS)
     .union(Capabilities::LOCAL_FILES);
 
+const SEED: Seed = Seed::new([4; Seed::BYTES]);
+
 fn secret() -> Proof {
     let secret = Secret::Clear("secret".into());
-    Proof::Clear(Arc::new(User { name: "weir".into(), secret }))
+    Proof::Clear(Arc::new(User::new("weir".into(), secret)))
 }
 
 fn request(capabilities: Capabilities) -> LoginRequest {
@@ -40,7 +42,7 @@ struct Talk {
 
 /// Feeds what the server says, in pieces that end wherever an answer is due.
 fn talk(proof: Proof, capabilities: Capabilities, server: &[&[u8]], piece: usize) -> Talk {
-    let mut login = BackendLogin::new(request(capabilities), proof);
+    let mut login = BackendLogin::new(request(capabilities), proof, SEED);
     let mut talk = Talk { sent: BytesMut::new(), step: LoginStep::Wait };
     for said in server {
         for bytes in said.chunks(piece) {
@@ -223,15 +225,31 @@ fn logins_that_cannot_go_on() {
         ([hello.clone(), packet(2, &[7])].concat(), malformed),
         ([hello.clone(), packet(2, &[1, 4])].concat(), malformed),
         ([hello.clone(), packet(2, b"\xFEdialog\0")].concat(), "dialog"),
-        ([greeting(SHA2, modern()), packet(2, &[1, 4])].concat(), "log in to the backend once"),
+        ([greeting(SHA2, modern()), packet(2, &[1, 4]), packet(4, b"\x01key")].concat(), "RSA key"),
         // A word after the OK, whole or not, would be lost on the way to the session.
         ([hello, packet(2, OK), vec![9]].concat(), "out of turn"),
     ];
     for (said, text) in table {
-        let mut login = BackendLogin::new(request(RECORDED), secret());
+        let mut login = BackendLogin::new(request(RECORDED), secret(), SEED);
         let step = login.on_bytes(&said, &mut BytesMut::new());
         let LoginStep::Failed(error) = step else { panic!("{step:?} instead of {text}") };
         assert!(error.to_string().contains(text), "{error} instead of {text}");
+    }
+}
+
+/// A server that has not cached the password gets it sealed for its key.
+#[test]
+fn the_full_exchange_in_any_pieces() {
+    let key = include_str!("../../../testdata/rsa-key.pub.pem");
+    let ask = packet(4, &[b"\x01", key.as_bytes()].concat());
+    for piece in [1, 7, 1000] {
+        let said = [&greeting(SHA2, modern())[..], &packet(2, &[1, 4]), &ask, &packet(6, OK)];
+        let talk = talk(secret(), RECORDED, &said, piece);
+        assert!(matches!(talk.step, LoginStep::Ready(_)), "{:?}", talk.step);
+        let request_bytes = 4 + usize::from(talk.sent[0]);
+        let rest = &talk.sent[request_bytes..];
+        assert_eq!(rest[..5], [1, 0, 0, 3, 2]);
+        assert_eq!((&rest[5..9], rest.len()), (&[0, 1, 0, 5][..], 5 + 4 + 256));
     }
 }
 

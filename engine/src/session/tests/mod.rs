@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 
-use crate::auth::{BackendAuth, Proof};
+use crate::auth::{BackendAuth, Proof, Seed};
 use crate::base::{Blame, ConnectionId, Fault, Time, WorkerId};
 use crate::config::{Config, Offline, Secret, User, parse};
 use crate::fuzz::Sides;
@@ -27,6 +27,7 @@ use crate::wire::{
 const NATIVE: &str = "mysql_native_password";
 const SHA2: &str = "caching_sha2_password";
 const NONCE: [u8; 20] = *b"abcdefghijklmnopqrst";
+const SEED: Seed = Seed::new([6; Seed::BYTES]);
 const PIPELINED_MAX: usize = 8;
 const LOGIN_OVER: Time = Time::from_nanos(10_000_000_000);
 
@@ -74,7 +75,7 @@ fn config() -> Config {
         ("native", Secret::NativeHash(hex(native))),
         ("sha2", Secret::Sha2Hash(hex(sha2))),
     ] {
-        config.users.push(Arc::new(User { name: name.into(), secret }));
+        config.users.push(Arc::new(User::new(name.into(), secret)));
     }
     config
 }
@@ -307,8 +308,8 @@ fn login(capabilities: Capabilities, user: &str, plugin: Option<&str>, answer: &
 
 /// The answer of a client that has this password.
 fn answer(plugin: &str, password: &str) -> Vec<u8> {
-    let user = User { name: String::new(), secret: Secret::Clear(password.into()) };
-    let mut auth = BackendAuth::new(Proof::Clear(Arc::new(user)));
+    let user = User::new(String::new(), Secret::Clear(password.into()));
+    let mut auth = BackendAuth::new(Proof::Clear(Arc::new(user)), false, SEED);
     auth.first_response(plugin.as_bytes(), &NONCE).unwrap()
 }
 

@@ -9,9 +9,13 @@ use crate::auth::scramble::{
     native_answer, native_check, native_stage1, native_stage2, sha2_answer, sha2_check,
     sha2_stage1, sha2_stage2,
 };
-use crate::auth::{AuthError, BackendAuth, BackendStep, ClientAuth, ClientStep, Plugin, Proof};
+use crate::auth::{
+    AuthError, BackendAuth, BackendStep, ClientAuth, ClientStep, Plugin, Proof, Seed,
+};
 use crate::config::{Secret, User};
 use crate::wire::{AuthSwitch, Capabilities, Greeting, LoginRequest, Status};
+
+mod full;
 
 const NATIVE: &[u8] = b"mysql_native_password";
 const SHA2: &[u8] = b"caching_sha2_password";
@@ -32,8 +36,12 @@ fn hex<const N: usize>(text: &str) -> [u8; N] {
     std::array::from_fn(byte)
 }
 
+fn seed() -> Seed {
+    Seed::new([5; Seed::BYTES])
+}
+
 fn user(secret: Secret) -> Option<Arc<User>> {
-    Some(Arc::new(User { name: "app".into(), secret }))
+    Some(Arc::new(User::new("app".into(), secret)))
 }
 
 fn clear(password: &str) -> Secret {
@@ -104,21 +112,23 @@ fn known_answers() {
 #[test]
 fn recorded_logins() {
     let greeting =
-        Greeting::parse(&include_bytes!("../../testdata/mariadb-10.11/greeting.bin")[4..]).unwrap();
-    let login = LoginRequest::parse(&include_bytes!("../../testdata/mariadb-10.11/login.bin")[4..])
-        .unwrap();
-    let mut auth = BackendAuth::new(Proof::Clear(user(clear("secret")).unwrap()));
+        Greeting::parse(&include_bytes!("../../../testdata/mariadb-10.11/greeting.bin")[4..])
+            .unwrap();
+    let login =
+        LoginRequest::parse(&include_bytes!("../../../testdata/mariadb-10.11/login.bin")[4..])
+            .unwrap();
+    let mut auth = BackendAuth::new(Proof::Clear(user(clear("secret")).unwrap()), false, seed());
     let plugin = auth.plugin_for(&greeting).name().as_bytes();
     assert_eq!(auth.first_response(plugin, &greeting.nonce).unwrap(), login.auth_response);
 
-    let switch = include_bytes!("../../testdata/mariadb-10.11/login-switch.bin");
-    let expected = include_bytes!("../../testdata/mariadb-10.11/login-switch-answer.bin");
+    let switch = include_bytes!("../../../testdata/mariadb-10.11/login-switch.bin");
+    let expected = include_bytes!("../../../testdata/mariadb-10.11/login-switch-answer.bin");
     let mut out = BytesMut::new();
     assert_eq!(auth.on_packet(&switch[4..], 3, &mut out), BackendStep::Continue);
     assert_eq!(out[..], expected[..]);
-    let ok = include_bytes!("../../testdata/mariadb-10.11/login-switch-ok.bin");
+    let ok = include_bytes!("../../../testdata/mariadb-10.11/login-switch-ok.bin");
     assert_eq!(auth.on_packet(&ok[4..], 5, &mut out), BackendStep::Ready);
-    let denied = include_bytes!("../../testdata/mariadb-10.11/login-denied.bin");
+    let denied = include_bytes!("../../../testdata/mariadb-10.11/login-denied.bin");
     assert_eq!(auth.on_packet(&denied[4..], 5, &mut out), BackendStep::Refused);
 
     let (_, step) = ClientAuth::start(
@@ -269,7 +279,7 @@ fn a_client_without_plugins_is_not_switched() {
 #[test]
 fn backend_side_failures() {
     let failed = |proof: &Proof, plugin: &[u8], packet: &[u8]| {
-        let mut auth = BackendAuth::new(proof.clone());
+        let mut auth = BackendAuth::new(proof.clone(), false, seed());
         auth.first_response(plugin, &NONCE).unwrap();
         let mut out = BytesMut::new();
         let step = auth.on_packet(packet, 3, &mut out);
@@ -281,7 +291,7 @@ fn backend_side_failures() {
     let native = Proof::NativeStage1(native_stage1(b"s"));
     let sha2 = Proof::Sha2Stage1(sha2_stage1(b"s"));
 
-    assert_eq!(failed(&clear, SHA2, &[1, 4]), AuthError::FullExchangeNeeded);
+    assert_eq!(failed(&sha2, SHA2, &[1, 4]), AuthError::FullExchangeNeeded);
     let unsupported = |name: &str| AuthError::UnsupportedPlugin(name.into());
     assert_eq!(failed(&clear, SHA2, &[0xFE]), unsupported("mysql_old_password"));
     let ask_clear = b"\xFEmysql_clear_password\0\0";
@@ -304,7 +314,7 @@ fn backend_side_failures() {
     assert_eq!((fault.code, &fault.sqlstate), (1105, b"HY000"));
     assert!(fault.message.starts_with("weir: ") && fault.message.contains("log in"));
 
-    let mut endless = BackendAuth::new(clear);
+    let mut endless = BackendAuth::new(clear, false, seed());
     let mut out = BytesMut::new();
     let steps: Vec<_> = (0..9).map(|_| endless.on_packet(&switch(NATIVE), 3, &mut out)).collect();
     assert_eq!(steps[7], BackendStep::Continue);
@@ -322,8 +332,9 @@ fn the_login_names_a_plugin_the_proof_can_answer() {
         status: Status::AUTOCOMMIT,
         plugin: plugin.to_vec(),
     };
-    let named =
-        |proof: &Proof, plugin| BackendAuth::new(proof.clone()).plugin_for(&greeting(plugin));
+    let named = |proof: &Proof, plugin| {
+        BackendAuth::new(proof.clone(), false, seed()).plugin_for(&greeting(plugin))
+    };
     let clear = Proof::Clear(user(clear("s")).unwrap());
     assert_eq!(named(&clear, NATIVE), Plugin::NativePassword);
     assert_eq!(named(&clear, SHA2), Plugin::CachingSha2);
@@ -338,7 +349,7 @@ fn secrets_are_not_printed() {
     let app = user(clear("hunter2")).unwrap();
     let login = request(Some(NATIVE), b"scramble");
     let (auth, _, _) = start(&login, Some(Arc::clone(&app)), Plugin::NativePassword);
-    let backend = BackendAuth::new(Proof::Clear(app));
+    let backend = BackendAuth::new(Proof::Clear(app), false, seed());
     let proofs = [Proof::NativeStage1([0xAB; 20]), Proof::Sha2Stage1([0xAB; 32])];
     let text = format!("{auth:?} {backend:?} {proofs:?} {login:?}");
     for secret in ["hunter2", "scramble\"", "171", "AB", "ab,"] {
@@ -348,7 +359,7 @@ fn secrets_are_not_printed() {
 
 /// How a login over both machines went: the client side's step, and the backend side's.
 fn talk(secret: Option<Secret>, proof: Proof, greeting: Plugin) -> (ClientStep, BackendStep) {
-    let mut client = BackendAuth::new(proof);
+    let mut client = BackendAuth::new(proof, false, seed());
     let greeting_packet = Greeting {
         version: b"11.4.2-MariaDB".to_vec(),
         connection_id: 7,
@@ -447,7 +458,7 @@ proptest! {
         greeting in any_plugin(),
     ) {
         let mut out = BytesMut::new();
-        let mut backend = BackendAuth::new(Proof::Clear(user(clear("s")).unwrap()));
+        let mut backend = BackendAuth::new(Proof::Clear(user(clear("s")).unwrap()), false, seed());
         let login = request(Some(b"none"), &[]);
         let (mut client, _, _) = start(&login, user(any_secret(kind, "s")), greeting);
         for packet in &packets {
