@@ -17,9 +17,11 @@ use crate::wire::{
 };
 
 mod session;
+mod transport;
 mod walks;
 
 pub use session::session;
+pub use transport::compress;
 pub use walks::{frames, reply};
 
 #[cfg(test)]

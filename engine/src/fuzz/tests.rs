@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::fuzz::session::login;
-use crate::fuzz::{answer, command, frames, handshake, reply, session};
+use crate::fuzz::{answer, command, compress, frames, handshake, reply, session};
 use crate::testdata::{Recording, recordings};
 use crate::wire::{Capabilities, frame};
 
@@ -11,6 +11,7 @@ fn all(data: &[u8]) {
     handshake(data);
     command(data);
     answer(data);
+    compress(data);
     frames(data);
     reply(data);
     session(data);

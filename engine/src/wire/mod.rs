@@ -9,6 +9,7 @@
 mod capability;
 mod change_user;
 mod command;
+pub mod compress;
 mod edit;
 mod error;
 pub mod frame;
