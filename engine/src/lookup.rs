@@ -30,7 +30,7 @@ impl Lookup for System {
     }
 
     fn file(&self, path: &str) -> Result<String, String> {
-        read_text(&self.folder.join(path), SECRET_BYTES_MAX).map_err(|error| error.to_string())
+        read_text(&self.folder.join(path), FILE_BYTES_MAX).map_err(|error| error.to_string())
     }
 
     fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, String> {
@@ -59,7 +59,8 @@ fn read_text(path: &Path, bytes_max: u64) -> Result<String, Error> {
 }
 
 const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
-const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// A bundle of every public authority has a quarter of this.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +15,12 @@ use toml::de::DeValue;
 use super::Lookup;
 use super::address;
 use super::default::{
-    CPU_MAX, ITEMS_MAX, NAME, NAME_CHARS_MAX, USER_CHARS_MAX, USER_NAME, WORKERS_MAX,
+    CPU_MAX, ITEMS_MAX, NAME, NAME_CHARS_MAX, STATE_DIR, USER_CHARS_MAX, USER_NAME, WORKERS_MAX,
 };
 use super::problem::{Place, Problem, nearest};
 use super::raw::{At, Document, Number, Table};
 use super::secret;
+use super::tls;
 use super::types::{
     Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
     EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
@@ -76,6 +78,7 @@ impl<'d> Checker<'d> {
             workers: self.workers(&weir),
             driver: weir.word("driver").unwrap_or(DriverChoice::Auto),
             drain_timeout: milliseconds(&weir, "drain_timeout_ms"),
+            state_dir: self.state_dir(&weir),
             log: Log {
                 format: log.word("format").unwrap_or(LogFormat::Text),
                 level: log.word("level").unwrap_or(LogLevel::Info),
@@ -112,6 +115,15 @@ impl<'d> Checker<'d> {
             weir.reject_value("workers", &place);
             Workers::Auto
         })
+    }
+
+    fn state_dir(&self, weir: &Table<'_>) -> PathBuf {
+        let Some(At { value, place }) = weir.text("state_dir") else { return STATE_DIR.into() };
+        // Where a service is started says nothing about where its files are.
+        if !Path::new(&value).is_absolute() {
+            weir.reject_value("state_dir", &place);
+        }
+        value.into()
     }
 
     fn limits(&self, limits: &Table<'_>) -> Limits {
@@ -216,6 +228,7 @@ impl<'d> Checker<'d> {
                 address: address.map_or(UNKNOWN_ADDRESS, |address| address.value),
                 role: role.unwrap_or(Role::Replica),
                 compression: table.word("compression").unwrap_or(BackendCompression::None),
+                tls: tls::of_backend(self.document, &table, table.text("address").as_ref()),
             });
         }
         let primaries = roles.iter().filter(|role| **role == Some(Role::Primary)).count();
@@ -251,6 +264,7 @@ impl<'d> Checker<'d> {
                 mode: table.word("mode").unwrap_or(EndpointMode::Primary),
                 pooling: table.word("pooling").unwrap_or(Pooling::None),
                 compression: client_compression(&table),
+                tls: tls::of_endpoint(self.document, &table),
             });
         }
         endpoints

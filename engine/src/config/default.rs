@@ -4,6 +4,7 @@
 //! them can disagree.
 //! Never: hold a rule between two keys; those are in `check`.
 
+use super::tls::{OfBackend, OfEndpoint};
 use super::types::{
     BackendCompression, DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role,
 };
@@ -24,7 +25,7 @@ pub(super) struct Section {
     /// The tables below it.
     pub(super) children: &'static [&'static str],
     /// The occurrences in the sample file: keys that differ from their example, or are not required
-    /// and yet shown in use.
+    /// and yet shown in use. None: shown once, as a comment.
     pub(super) samples: &'static [&'static [(&'static str, &'static str)]],
 }
 
@@ -210,8 +211,17 @@ pub(super) static SECTIONS: &[Section] = &[
         many: true,
         doc: "An address clients connect to. At least one.",
         keys: ENDPOINT,
-        children: &[],
+        children: &["certificate"],
         samples: &[&[]],
+    },
+    Section {
+        path: "endpoint.certificate",
+        many: true,
+        doc: "A further certificate of the endpoint above, shown to clients that ask for one of \
+              its names (SNI). Others get the endpoint's own.",
+        keys: CERTIFICATE,
+        children: &[],
+        samples: &[],
     },
     Section {
         path: "user",
@@ -258,6 +268,17 @@ const WEIR: &[Key] = &[
         (0, HOUR_MS),
         "How long a stopping Weir waits for work in progress, in milliseconds.",
     ),
+    Key {
+        name: "state_dir",
+        kind: Kind::Other {
+            accepted: "an absolute path",
+            default: Some(STATE_DIR_TOML),
+            example: STATE_DIR_TOML,
+            required: false,
+        },
+        doc: "Folder of what Weir makes for itself and uses again after a restart: the certificate \
+              of endpoints that have none.",
+    },
 ];
 
 const LOG: &[Key] = &[
@@ -385,6 +406,33 @@ const BACKEND: &[Key] = &[
          or dear network. \"zstd\" is MySQL's, from 8.0.18 on. What clients use does not depend \
          on it.",
     ),
+    Key::word(
+        "tls",
+        words::<OfBackend>,
+        "TLS toward the server: none; where the server can; or it fails; and the server's \
+         certificate must be from the authority of tls_ca_file; and be for tls_server_name.",
+    ),
+    Key::alternative(
+        "tls_ca_file",
+        PEM_FILE,
+        "\"backend-ca.pem\"",
+        "Certificates of the authority that \"verify-ca\" and \"verify-identity\" trust.",
+    ),
+    Key::alternative(
+        "tls_certificate_file",
+        PEM_FILE,
+        "\"weir-client.pem\"",
+        "Certificate shown to a server that asks for one, followed by those between it and its \
+         authority.",
+    ),
+    Key::alternative("tls_key_file", PEM_FILE, "\"weir-client-key.pem\"", TLS_KEY),
+    Key::alternative(
+        "tls_server_name",
+        "a DNS name or an IP address",
+        "\"db1.example\"",
+        "Name sent to the server (SNI), and looked for in its certificate by \"verify-identity\". \
+         Without it, the host in address.",
+    ),
 ];
 
 const ENDPOINT: &[Key] = &[
@@ -417,6 +465,37 @@ const ENDPOINT: &[Key] = &[
         doc: "What clients may compress with, whether the backend can or not; they choose, and \
               most do not compress.",
     },
+    Key::word(
+        "tls",
+        words::<OfEndpoint>,
+        "TLS toward clients: none; where the client wants; or it is refused; and the client must \
+         have a certificate from the authority of tls_client_ca_file; and one that names its \
+         account, as common name, DNS name or e-mail address (or the part of it before the @).",
+    ),
+    Key::alternative(
+        "tls_certificate_file",
+        PEM_FILE,
+        "\"server.pem\"",
+        "Certificate shown to clients, followed by those between it and its authority. Without it, \
+         Weir makes one that no client can verify, and keeps it in state_dir.",
+    ),
+    Key::alternative("tls_key_file", PEM_FILE, "\"server-key.pem\"", TLS_KEY),
+    Key::alternative(
+        "tls_client_ca_file",
+        PEM_FILE,
+        "\"client-ca.pem\"",
+        "Certificates of the authority that \"verify-ca\" and \"verify-identity\" trust.",
+    ),
+];
+
+const CERTIFICATE: &[Key] = &[
+    Key::required(
+        "certificate_file",
+        PEM_FILE,
+        "\"other.pem\"",
+        "The certificate, followed by those between it and its authority.",
+    ),
+    Key::required("key_file", PEM_FILE, "\"other-key.pem\"", TLS_KEY),
 ];
 
 const USER: &[Key] = &[
@@ -472,6 +551,11 @@ pub(super) const USER_CHARS_MAX: usize = 128;
 
 pub(super) const NAME: &str = "1 to 64 letters, digits, dots, dashes or underscores";
 pub(super) const USER_NAME: &str = "1 to 128 characters";
+/// Folder of what Weir makes for itself.
+pub(super) const STATE_DIR: &str = "/var/lib/weir";
+const STATE_DIR_TOML: &str = "\"/var/lib/weir\"";
+const PEM_FILE: &str = "the path of a PEM file";
+const TLS_KEY: &str = "The certificate's private key, not encrypted.";
 const ADDRESS: &str = "\"HOST:PORT\"; an IPv6 address stands in brackets";
 const HOUR_MS: u64 = 3_600_000;
 const KIB: u64 = 1024;

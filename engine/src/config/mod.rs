@@ -13,6 +13,7 @@ mod page;
 mod problem;
 mod raw;
 mod secret;
+mod tls;
 mod types;
 mod words;
 
@@ -20,6 +21,7 @@ pub use check::parse;
 pub use fuzz::fuzz;
 pub use page::{reference, sample};
 pub use problem::Problem;
+pub use tls::{BackendTls, Certificates, EndpointTls, Identity, PrivateKey, TlsMode};
 pub use types::{
     Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
     EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret, User, Workers,

@@ -16,6 +16,10 @@ pub fn sample() -> String {
          environment variable; $${ is a literal ${. Check a file with: weir check FILE",
     );
     for section in SECTIONS {
+        if section.samples.is_empty() {
+            text.push('\n');
+            sample_comment(&mut text, section);
+        }
         for (index, used) in section.samples.iter().enumerate() {
             text.push('\n');
             // Explained once; what follows repeats the table with other values.
@@ -31,6 +35,16 @@ pub fn sample() -> String {
         }
     }
     text
+}
+
+/// A table that a file need not have.
+fn sample_comment(text: &mut String, section: &Section) {
+    comment(text, section.doc);
+    text.push_str(&format!("# {}\n", header(section)));
+    for key in section.keys {
+        comment(text, &format!("{} Accepts {}.", key.doc, key.accepted()));
+        text.push_str(&format!("# {} = {}\n", key.name, key.example()));
+    }
 }
 
 fn sample_key(text: &mut String, key: &Key, used: &[(&str, &str)], explained: bool) {

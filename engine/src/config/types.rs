@@ -4,11 +4,13 @@
 //! Never: hold text that still needs parsing, or a reference to something that does not exist.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::tls::{BackendTls, EndpointTls};
 use crate::base::{BackendId, ClusterId, EndpointId};
 
 /// Everything a configuration file says, checked. Shared by all threads, never changed.
@@ -20,6 +22,8 @@ pub struct Config {
     pub driver: DriverChoice,
     /// How long a stopping Weir waits for work in progress.
     pub drain_timeout: Duration,
+    /// Folder of what Weir makes for itself and uses again after a restart.
+    pub state_dir: PathBuf,
     /// Logging.
     pub log: Log,
     /// Bounds of time, number and memory.
@@ -185,6 +189,8 @@ pub struct Backend {
     pub role: Role,
     /// How connections to it are compressed.
     pub compression: BackendCompression,
+    /// How connections to it are encrypted.
+    pub tls: BackendTls,
 }
 
 /// How connections to a backend are compressed, where the server can.
@@ -222,6 +228,8 @@ pub struct Endpoint {
     pub pooling: Pooling,
     /// What its clients may compress with.
     pub compression: ClientCompression,
+    /// How connections of clients are encrypted.
+    pub tls: EndpointTls,
 }
 
 /// What clients are offered to compress with; they choose.

@@ -3,6 +3,7 @@
 //! Purpose: tie each word of the file to the value it stands for, in one place.
 //! Never: list a word whose feature does not exist yet.
 
+use super::tls::{OfBackend, OfEndpoint, TlsMode};
 use super::types::{
     BackendCompression, DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role,
 };
@@ -78,4 +79,26 @@ impl Word for EndpointMode {
 impl Word for Pooling {
     const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None)];
     const DEFAULT: Option<Self> = Some(Self::None);
+}
+
+impl Word for OfEndpoint {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("disabled", Self(TlsMode::Disabled)),
+        ("preferred", Self(TlsMode::Preferred)),
+        ("required", Self(TlsMode::Required)),
+        ("verify-ca", Self(TlsMode::VerifyCa)),
+        ("verify-identity", Self(TlsMode::VerifyIdentity)),
+    ];
+    const DEFAULT: Option<Self> = Some(Self(TlsMode::Preferred));
+}
+
+impl Word for OfBackend {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("disabled", Self(TlsMode::Disabled)),
+        ("preferred", Self(TlsMode::Preferred)),
+        ("required", Self(TlsMode::Required)),
+        ("verify-ca", Self(TlsMode::VerifyCa)),
+        ("verify-identity", Self(TlsMode::VerifyIdentity)),
+    ];
+    const DEFAULT: Option<Self> = Some(Self(TlsMode::Disabled));
 }

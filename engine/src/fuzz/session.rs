@@ -4,6 +4,7 @@
 //! is lost or doubled, or an output without bound.
 //! Never: judge what a session answers; that is for its unit tests.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -240,6 +241,7 @@ fn config() -> Config {
         workers: Workers::Auto,
         driver: DriverChoice::Auto,
         drain_timeout: Duration::ZERO,
+        state_dir: PathBuf::new(),
         log: Log { format: LogFormat::Text, level: LogLevel::Error },
         limits: Limits {
             login_timeout: Duration::ZERO,
