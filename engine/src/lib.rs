@@ -13,6 +13,8 @@ pub mod observe;
 
 pub mod io;
 
+pub mod tls;
+
 pub mod auth;
 
 pub mod topology;
