@@ -150,6 +150,7 @@ impl Relay {
             id: WorkerId(0),
             driver,
             config,
+            resources: Arc::default(),
             snapshot: topology.current(),
             resources: Arc::default(),
             counters: Arc::new(Counters::default()),

@@ -15,6 +15,7 @@ use clap::Parser;
 use weir::config::{self, Config, LogFormat, LogLevel};
 use weir::control;
 use weir::observe;
+use weir::tls::Contexts;
 use weir::worker;
 
 use crate::cli::{Cli, Command};
@@ -42,14 +43,16 @@ fn main() -> ExitCode {
 fn load(file: &Path) -> anyhow::Result<Config> {
     let shown = file.display();
     let text = read_config(file).with_context(|| format!("{shown} cannot be read"))?;
-    match config::parse(&text, &System::of(file)) {
-        Ok(config) => Ok(config),
-        Err(problems) => {
-            let lines: String = problems.iter().map(|problem| format!("\n{problem}")).collect();
-            let plural = if problems.len() == 1 { "" } else { "s" };
-            bail!("{shown} has {} problem{plural}:{lines}", problems.len())
-        }
-    }
+    let problems = match config::parse(&text, &System::of(file)) {
+        Ok(config) => match Contexts::build(&config, None) {
+            Ok(_) => return Ok(config),
+            Err(problems) => problems,
+        },
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    };
+    let lines: String = problems.iter().map(|problem| format!("\n{problem}")).collect();
+    let plural = if problems.len() == 1 { "" } else { "s" };
+    bail!("{shown} has {} problem{plural}:{lines}", problems.len())
 }
 
 /// Runs until told to stop.

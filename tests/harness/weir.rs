@@ -52,6 +52,13 @@ pub struct WeirConfig {
     pub monitor: (String, String),
     /// Lines of `[limits]`: key and value.
     pub limits: Vec<(String, u64)>,
+    /// Folder of the certificate that Weir makes for itself; shared by all tests unless one is
+    /// about it.
+    pub state_dir: PathBuf,
+    /// Further lines of every backend.
+    pub backend_lines: Vec<String>,
+    /// Further lines of the endpoint.
+    pub endpoint_lines: Vec<String>,
 }
 
 impl WeirConfig {
@@ -67,6 +74,9 @@ impl WeirConfig {
             users: vec![account.clone()],
             monitor: account,
             limits: Vec::new(),
+            state_dir: target_dir().join("weir-state"),
+            backend_lines: Vec::new(),
+            endpoint_lines: Vec::new(),
         }
     }
 
@@ -78,7 +88,8 @@ impl WeirConfig {
         let mut out = String::new();
         let text = &mut out;
         writeln!(text, "[weir]\nworkers = {}\ndriver = \"{}\"", self.workers, self.driver)?;
-        writeln!(text, "drain_timeout_ms = {}\n", self.drain_timeout_ms)?;
+        writeln!(text, "drain_timeout_ms = {}", self.drain_timeout_ms)?;
+        writeln!(text, "state_dir = \"{}\"\n", self.state_dir.display())?;
         writeln!(text, "[log]\nformat = \"text\"\nlevel = \"info\"\n\n[limits]")?;
         for (key, value) in &self.limits {
             writeln!(text, "{key} = {value}")?;
@@ -89,10 +100,12 @@ impl WeirConfig {
         for Upstream { name, address, primary } in &self.backends {
             let role = if *primary { "primary" } else { "replica" };
             writeln!(text, "[[cluster.backend]]\nname = \"{name}\"")?;
-            writeln!(text, "address = \"{address}\"\nrole = \"{role}\"\n")?;
+            writeln!(text, "address = \"{address}\"\nrole = \"{role}\"")?;
+            writeln!(text, "{}\n", self.backend_lines.join("\n"))?;
         }
         writeln!(text, "[[endpoint]]\nname = \"main\"\nlisten = \"127.0.0.1:{port}\"")?;
-        writeln!(text, "cluster = \"main\"\nmode = \"primary\"\npooling = \"none\"\n")?;
+        writeln!(text, "cluster = \"main\"\nmode = \"primary\"\npooling = \"none\"")?;
+        writeln!(text, "{}\n", self.endpoint_lines.join("\n"))?;
         for (name, password) in &self.users {
             writeln!(text, "[[user]]\nname = \"{name}\"\npassword = \"{password}\"\n")?;
         }
@@ -290,12 +303,15 @@ mod tests {
             "secret",
         );
         config.limits.push(("clients_max".to_owned(), 10));
+        config.backend_lines.push("tls = \"required\"".to_owned());
+        config.endpoint_lines.push("tls = \"disabled\"".to_owned());
         let text = config.to_toml(4006).unwrap();
         for part in [
             "driver = \"epoll\"",
             "[limits]\nclients_max = 10",
             "name = \"one\"\naddress = \"127.0.0.1:1\"\nrole = \"primary\"",
-            "name = \"two\"\naddress = \"127.0.0.1:2\"\nrole = \"replica\"",
+            "name = \"two\"\naddress = \"127.0.0.1:2\"\nrole = \"replica\"\ntls = \"required\"",
+            "pooling = \"none\"\ntls = \"disabled\"",
             "listen = \"127.0.0.1:4006\"",
             "[[user]]\nname = \"app\"\npassword = \"secret\"",
         ] {

@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::bus::Census;
 use crate::config::Limits;
+use crate::tls::Contexts;
 
 /// Things that cannot be in a configuration: made from it, or kept across reloads.
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
     /// Counts over all workers; the same across reloads.
     pub shared: Arc<Shared>,
+    /// Certificates and keys, per endpoint and backend.
+    pub tls: Arc<Contexts>,
 }
 
 /// Counts over all workers. Touched when a client comes, logs in or goes.

@@ -3,9 +3,12 @@
 //! Purpose: everything that is not the data path, on one thread with an async runtime.
 //! Never: touch a client's bytes, or make a worker wait.
 //!
-//! Reading order: this file (start and stop), `fleet` (the workers), `prober`, `runtime`.
+//! Reading order: this file (start and stop), `fleet` (the workers), `prober` and its `link`,
+//! `certificate`, `runtime`.
 
+mod certificate;
 mod fleet;
+mod link;
 mod prober;
 mod runtime;
 
@@ -47,6 +50,9 @@ pub enum StartError {
         /// The operating system's error.
         error: std::io::Error,
     },
+    /// A certificate or key cannot be used.
+    #[error("TLS cannot be offered: {0}")]
+    Tls(String),
     /// `driver = "io_uring"` was asked for and cannot be had.
     #[error("driver = \"io_uring\" cannot be used here: {0}; use \"auto\" or \"epoll\"")]
     NoRing(io::Unavailable),
@@ -79,16 +85,21 @@ pub fn run(config: Config, spawn: Spawn) -> Result<(), StartError> {
     io::raise_open_files();
     let driver = fleet::choose_driver(config.driver)?;
     let cpus = fleet::choose_cpus(&config.workers)?;
-    let fleet = Fleet::bind(config.clone(), driver, cpus, spawn)?;
-    runtime::block_on(driver, control(config, fleet)).map_err(StartError::Control)?
+    let resources = Arc::new(certificate::resources(&config)?);
+    let fleet = Fleet::bind(config.clone(), resources.clone(), driver, cpus, spawn)?;
+    runtime::block_on(driver, control(config, &resources, fleet)).map_err(StartError::Control)?
 }
 
-async fn control(config: Arc<Config>, mut fleet: Fleet) -> Result<(), StartError> {
+async fn control(
+    config: Arc<Config>,
+    resources: &Resources,
+    mut fleet: Fleet,
+) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Control)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Control)?;
     let mut topology = Topology::new(&config);
     let (sightings, mut seen) = mpsc::channel(SIGHTINGS_MAX);
-    prober::start_all(&config, &sightings);
+    prober::start_all(&config, &resources.tls, &sightings);
 
     // Workers start once every primary was seen, so that the first client already finds the real
     // version in its greeting; a primary that is down delays the start by one probe only.

@@ -7,8 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout};
 
@@ -16,11 +14,11 @@ use crate::auth::{Proof, Seed};
 use crate::base::BackendId;
 use crate::config::{Config, Monitor, User};
 use crate::io::random;
-use crate::pool::{BackendLogin, LoginStep};
+use crate::control::link::Link;
+use crate::pool::{BackendLogin, LoginStep, TlsWish};
+use crate::tls::{ClientContext, Contexts};
 use crate::topology::{Observation, Probe, ProbeStep};
 use crate::wire::{Capabilities, ErrPacket, Greeting, LoginRequest};
-
-const READ_BYTES: usize = 4 << 10;
 
 /// utf8mb4_general_ci, known to every supported server.
 const COLLATION: u8 = 45;
@@ -33,7 +31,7 @@ pub(super) struct Sighting {
 }
 
 /// Starts a prober for every backend. They end with the runtime.
-pub(super) fn start_all(config: &Config, sightings: &Sender<Sighting>) {
+pub(super) fn start_all(config: &Config, tls: &Contexts, sightings: &Sender<Sighting>) {
     for (backend, index) in config.backends.iter().zip(0..) {
         let Some(cluster) = config.cluster(backend.cluster) else { continue };
         let prober = Prober {
@@ -41,6 +39,7 @@ pub(super) fn start_all(config: &Config, sightings: &Sender<Sighting>) {
             name: backend.name.clone(),
             address: backend.address,
             monitor: cluster.monitor.clone(),
+            tls: tls.backend(BackendId(index)).cloned(),
             sightings: sightings.clone(),
         };
         tokio::task::spawn_local(prober.run());
@@ -52,6 +51,7 @@ struct Prober {
     name: String,
     address: SocketAddr,
     monitor: Monitor,
+    tls: Option<Arc<ClientContext>>,
     sightings: Sender<Sighting>,
 }
 
@@ -62,12 +62,12 @@ impl Prober {
         loop {
             let outcome = timeout(self.monitor.timeout, self.log_in()).await;
             match outcome.unwrap_or_else(|_| Err("it does not answer in time".to_owned())) {
-                Ok((stream, greeting)) => {
+                Ok((link, greeting)) => {
                     last_reason.clear();
                     if !self.report(Observation::LoggedIn(Arc::new(greeting))).await {
                         return;
                     }
-                    self.watch(stream).await;
+                    self.watch(link).await;
                 }
                 // Said once, not at every probe.
                 Err(reason) if reason != last_reason => {
@@ -84,11 +84,10 @@ impl Prober {
     }
 
     /// Pings on one connection until it fails.
-    async fn watch(&self, mut stream: TcpStream) {
+    async fn watch(&self, mut link: Link) {
         loop {
             sleep(self.monitor.interval).await;
-            let answered =
-                matches!(timeout(self.monitor.timeout, ping(&mut stream)).await, Ok(true));
+            let answered = matches!(timeout(self.monitor.timeout, ping(&mut link)).await, Ok(true));
             if !answered || !self.report(Observation::Answered).await {
                 return;
             }
@@ -99,10 +98,9 @@ impl Prober {
         self.sightings.send(Sighting { backend: self.backend, observation }).await.is_ok()
     }
 
-    async fn log_in(&self) -> Result<(TcpStream, Greeting), String> {
-        let mut stream =
-            TcpStream::connect(self.address).await.map_err(|error| error.to_string())?;
-        let user = User::new(self.monitor.user.clone(), self.monitor.secret.clone());
+    async fn log_in(&self) -> Result<(Link, Greeting), String> {
+        let mut link = Link::connect(self.address).await?;
+        let user = User { name: self.monitor.user.clone(), secret: self.monitor.secret.clone() };
         let request = LoginRequest {
             capabilities: Capabilities::from_bits(0),
             packet_bytes_max: 1 << 24,
@@ -113,24 +111,24 @@ impl Prober {
             plugin: None,
             connect_attrs: None,
         };
-        let mut seed = [0; Seed::BYTES];
-        random(&mut seed);
-        let mut login = BackendLogin::new(request, Proof::Clear(Arc::new(user)), Seed::new(seed));
+        let wish = self.tls.as_ref().map_or(TlsWish::No, |tls| TlsWish::of(tls.mode()));
+        let mut login = BackendLogin::new(request, Proof::Clear(Arc::new(user)), wish);
         let mut out = BytesMut::new();
-        let mut input = BytesMut::with_capacity(READ_BYTES);
         loop {
-            input.clear();
-            if stream.read_buf(&mut input).await.map_err(|error| error.to_string())? == 0 {
-                return Err("it closed the connection during the login".to_owned());
-            }
-            let step = login.on_bytes(&input, &mut out);
-            if !out.is_empty() {
-                stream.write_all(&out).await.map_err(|error| error.to_string())?;
-                out.clear();
-            }
+            let step = login.on_bytes(link.receive().await?, &mut out);
+            link.send(&out).await?;
+            out.clear();
             match step {
                 LoginStep::Wait => {}
-                LoginStep::Ready(established) => return Ok((stream, established.greeting)),
+                LoginStep::StartTls => {
+                    if let Some(tls) = &self.tls {
+                        link.start_tls(tls).await?;
+                    }
+                    login.on_tls(&mut out);
+                    link.send(&out).await?;
+                    out.clear();
+                }
+                LoginStep::Ready(established) => return Ok((link, established.greeting)),
                 LoginStep::Refused(err) => {
                     let text = ErrPacket::parse(&err).map(|packet| packet.message.to_vec());
                     let text = text.unwrap_or_default();
@@ -143,20 +141,15 @@ impl Prober {
     }
 }
 
-async fn ping(stream: &mut TcpStream) -> bool {
+async fn ping(link: &mut Link) -> bool {
     let mut out = BytesMut::new();
     let mut probe = Probe::ping(&mut out);
-    if stream.write_all(&out).await.is_err() {
+    if link.send(&out).await.is_err() {
         return false;
     }
-    let mut input = BytesMut::with_capacity(READ_BYTES);
     loop {
-        input.clear();
-        match stream.read_buf(&mut input).await {
-            Ok(0) | Err(_) => return false,
-            Ok(_) => {}
-        }
-        match probe.on_bytes(&input) {
+        let Ok(bytes) = link.receive().await else { return false };
+        match probe.on_bytes(bytes) {
             ProbeStep::Wait => {}
             ProbeStep::Answered => return true,
             ProbeStep::Failed => return false,

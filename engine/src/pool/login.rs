@@ -7,10 +7,13 @@ use bytes::BytesMut;
 
 use crate::auth::{AuthError, BackendAuth, BackendStep, Proof, Seed};
 use crate::wire::frame::{Assembler, FrameError, Packet};
-use crate::wire::{Capabilities, Greeting, LoginRequest, Malformed};
+use crate::wire::{Capabilities, Greeting, LoginRequest, Malformed, SslRequest};
 
 /// The longest packet a server may send during a login: an error text or an RSA key fits easily.
 const LOGIN_PACKET_BYTES_MAX: usize = 64 << 10;
+
+/// The greeting has 0, the wish for TLS 1.
+const SEQ_INSIDE_TLS: u8 = 2;
 
 /// Always asked of a backend, whatever the client can do: replies are translated for clients, and
 /// state the server does not report cannot be recovered later.
@@ -47,6 +50,30 @@ const MARIADB: Capabilities = Capabilities::MARIADB_PROGRESS
     .union(Capabilities::MARIADB_CACHE_METADATA)
     .union(Capabilities::MARIADB_BULK_UNIT_RESULTS);
 
+/// Whether a login goes on in TLS after the server's greeting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsWish {
+    /// It does not.
+    #[default]
+    No,
+    /// Where the server offers it.
+    IfOffered,
+    /// Or it fails.
+    Required,
+}
+
+impl TlsWish {
+    /// The wish of a backend's mode; the checks of its certificate are TLS's own.
+    #[must_use]
+    pub const fn of(mode: TlsMode) -> Self {
+        match mode {
+            TlsMode::Disabled => Self::No,
+            TlsMode::Preferred => Self::IfOffered,
+            TlsMode::Required | TlsMode::VerifyCa | TlsMode::VerifyIdentity => Self::Required,
+        }
+    }
+}
+
 /// Why a login came to nothing, apart from the server's own refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginError {
@@ -56,6 +83,8 @@ pub enum LoginError {
     Malformed(Malformed),
     /// The server cannot speak protocol 4.1 with authentication plugins.
     TooOld,
+    /// The server does not offer TLS, without which there is to be no login.
+    NoTls,
     /// The account cannot be proven to this server.
     Auth(AuthError),
     /// The server speaks on after its OK, before it was asked anything.
@@ -69,6 +98,9 @@ impl std::fmt::Display for LoginError {
             Self::Frame(FrameError::OutOfOrder) => f.write_str("its packets are out of order"),
             Self::Malformed(malformed) => malformed.fmt(f),
             Self::TooOld => f.write_str("it does not speak protocol 4.1 with plugins"),
+            Self::NoTls => f.write_str(
+                "it does not offer TLS; give it a certificate, or this backend tls = \"preferred\"",
+            ),
             Self::Auth(error) => error.fmt(f),
             Self::Unasked => f.write_str("it closes the connection, or speaks out of turn"),
         }
@@ -91,6 +123,9 @@ pub struct Established {
 pub enum LoginStep {
     /// Send what was written, wait for more.
     Wait,
+    /// Send what was written, then go on in TLS: call [`BackendLogin::on_tls`], and feed what the
+    /// server says inside of it. What it says outside is not for this login.
+    StartTls,
     /// Logged in.
     Ready(Box<Established>),
     /// The server refused: payload of its ERR.
@@ -106,6 +141,7 @@ pub struct BackendLogin {
     request: LoginRequest,
     auth: BackendAuth,
     greeting: Option<Greeting>,
+    tls: TlsWish,
 }
 
 impl BackendLogin {
@@ -118,6 +154,7 @@ impl BackendLogin {
             request,
             auth: BackendAuth::new(proof, false, seed),
             greeting: None,
+            tls,
         }
     }
 
@@ -132,9 +169,10 @@ impl BackendLogin {
             };
             match self.on_packet(packet, out) {
                 LoginStep::Wait => {}
-                step @ (LoginStep::Ready(_) | LoginStep::Refused(_) | LoginStep::Failed(_)) => {
-                    return step;
-                }
+                step @ (LoginStep::StartTls
+                | LoginStep::Ready(_)
+                | LoginStep::Refused(_)
+                | LoginStep::Failed(_)) => return step,
             }
         }
     }
@@ -147,7 +185,7 @@ impl BackendLogin {
                 return LoginStep::Refused(packet.payload);
             }
             return match self.on_greeting(&packet.payload, seq, out) {
-                Ok(()) => LoginStep::Wait,
+                Ok(step) => step,
                 Err(error) => LoginStep::Failed(error),
             };
         }
@@ -176,7 +214,7 @@ impl BackendLogin {
         payload: &[u8],
         seq: u8,
         out: &mut BytesMut,
-    ) -> Result<(), LoginError> {
+    ) -> Result<LoginStep, LoginError> {
         let greeting = Greeting::parse(payload).map_err(LoginError::Malformed)?;
         let offered = greeting.capabilities;
         let needed = Capabilities::PROTOCOL_41.union(Capabilities::PLUGIN_AUTH);
@@ -191,9 +229,30 @@ impl BackendLogin {
         self.request.auth_response =
             self.auth.first_response(plugin, &greeting.nonce).map_err(LoginError::Auth)?;
         self.request.plugin = Some(plugin.to_vec());
-        self.request.encode(seq, out);
         self.greeting = Some(greeting);
-        Ok(())
+        match (self.tls, offered.contains(Capabilities::SSL)) {
+            (TlsWish::No, _) | (TlsWish::IfOffered, false) => {
+                self.request.encode(seq, out);
+                Ok(LoginStep::Wait)
+            }
+            (TlsWish::Required, false) => Err(LoginError::NoTls),
+            // Whoever put bytes behind the greeting wants them to pass for what TLS protects.
+            (TlsWish::IfOffered | TlsWish::Required, true) if !self.assembler.is_empty() => {
+                Err(LoginError::Unasked)
+            }
+            (TlsWish::IfOffered | TlsWish::Required, true) => {
+                self.request.capabilities = self.request.capabilities.union(Capabilities::SSL);
+                let LoginRequest { capabilities, packet_bytes_max, collation, .. } = self.request;
+                SslRequest { capabilities, packet_bytes_max, collation }.encode(seq, out);
+                Ok(LoginStep::StartTls)
+            }
+        }
+    }
+
+    /// After [`LoginStep::StartTls`]: appends to `out` what is to be sent first inside of TLS,
+    /// which may be given to it before its handshake is over.
+    pub fn on_tls(&mut self, out: &mut BytesMut) {
+        self.request.encode(SEQ_INSIDE_TLS, out);
     }
 }
 

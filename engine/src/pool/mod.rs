@@ -8,4 +8,4 @@ mod lease;
 mod login;
 
 pub use lease::Lease;
-pub use login::{BackendLogin, Established, LoginError, LoginStep};
+pub use login::{BackendLogin, Established, LoginError, LoginStep, TlsWish};

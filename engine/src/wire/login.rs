@@ -1,6 +1,7 @@
 //! A client's side of the handshake.
 //!
-//! Purpose: the login request, as real connectors send it and as servers take it.
+//! Purpose: the login request, as real connectors send it and as servers take it, and the wish for
+//! TLS that may come before it.
 //! Never: judge who may log in.
 
 use std::fmt;
@@ -10,6 +11,58 @@ use bytes::{BufMut, BytesMut};
 use crate::wire::capability::Capabilities;
 use crate::wire::reader::{Malformed, Reader};
 use crate::wire::writer::{frame, put_lenenc_bytes, put_nul_bytes};
+
+/// A client's wish to go on in TLS, in place of its login request: the fixed beginning of one.
+///
+/// ```text
+/// capabilities 4 | largest packet 4 | collation 1 | 00 * 19 | MariaDB's capabilities 4
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SslRequest {
+    /// What the client wants; it says so again in its login request, which alone counts.
+    pub capabilities: Capabilities,
+    /// Largest packet the client takes, in bytes.
+    pub packet_bytes_max: u32,
+    /// Collation's id, low byte.
+    pub collation: u8,
+}
+
+impl SslRequest {
+    /// Reads one; `None` if the payload is something else, such as a login request.
+    #[must_use]
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(payload);
+        let request = fixed_part(&mut reader).ok()?;
+        let needed = Capabilities::SSL.union(Capabilities::PROTOCOL_41);
+        (reader.is_empty() && request.capabilities.contains(needed)).then_some(request)
+    }
+
+    /// Appends it as a packet with sequence id `seq`, which is 1.
+    pub fn encode(&self, seq: u8, out: &mut BytesMut) {
+        let needed = Capabilities::SSL.union(Capabilities::PROTOCOL_41);
+        let request = Self { capabilities: self.capabilities.union(needed), ..*self };
+        frame(out, seq, |out| put_fixed_part(out, &request));
+    }
+}
+
+fn fixed_part(reader: &mut Reader<'_>) -> Result<SslRequest, Malformed> {
+    let base = reader.u32()?;
+    let packet_bytes_max = reader.u32()?;
+    let collation = reader.u8()?;
+    reader.bytes(19)?;
+    let capabilities = Capabilities::from_halves(base, reader.u32()?);
+    Ok(SslRequest { capabilities, packet_bytes_max, collation })
+}
+
+fn put_fixed_part(out: &mut BytesMut, request: &SslRequest) {
+    let SslRequest { capabilities, packet_bytes_max, collation } = *request;
+    let mysql = capabilities.contains(Capabilities::LONG_PASSWORD);
+    out.put_u32_le(capabilities.base());
+    out.put_u32_le(packet_bytes_max);
+    out.put_u8(collation);
+    out.put_bytes(0, 19);
+    out.put_u32_le(if mysql { 0 } else { capabilities.extended() });
+}
 
 /// A client's answer to the greeting ("handshake response 41").
 ///
@@ -55,11 +108,7 @@ impl LoginRequest {
         if u64::from(peek.u16()?) & Capabilities::PROTOCOL_41.bits() == 0 {
             return Err(Malformed::new("the client speaks a protocol before 4.1"));
         }
-        let base = reader.u32()?;
-        let packet_bytes_max = reader.u32()?;
-        let collation = reader.u8()?;
-        reader.bytes(19)?;
-        let capabilities = Capabilities::from_halves(base, reader.u32()?);
+        let SslRequest { capabilities, packet_bytes_max, collation } = fixed_part(&mut reader)?;
         if capabilities.contains(Capabilities::SSL) && reader.is_empty() {
             return Err(Malformed::new("the client asks for TLS, which was not offered"));
         }
@@ -97,17 +146,9 @@ impl LoginRequest {
             .set(Capabilities::CONNECT_WITH_DB, self.database.is_some())
             .set(Capabilities::PLUGIN_AUTH, self.plugin.is_some())
             .set(Capabilities::CONNECT_ATTRS, self.connect_attrs.is_some());
-        let extended = if capabilities.contains(Capabilities::LONG_PASSWORD) {
-            0
-        } else {
-            capabilities.extended()
-        };
+        let Self { packet_bytes_max, collation, .. } = *self;
         frame(out, seq, |out| {
-            out.put_u32_le(capabilities.base());
-            out.put_u32_le(self.packet_bytes_max);
-            out.put_u8(self.collation);
-            out.put_bytes(0, 19);
-            out.put_u32_le(extended);
+            put_fixed_part(out, &SslRequest { capabilities, packet_bytes_max, collation });
             put_nul_bytes(out, &self.user);
             // Up to 250 bytes the one-byte length and the length-encoded one are the same.
             put_lenenc_bytes(out, &self.auth_response);

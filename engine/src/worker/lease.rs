@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use crate::base::{Blame, Fault, Key, Time};
 use crate::io::{Driver, EndReason, RecvMode};
 use crate::observe::Counter;
-use crate::pool::{BackendLogin, Established, Lease, LoginStep};
+use crate::pool::{BackendLogin, Established, Lease, LoginStep, TlsWish};
 use crate::session::LeaseRequest;
 use crate::topology::BackendView;
 use crate::wire::Side;
@@ -59,7 +59,8 @@ impl<D: Driver> Worker<D> {
             self.driver.send_copy(backend.link.conn, &out);
         }
         match step {
-            LoginStep::Wait => {}
+            // Not asked for above.
+            LoginStep::Wait | LoginStep::StartTls => {}
             LoginStep::Ready(established) => self.grant(key, *established),
             LoginStep::Refused(err) => {
                 self.counters.increment(Counter::BackendLoginFailures);

@@ -71,6 +71,7 @@ fn build<D: Driver<Listener = OwnedFd>>(seed: Seed, driver: D) -> io::Result<(Wo
         id: seed.id,
         driver,
         config: seed.config,
+        resources: seed.resources,
         snapshot: seed.snapshot,
         resources: seed.resources,
         counters: seed.counters,

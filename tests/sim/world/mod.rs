@@ -96,6 +96,7 @@ impl World {
             id: WorkerId(0),
             driver,
             config: config.clone(),
+            resources: Arc::default(),
             snapshot: Arc::new(snapshot.clone()),
             resources: Arc::default(),
             counters: counters.clone(),

@@ -39,7 +39,7 @@ pub(super) const MODULES: &[Module] = &[
     pure("failover", &["topology", "config"]),
     kernel("bpf", &["topology", "config"]),
     pure("session", &["wire", "sql", "auth", "route", "config"]),
-    kernel("bus", &["io", "config", "topology", "observe"]),
+    kernel("bus", &["io", "config", "tls", "topology", "observe"]),
     pure("admin", &["wire", "sql", "config", "topology", "route"]),
     kernel(
         "worker",
@@ -57,7 +57,7 @@ pub(super) const MODULES: &[Module] = &[
     ),
     // Test support, compiled into the library because the fuzz workspace links it.
     pure("fuzz", &["wire", "sql", "config", "auth", "session"]),
-    kernel("main", &["control", "worker", "config", "observe", "sql", "topology", "route"]),
+    kernel("main", &["control", "worker", "config", "observe", "tls", "sql", "topology", "route"]),
 ];
 
 /// Macros live at the crate's root whatever module they belong to.
