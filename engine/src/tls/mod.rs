@@ -22,3 +22,6 @@ pub use error::TlsError;
 pub use names::CertificateNames;
 pub use self_signed::SelfSigned;
 pub use stream::Stream;
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 //! Purpose: whom a certificate speaks of, and whether an account or a server is among them.
 //! Never: trust a certificate; that was decided before anybody asks for its names.
 
+use std::net::IpAddr;
+
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -15,8 +17,8 @@ pub struct CertificateNames {
     pub dns: Vec<String>,
     /// E-mail addresses.
     pub email: Vec<String>,
-    /// Whether it has IP addresses; only rustls compares them.
-    has_addresses: bool,
+    /// IP addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl CertificateNames {
@@ -33,8 +35,8 @@ impl CertificateNames {
                 names.dns.push((*name).to_owned());
             } else if let GeneralName::RFC822Name(name) = name {
                 names.email.push((*name).to_owned());
-            } else if let GeneralName::IPAddress(_) = name {
-                names.has_addresses = true;
+            } else if let GeneralName::IPAddress(bytes) = name {
+                names.addresses.extend(address(bytes));
             }
         }
         names
@@ -68,8 +70,20 @@ impl CertificateNames {
         })
     }
 
+    /// Those a server is looked for by.
+    pub(super) fn of_server(&self) -> Vec<String> {
+        let addresses = self.addresses.iter().map(ToString::to_string);
+        let common = self.common.iter().filter(|_| self.common_counts()).cloned();
+        self.dns.iter().cloned().chain(addresses).chain(common).collect()
+    }
+
     /// Whether there is no name but the common one.
     pub(super) fn common_counts(&self) -> bool {
-        self.dns.is_empty() && !self.has_addresses
+        self.dns.is_empty() && self.addresses.is_empty()
     }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }

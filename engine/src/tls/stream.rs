@@ -212,15 +212,14 @@ impl Stream {
     fn fail(&mut self, error: TlsError, out: &mut BytesMut) -> TlsError {
         self.failed = Some(error.clone());
         self.early = BytesMut::new();
-        loop {
-            let (used, is_alert) = match &mut self.conn {
+        // No further: what the error came from is still in the input, and rustls would see it again.
+        while self.state().wants_write() {
+            let used = match &mut self.conn {
                 Conn::Server(conn) => alert(conn.process_tls_records(&mut self.input), out),
                 Conn::Client(conn) => alert(conn.process_tls_records(&mut self.input), out),
             };
+            let Some(used) = used else { break };
             self.input.advance(used.min(self.input.len()));
-            if !is_alert {
-                break;
-            }
         }
         self.input = BytesMut::new();
         error
@@ -352,15 +351,13 @@ fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, out: &mut BytesMut) {
     out.truncate(start + written.unwrap_or(0));
 }
 
-/// Takes an alert out, if there is one.
-fn alert<Data>(status: UnbufferedStatus<'_, '_, Data>, out: &mut BytesMut) -> (usize, bool) {
-    let is_alert = if let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state {
+/// Takes out what is to be sent last. Gives how much of the input was used up.
+fn alert<Data>(status: UnbufferedStatus<'_, '_, Data>, out: &mut BytesMut) -> Option<usize> {
+    if let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state {
         encode(&mut data, out);
-        true
-    } else {
-        false
-    };
-    (status.discard, is_alert)
+        return Some(status.discard);
+    }
+    None
 }
 
 fn out_of_turn() -> TlsError {
