@@ -58,6 +58,36 @@ fn secrets_come_from_the_environment_and_from_files_beside_the_configuration() {
 }
 
 #[test]
+fn check_tries_certificates_and_keys() {
+    let (_, sample, _) = told(weir(&["sample"]));
+    let pair = || rcgen::generate_simple_self_signed(["db".to_owned()]).unwrap();
+    let (one, other) = (pair(), pair());
+    file("one.pem", &one.cert.pem());
+    file("one-key.pem", &one.signing_key.serialize_pem());
+    file("other-key.pem", &other.signing_key.serialize_pem());
+    let with = |name: &str, certificate: &str, key: &str| {
+        let keys = format!("tls_certificate_file = \"{certificate}\"\ntls_key_file = \"{key}\"");
+        // The first are the backend's, the second the endpoint's.
+        let (backends, endpoints) = sample.split_once("[[endpoint]]").unwrap();
+        let endpoints = endpoints.replace("#tls_certificate_file = \"server.pem\"", &keys);
+        let path = file(name, &format!("{backends}[[endpoint]]{endpoints}"));
+        told(weir(&["check", &path]))
+    };
+    let good = with("tls-good.toml", "one.pem", "one-key.pem");
+    assert_eq!(good, (Some(0), "OK\n".to_owned(), String::new()));
+    let (code, _, errors) = with("tls-mixed.toml", "one.pem", "other-key.pem");
+    assert_eq!(code, Some(1));
+    let problem = "has 1 problem:\nendpoint 'app': other-key.pem: is not the key of the first \
+                   certificate in one.pem\n";
+    assert!(errors.ends_with(problem), "{errors}");
+    let (code, _, errors) = with("tls-swapped.toml", "one-key.pem", "one.pem");
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("tls_key_file = \"one.pem\": holds no private key"), "{errors}");
+    let key = one.signing_key.serialize_pem();
+    assert!(!errors.contains(key.lines().nth(1).unwrap()), "{errors}");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let (code, _, errors) = told(weir(&["check", "no/such.toml"]));
     let expected = "weir: no/such.toml cannot be read: No such file or directory (os error 2)\n";

@@ -13,7 +13,8 @@ use crate::auth::{BackendAuth, BackendStep, ClientAuth, ClientStep, Plugin, Proo
 use crate::config::{Secret, User};
 use crate::wire::{
     AuthMoreData, AuthSwitch, Capabilities, ChangeUser, Command, Edit, Edits, EofPacket, ErrPacket,
-    Greeting, LoginRequest, Malformed, OkPacket, PrepareOk, Side, encode_eof, statement_id,
+    Greeting, LoginRequest, Malformed, OkPacket, PrepareOk, Side, SslRequest, encode_eof,
+    statement_id,
 };
 
 mod session;
@@ -34,6 +35,11 @@ mod tests;
 pub fn handshake(data: &[u8]) {
     settles(data, |p, out| Greeting::parse(p).map(|packet| packet.encode(0, out)));
     settles(data, |p, out| LoginRequest::parse(p).map(|packet| packet.encode(1, out)));
+    settles(data, |p, out| {
+        let request = SslRequest::parse(p).ok_or(Malformed::new("no wish for TLS"))?;
+        request.encode(1, out);
+        Ok(())
+    });
     settles(data, |p, out| AuthSwitch::parse(p).map(|packet| packet.encode(2, out)));
     settles(data, |p, out| AuthMoreData::parse(p).map(|packet| packet.encode(2, out)));
     client_auth(data);

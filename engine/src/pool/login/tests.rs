@@ -266,3 +266,87 @@ fn a_hash_of_the_other_plugin() {
         assert!(matches!(error, AuthError::SecretDoesNotFit(_)), "{error}");
     }
 }
+
+/// A login that wishes for TLS, up to the end of the server's greeting.
+fn begin_tls(wish: TlsWish, server: Capabilities) -> (BackendLogin, LoginStep, BytesMut) {
+    let mut login = BackendLogin::new(request(RECORDED), secret(), wish);
+    let (mut step, mut out) = (LoginStep::Wait, BytesMut::new());
+    for byte in greeting(NATIVE, server).chunks(1) {
+        assert!(matches!(step, LoginStep::Wait) && out.is_empty());
+        step = login.on_bytes(byte, &mut out);
+    }
+    (login, step, out)
+}
+
+#[test]
+fn a_login_goes_on_inside_of_tls() {
+    for wish in [TlsWish::IfOffered, TlsWish::Required] {
+        let (mut login, step, mut out) = begin_tls(wish, modern());
+        assert!(matches!(step, LoginStep::StartTls), "{step:?}");
+        assert_eq!((out.len(), &out[..4]), (36, &[32, 0, 0, 1][..]));
+        let asked = SslRequest::parse(&out[4..]).unwrap();
+        assert!(asked.capabilities.contains(Capabilities::SSL));
+        out.clear();
+        login.on_tls(&mut out);
+        assert_eq!(out[3], 2, "numbered on");
+        let sent = LoginRequest::parse(&out[4..]).unwrap();
+        assert_eq!(
+            (sent.user.as_slice(), sent.capabilities),
+            (&b"weir"[..], asked.capabilities.set(Capabilities::CONNECT_WITH_DB, true))
+        );
+        // As without TLS: the answer to the greeting's nonce.
+        let plain = talk(secret(), RECORDED, &[&greeting(NATIVE, modern())], 1000);
+        let plain = LoginRequest::parse(&plain.sent[4..]).unwrap();
+        assert_eq!(sent.auth_response, plain.auth_response);
+        out.clear();
+        let mut switch = BytesMut::new();
+        AuthSwitch { plugin: SHA2.as_bytes(), data: b"ABCDEFGHIJKLMNOPQRST\0" }
+            .encode(3, &mut switch);
+        assert!(matches!(login.on_bytes(&switch, &mut out), LoginStep::Wait));
+        assert_eq!(out[3], 4);
+        let said = [packet(5, &[1, 3]), packet(6, OK)].concat();
+        let LoginStep::Ready(established) = login.on_bytes(&said, &mut out) else { panic!() };
+        assert!(established.capabilities.contains(Capabilities::SSL));
+    }
+}
+
+#[test]
+fn a_server_without_tls_is_taken_or_not() {
+    let without = modern().without(Capabilities::SSL);
+    let (_, step, out) = begin_tls(TlsWish::IfOffered, without);
+    assert!(matches!(step, LoginStep::Wait), "{step:?}");
+    assert_eq!(out[3], 1);
+    assert!(!LoginRequest::parse(&out[4..]).unwrap().capabilities.contains(Capabilities::SSL));
+    let (_, step, out) = begin_tls(TlsWish::Required, without);
+    let LoginStep::Failed(LoginError::NoTls) = step else { panic!("{step:?}") };
+    assert!(out.is_empty(), "neither user nor password leaves");
+    let (_, step, out) = begin_tls(TlsWish::No, modern());
+    assert!(matches!(step, LoginStep::Wait), "{step:?}");
+    assert!(!LoginRequest::parse(&out[4..]).unwrap().capabilities.contains(Capabilities::SSL));
+}
+
+/// Bytes that somebody on the way put behind the greeting must not pass for the server's.
+#[test]
+fn nothing_said_before_tls_counts_inside_of_it() {
+    for behind in [&packet(2, OK)[..], &[7]] {
+        let mut login = BackendLogin::new(request(RECORDED), secret(), TlsWish::IfOffered);
+        let said = [&greeting(NATIVE, modern())[..], behind].concat();
+        let mut out = BytesMut::new();
+        let step = login.on_bytes(&said, &mut out);
+        assert!(matches!(step, LoginStep::Failed(LoginError::Unasked)), "{step:?}");
+        assert!(out.is_empty());
+    }
+}
+
+#[test]
+fn modes_become_wishes() {
+    for (mode, wish) in [
+        (TlsMode::Disabled, TlsWish::No),
+        (TlsMode::Preferred, TlsWish::IfOffered),
+        (TlsMode::Required, TlsWish::Required),
+        (TlsMode::VerifyCa, TlsWish::Required),
+        (TlsMode::VerifyIdentity, TlsWish::Required),
+    ] {
+        assert_eq!(TlsWish::of(mode), wish);
+    }
+}

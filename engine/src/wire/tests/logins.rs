@@ -1,6 +1,8 @@
 //! Login requests as connectors of many ages send them, and ones nobody may send.
 
-use crate::wire::{Capabilities, ChangeUser, Greeting, LoginRequest};
+use bytes::BytesMut;
+
+use crate::wire::{Capabilities, ChangeUser, Greeting, LoginRequest, SslRequest};
 
 /// A login request's fixed part with `capabilities`, then `tail`.
 fn payload(capabilities: Capabilities, tail: &[u8]) -> Vec<u8> {
@@ -134,5 +136,26 @@ fn change_user_and_what_it_leaves_out() {
     assert_eq!(parse(ALL, b"\x11app\0\0"), Ok(no_database));
     for broken in [&b""[..], b"\x03app\0\0", b"\x11app", b"\x11app\0", b"\x11app\0\x03ab"] {
         assert!(parse(ALL, broken).is_err(), "{broken:?}");
+    }
+}
+
+#[test]
+fn the_wish_for_tls_is_the_beginning_of_a_login() {
+    let wish = payload(ALL.union(Capabilities::SSL), b"");
+    let request = SslRequest::parse(&wish).unwrap();
+    assert_eq!((wish.len(), request.packet_bytes_max, request.collation), (32, 1 << 24, 45));
+    let mut out = BytesMut::new();
+    request.encode(1, &mut out);
+    assert_eq!(&out[..], [&[32, 0, 0, 1][..], &wish].concat());
+    // MariaDB's clients have more to say.
+    let mariadb = ALL.without(Capabilities::LONG_PASSWORD).union(Capabilities::SSL);
+    let mariadb = mariadb.union(Capabilities::MARIADB_STMT_BULK_OPERATIONS);
+    let request = SslRequest::parse(&payload(mariadb, b"")).unwrap();
+    assert!(request.capabilities.contains(mariadb));
+    // No wish: a login, one without the flag, a shorter one.
+    assert_eq!(SslRequest::parse(&payload(ALL.union(Capabilities::SSL), b"app\0\0")), None);
+    assert_eq!(SslRequest::parse(&payload(ALL, b"")), None);
+    for length in 0..wish.len() {
+        assert_eq!(SslRequest::parse(&wish[..length]), None);
     }
 }
