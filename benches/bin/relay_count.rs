@@ -152,7 +152,6 @@ impl Relay {
             config,
             resources: Arc::default(),
             snapshot: topology.current(),
-            resources: Arc::default(),
             counters: Arc::new(Counters::default()),
             inbox,
             nonces: NonceSource::new(Box::new(|bytes| bytes.fill(0x41))),

@@ -35,8 +35,6 @@ pub struct Seed {
     pub cpu: Option<usize>,
     /// The configuration.
     pub config: Arc<Config>,
-    /// What the configuration's files hold.
-    pub resources: Arc<Resources>,
     /// The picture to start with.
     pub snapshot: Arc<Snapshot>,
     /// What it shares with the others.

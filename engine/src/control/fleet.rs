@@ -70,7 +70,6 @@ struct WorkerHandle {
 /// All workers of this process.
 pub(super) struct Fleet {
     config: Arc<Config>,
-    resources: Arc<Resources>,
     driver: DriverKind,
     cpus: Vec<Option<usize>>,
     spawn: Spawn,
@@ -83,7 +82,6 @@ impl Fleet {
     /// Binds every endpoint's sockets, before any thread exists.
     pub(super) fn bind(
         config: Arc<Config>,
-        resources: Arc<Resources>,
         driver: DriverKind,
         cpus: Vec<Option<usize>>,
         spawn: Spawn,
@@ -99,7 +97,7 @@ impl Fleet {
             })
         };
         let listeners = config.endpoints.iter().map(bind).collect::<Result<_, _>>()?;
-        Ok(Self { config, resources, driver, cpus, spawn, listeners, workers: Vec::new() })
+        Ok(Self { config, driver, cpus, spawn, listeners, workers: Vec::new() })
     }
 
     /// Starts the threads; returns where their reports arrive.
@@ -117,7 +115,6 @@ impl Fleet {
                 driver: self.driver,
                 cpu,
                 config: self.config.clone(),
-                resources: self.resources.clone(),
                 snapshot: snapshot.clone(),
                 resources: resources.clone(),
                 counters: counters.clone(),

@@ -86,13 +86,13 @@ pub fn run(config: Config, spawn: Spawn) -> Result<(), StartError> {
     let driver = fleet::choose_driver(config.driver)?;
     let cpus = fleet::choose_cpus(&config.workers)?;
     let resources = Arc::new(certificate::resources(&config)?);
-    let fleet = Fleet::bind(config.clone(), resources.clone(), driver, cpus, spawn)?;
-    runtime::block_on(driver, control(config, &resources, fleet)).map_err(StartError::Control)?
+    let fleet = Fleet::bind(config.clone(), driver, cpus, spawn)?;
+    runtime::block_on(driver, control(config, resources, fleet)).map_err(StartError::Control)?
 }
 
 async fn control(
     config: Arc<Config>,
-    resources: &Resources,
+    resources: Arc<Resources>,
     mut fleet: Fleet,
 ) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Control)?;
@@ -110,7 +110,6 @@ async fn control(
         waiting.retain(|id| *id != backend);
         topology.observe(backend, observation);
     }
-    let resources = Arc::new(Resources::default());
     let mut reports = fleet.start(&topology.current(), &resources)?;
     for endpoint in &config.endpoints {
         tracing::info!(endpoint = endpoint.name, address = %endpoint.listen, "ready for clients");

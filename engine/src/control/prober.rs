@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 use crate::auth::{Proof, Seed};
 use crate::base::BackendId;
 use crate::config::{Config, Monitor, User};
-use crate::io::random;
 use crate::control::link::Link;
+use crate::io::random;
 use crate::pool::{BackendLogin, LoginStep, TlsWish};
 use crate::tls::{ClientContext, Contexts};
 use crate::topology::{Observation, Probe, ProbeStep};
@@ -100,7 +100,7 @@ impl Prober {
 
     async fn log_in(&self) -> Result<(Link, Greeting), String> {
         let mut link = Link::connect(self.address).await?;
-        let user = User { name: self.monitor.user.clone(), secret: self.monitor.secret.clone() };
+        let user = User::new(self.monitor.user.clone(), self.monitor.secret.clone());
         let request = LoginRequest {
             capabilities: Capabilities::from_bits(0),
             packet_bytes_max: 1 << 24,
@@ -112,7 +112,10 @@ impl Prober {
             connect_attrs: None,
         };
         let wish = self.tls.as_ref().map_or(TlsWish::No, |tls| TlsWish::of(tls.mode()));
-        let mut login = BackendLogin::new(request, Proof::Clear(Arc::new(user)), wish);
+        let mut seed = [0; Seed::BYTES];
+        random(&mut seed);
+        let proof = Proof::Clear(Arc::new(user));
+        let mut login = BackendLogin::new(request, proof, wish, Seed::new(seed));
         let mut out = BytesMut::new();
         loop {
             let step = login.on_bytes(link.receive().await?, &mut out);

@@ -6,6 +6,7 @@
 use bytes::BytesMut;
 
 use crate::auth::{AuthError, BackendAuth, BackendStep, Proof, Seed};
+use crate::config::TlsMode;
 use crate::wire::frame::{Assembler, FrameError, Packet};
 use crate::wire::{Capabilities, Greeting, LoginRequest, Malformed, SslRequest};
 
@@ -148,7 +149,7 @@ impl BackendLogin {
     /// A login as the account, schema and character set of `request`; its password answer is
     /// replaced by one made from `proof`. `seed` is for this login alone.
     #[must_use]
-    pub fn new(request: LoginRequest, proof: Proof, seed: Seed) -> Self {
+    pub fn new(request: LoginRequest, proof: Proof, tls: TlsWish, seed: Seed) -> Self {
         Self {
             assembler: Assembler::new(LOGIN_PACKET_BYTES_MAX),
             request,
@@ -252,6 +253,7 @@ impl BackendLogin {
     /// After [`LoginStep::StartTls`]: appends to `out` what is to be sent first inside of TLS,
     /// which may be given to it before its handshake is over.
     pub fn on_tls(&mut self, out: &mut BytesMut) {
+        self.auth.set_secure();
         self.request.encode(SEQ_INSIDE_TLS, out);
     }
 }

@@ -37,7 +37,12 @@ impl<D: Driver> Worker<D> {
             id: primary.id,
             connected: false,
             stage: Stage::Login(
-                Box::new(BackendLogin::new(request.login, request.proof, self.nonces.seed())),
+                Box::new(BackendLogin::new(
+                    request.login,
+                    request.proof,
+                    TlsWish::No,
+                    self.nonces.seed(),
+                )),
                 deadline,
             ),
         });

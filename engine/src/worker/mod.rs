@@ -50,8 +50,6 @@ pub struct Parts<D> {
     pub driver: D,
     /// The configuration.
     pub config: Arc<Config>,
-    /// What its files hold.
-    pub resources: Arc<Resources>,
     /// The picture to start with.
     pub snapshot: Arc<Snapshot>,
     /// What it shares with other workers.

@@ -73,7 +73,6 @@ fn build<D: Driver<Listener = OwnedFd>>(seed: Seed, driver: D) -> io::Result<(Wo
         config: seed.config,
         resources: seed.resources,
         snapshot: seed.snapshot,
-        resources: seed.resources,
         counters: seed.counters,
         inbox,
         nonces: NonceSource::new(Box::new(random)),

@@ -98,7 +98,6 @@ impl World {
             config: config.clone(),
             resources: Arc::default(),
             snapshot: Arc::new(snapshot.clone()),
-            resources: Arc::default(),
             counters: counters.clone(),
             inbox,
             nonces: NonceSource::new(Box::new(move |bytes| {

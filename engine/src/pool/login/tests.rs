@@ -42,7 +42,7 @@ struct Talk {
 
 /// Feeds what the server says, in pieces that end wherever an answer is due.
 fn talk(proof: Proof, capabilities: Capabilities, server: &[&[u8]], piece: usize) -> Talk {
-    let mut login = BackendLogin::new(request(capabilities), proof, SEED);
+    let mut login = BackendLogin::new(request(capabilities), proof, TlsWish::No, SEED);
     let mut talk = Talk { sent: BytesMut::new(), step: LoginStep::Wait };
     for said in server {
         for bytes in said.chunks(piece) {
@@ -230,7 +230,7 @@ fn logins_that_cannot_go_on() {
         ([hello, packet(2, OK), vec![9]].concat(), "out of turn"),
     ];
     for (said, text) in table {
-        let mut login = BackendLogin::new(request(RECORDED), secret(), SEED);
+        let mut login = BackendLogin::new(request(RECORDED), secret(), TlsWish::No, SEED);
         let step = login.on_bytes(&said, &mut BytesMut::new());
         let LoginStep::Failed(error) = step else { panic!("{step:?} instead of {text}") };
         assert!(error.to_string().contains(text), "{error} instead of {text}");
@@ -269,7 +269,7 @@ fn a_hash_of_the_other_plugin() {
 
 /// A login that wishes for TLS, up to the end of the server's greeting.
 fn begin_tls(wish: TlsWish, server: Capabilities) -> (BackendLogin, LoginStep, BytesMut) {
-    let mut login = BackendLogin::new(request(RECORDED), secret(), wish);
+    let mut login = BackendLogin::new(request(RECORDED), secret(), wish, SEED);
     let (mut step, mut out) = (LoginStep::Wait, BytesMut::new());
     for byte in greeting(NATIVE, server).chunks(1) {
         assert!(matches!(step, LoginStep::Wait) && out.is_empty());
@@ -329,7 +329,7 @@ fn a_server_without_tls_is_taken_or_not() {
 #[test]
 fn nothing_said_before_tls_counts_inside_of_it() {
     for behind in [&packet(2, OK)[..], &[7]] {
-        let mut login = BackendLogin::new(request(RECORDED), secret(), TlsWish::IfOffered);
+        let mut login = BackendLogin::new(request(RECORDED), secret(), TlsWish::IfOffered, SEED);
         let said = [&greeting(NATIVE, modern())[..], behind].concat();
         let mut out = BytesMut::new();
         let step = login.on_bytes(&said, &mut out);
