@@ -294,6 +294,69 @@ fn a_backends_packets_are_counted_through() {
     }
 }
 
+/// The envelopes of a recorded dialogue, whole: who sent them, and the bytes.
+fn recorded() -> Vec<(Side, Vec<u8>)> {
+    let mut bytes = &include_bytes!("../../../testdata/mariadb-10.11-compressed.bin")[..];
+    let (mut list, mut cut) = (Vec::new(), [Vec::new(), Vec::new()]);
+    while let [mark, a, b, c, d, rest @ ..] = bytes {
+        let (stretch, after) = rest.split_at(u32::from_le_bytes([*a, *b, *c, *d]) as usize);
+        bytes = after;
+        let side = if *mark == 0 { Side::Client } else { Side::Backend };
+        let received = &mut cut[usize::from(*mark)];
+        received.extend_from_slice(stretch);
+        while let [a, b, c, _, _, _, _, ..] = received[..] {
+            let end = 7 + u32::from_le_bytes([a, b, c, 0]) as usize;
+            if received.len() < end {
+                break;
+            }
+            let after = received.split_off(end);
+            list.push((side, std::mem::replace(received, after)));
+        }
+    }
+    assert!(cut.iter().all(Vec::is_empty) && list.len() > 40);
+    list
+}
+
+/// MariaDB and its client through a pair as Weir has it: each gets the envelopes it got from the
+/// other, and between them everything is numbered as on a plain connection.
+#[test]
+fn a_recorded_dialogue_goes_through() {
+    let algorithm = Algorithm::Zlib;
+    let mut to_client = End::new(algorithm, Side::Client);
+    let mut to_server = End::new(algorithm, Side::Backend);
+    let (mut asked, mut answered) = (Vec::new(), Vec::new());
+    for (from, bytes) in recorded() {
+        let (near, far, all) = match from {
+            Side::Client => (&mut to_client, &mut to_server, &mut asked),
+            Side::Backend => (&mut to_server, &mut to_client, &mut answered),
+        };
+        let plain = near.receive(&bytes).unwrap();
+        all.extend_from_slice(&plain);
+        let sent = far.send(&plain);
+        let (before, after) = (envelopes(algorithm, &bytes), envelopes(algorithm, &sent));
+        assert_eq!((before.len(), after.len()), (1, 1));
+        assert_eq!(before[0].0, after[0].0, "an envelope's number");
+        assert_eq!(before[0].2.len(), after[0].2.len());
+    }
+    // Commands begin with 0; the file goes on from the packet that asked for it.
+    let (asked, answered) = (seqs(&asked), seqs(&answered));
+    let commands = asked.iter().filter(|seq| **seq == 0).count();
+    assert_eq!(commands, 18);
+    let file: Vec<_> = asked.iter().copied().filter(|seq| *seq > 0).collect();
+    assert_eq!(file, (2..2 + file.len()).map(|seq| seq.to_le_bytes()[0]).collect::<Vec<_>>());
+    // Replies begin with 1, but for the one that follows the file, and go on by one.
+    let mut begins = 0;
+    for (last, seq) in answered.iter().zip(&answered[1..]) {
+        if *seq != last.wrapping_add(1) {
+            begins += 1;
+            let after_file = *file.last().unwrap() + 1;
+            assert!(*seq == 1 || *seq == after_file, "{last} is followed by {seq}");
+        }
+    }
+    // All commands but COM_QUIT, and the end of the file's; the first reply has none before it.
+    assert_eq!(begins, commands - 1 + 1 - 1);
+}
+
 /// A file or a password goes on from the number of the packet that asked for it, on both sides.
 #[test]
 fn answers_of_a_client_keep_their_place() {
