@@ -22,7 +22,7 @@ mod transport;
 mod walks;
 
 pub use session::session;
-pub use transport::compress;
+pub use transport::{compress, proxy};
 pub use walks::{frames, reply};
 
 #[cfg(test)]

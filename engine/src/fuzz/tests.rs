@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::fuzz::session::login;
-use crate::fuzz::{answer, command, compress, frames, handshake, reply, session};
+use crate::fuzz::{answer, command, compress, frames, handshake, proxy, reply, session};
 use crate::testdata::{Recording, recordings};
 use crate::wire::{Capabilities, frame};
 
@@ -13,6 +13,7 @@ fn all(data: &[u8]) {
     answer(data);
     compress(data);
     frames(data);
+    proxy(data);
     reply(data);
     session(data);
 }

@@ -6,6 +6,7 @@
 use bytes::BytesMut;
 
 use crate::wire::compress::{Algorithm, Codec, Engines};
+use crate::wire::proxy::{self, HEADER_BYTES_MAX};
 use crate::wire::{Malformed, Side};
 
 /// Envelopes from either side, whole and in pieces; then the same bytes as plain ones, there and
@@ -66,6 +67,26 @@ fn inflate(
         }
     }
     (plain.len() < PLAIN_BYTES_MAX).then(|| Ok(plain.to_vec()))
+}
+
+/// The header that a balancer sends first.
+///
+/// # Panics
+/// More bytes change what was decided, or what was read does not read back.
+pub fn proxy(data: &[u8]) {
+    let whole = proxy::parse(data);
+    assert!(whole != Ok(None) || data.len() < HEADER_BYTES_MAX, "a header without end");
+    for cut in 0..data.len().min(HEADER_BYTES_MAX) {
+        let part = proxy::parse(data.get(..cut).unwrap_or_default());
+        assert!(part == Ok(None) || part == whole, "more bytes change the answer");
+    }
+    let Ok(Some((origin, length))) = whole else { return };
+    assert!(length <= data.len() && length <= HEADER_BYTES_MAX, "a header past its bytes");
+    let mut out = BytesMut::new();
+    proxy::encode(origin, &mut out);
+    let again = proxy::parse(&out);
+    let expected = if origin == proxy::Origin::Unix { proxy::Origin::Itself } else { origin };
+    assert_eq!(again, Ok(Some((expected, out.len()))), "what was encoded reads back otherwise");
 }
 
 /// The stream of packets with their sequence ids taken out.

@@ -17,6 +17,7 @@ mod handshake;
 mod login;
 mod ok;
 mod prepared;
+pub mod proxy;
 mod reader;
 pub mod reply;
 pub mod request;
