@@ -7,6 +7,8 @@ pub mod base;
 
 pub mod wire;
 
+pub mod sql;
+
 pub mod config;
 
 pub mod observe;

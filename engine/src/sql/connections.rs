@@ -1,0 +1,509 @@
+//! Where a statement speaks of connections by number.
+//!
+//! Purpose: a client knows its connection, and others', by the ids Weir gave out; servers know them
+//! by their own. Find the places where one has to stand for the other: `CONNECTION_ID()`,
+//! `@@pseudo_thread_id`, and the number in `KILL`.
+//! Never: touch a string, a comment, a quoted name, or text that runs later on its own (stored
+//! programs, views, defaults, `PREPARE … FROM '…'`).
+//!
+//! An item of a select list is named by its text. One that gets a number put in gets its old text
+//! as an alias as well, so that applications find their column.
+
+use std::ops::Range;
+
+use crate::sql::lex::{Kind, Lexer, Token, Unsure};
+
+/// The longest alias servers take for a column, in characters; longer names are not kept.
+const ALIAS_BYTES_MAX: usize = 250;
+
+/// Parentheses inside each other; deeper text is left alone.
+const DEPTH_MAX: usize = 64;
+
+/// Places of one statement text; a text with more is left alone.
+const PLACES_MAX: usize = 64;
+
+/// What a statement text has of connection ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Nothing that has to change.
+    Nothing,
+    /// These places, in their order.
+    Places(Vec<Place>),
+    /// A KILL whose connection is neither a number nor `CONNECTION_ID()`. The server would take
+    /// its value for one of its own ids, and end a stranger's statement.
+    OddKill,
+}
+
+/// A part of a statement text and what to put in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The bytes replaced; empty where something is put in between.
+    pub range: Range<usize>,
+    /// What comes there.
+    pub put: Put,
+}
+
+/// What comes in the place of a part of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The id of the client's own connection.
+    OwnId,
+    /// The server's id of the connection that clients know by this one.
+    ThreadOf(u64),
+    /// ` AS` and this text as a quoted name.
+    Alias(Range<usize>),
+}
+
+/// Whether a text may hold anything [`find`] looks for. Costs little more than one pass of a vector
+/// search; a false alarm costs a [`find`].
+#[inline]
+#[must_use]
+pub fn may_name_connections(text: &[u8]) -> bool {
+    // KILL may follow a comment or a semicolon; everything else has an underscore before an "id".
+    let begins_oddly = match text {
+        [b'k' | b'K', b'i' | b'I', ..] => true,
+        [first, ..] => !first.is_ascii_alphabetic() && begins_with_kill(text),
+        [] => false,
+    };
+    begins_oddly
+        || memchr::memchr2_iter(b'_', b';', text).any(|at| match text.get(at..) {
+            Some([b';', rest @ ..]) => begins_with_kill(rest),
+            Some([_, b'i' | b'I', b'd' | b'D', ..]) => {
+                let before = at.checked_sub(1).and_then(|before| text.get(before));
+                matches!(before, Some(b'n' | b'N' | b'd' | b'D'))
+            }
+            Some(_) | None => false,
+        })
+}
+
+/// Whether the first word is KILL or cannot be told at a glance.
+#[cold]
+fn begins_with_kill(text: &[u8]) -> bool {
+    let mut lexer = Lexer::new(text, true);
+    match lexer.next_token() {
+        Ok(Some(token)) => matches!(token.kind, Kind::Word) && is(text, token, b"KILL"),
+        Ok(None) => false,
+        Err(Unsure) => true,
+    }
+}
+
+/// Finds the places. `backslash_escapes` is off under NO_BACKSLASH_ESCAPES.
+///
+/// # Errors
+/// [`Unsure`]: the text has to be left as it is.
+pub fn find(text: &[u8], backslash_escapes: bool) -> Result<Finding, Unsure> {
+    let mut lexer = Lexer::new(text, backslash_escapes);
+    let mut tokens = Vec::new();
+    while let Some(token) = lexer.next_token()? {
+        tokens.push(token);
+    }
+    let mut search = Search { text, tokens: &tokens, places: Vec::new(), levels: Vec::new() };
+    let mut at = 0;
+    while at < tokens.len() {
+        at = match search.statement(at)? {
+            Some(next) => next,
+            None => return Ok(Finding::OddKill),
+        };
+        if search.places.len() > PLACES_MAX {
+            return Err(Unsure);
+        }
+    }
+    if search.places.is_empty() {
+        return Ok(Finding::Nothing);
+    }
+    search.places.sort_by_key(|place| (place.range.start, place.range.end));
+    Ok(Finding::Places(search.places))
+}
+
+/// The text with its places filled in: `own_id`, and `threads` for each [`Put::ThreadOf`] in order.
+#[must_use]
+pub fn render(text: &[u8], places: &[Place], own_id: u32, threads: &[u32]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 32 * places.len());
+    let mut threads = threads.iter();
+    let mut done = 0;
+    for Place { range, put } in places {
+        out.extend_from_slice(text.get(done..range.start).unwrap_or_default());
+        done = range.end;
+        match put {
+            Put::OwnId => out.extend_from_slice(own_id.to_string().as_bytes()),
+            // No connection has this id.
+            Put::ThreadOf(_) => {
+                let thread = threads.next().copied().unwrap_or(0);
+                out.extend_from_slice(thread.to_string().as_bytes());
+            }
+            Put::Alias(name) => {
+                out.extend_from_slice(b" AS `");
+                for byte in text.get(name.clone()).unwrap_or_default() {
+                    out.push(*byte);
+                    if *byte == b'`' {
+                        out.push(b'`');
+                    }
+                }
+                out.push(b'`');
+            }
+        }
+    }
+    out.extend_from_slice(text.get(done..).unwrap_or_default());
+    out
+}
+
+struct Search<'a> {
+    text: &'a [u8],
+    tokens: &'a [Token],
+    places: Vec<Place>,
+    /// One per open parenthesis, and the statement itself.
+    levels: Vec<Level>,
+}
+
+/// What is between two parentheses.
+#[derive(Clone, Copy, Debug, Default)]
+struct Level {
+    /// The item of a select list that is being read.
+    item: Option<Item>,
+    /// Something is replaced in it, which changes the text of every item around it.
+    replaced: bool,
+}
+
+/// An item of a select list.
+#[derive(Clone, Copy, Debug, Default)]
+struct Item {
+    /// Its first token, once there is one.
+    first: Option<usize>,
+    /// Something is replaced in it.
+    replaced: bool,
+    /// It has an AS.
+    named: bool,
+}
+
+impl Search<'_> {
+    /// Reads the statement that begins at a token; where the next one begins. `None`: see
+    /// [`Finding::OddKill`].
+    fn statement(&mut self, first: usize) -> Result<Option<usize>, Unsure> {
+        if self.is_word(first, b"KILL") {
+            return Ok(self.kill(first + 1));
+        }
+        let end = self.end_of_statement(first);
+        let mut live = true;
+        if self.is_word(first, b"CREATE") || self.is_word(first, b"ALTER") {
+            // Their bodies have semicolons of their own.
+            if (first..end).any(|at| self.is_one_of(at, &STORED)) {
+                return Ok(Some(self.tokens.len()));
+            }
+            if self.is_word(first, b"ALTER") || (first..end).any(|at| self.is_word(at, b"VIEW")) {
+                return Ok(Some(end + 1));
+            }
+            // Defaults are kept for later, but what is selected is wanted now.
+            live = false;
+        }
+        if (first..end).any(|at| self.is_one_of(at, &SERVERS_OWN)) {
+            return Ok(Some(end + 1));
+        }
+        let sets = self.is_word(first, b"SET");
+        self.levels.clear();
+        self.levels.push(Level::default());
+        let mut at = first;
+        while at < end {
+            live = live || self.is_word(at, b"SELECT");
+            at = if live { self.token(at, end, sets)? } else { at + 1 };
+        }
+        self.end_item(end);
+        Ok(Some(end + 1))
+    }
+
+    /// One token of a statement, or the few that are replaced as one; the token after them.
+    fn token(&mut self, at: usize, end: usize, sets: bool) -> Result<usize, Unsure> {
+        if let Some(after) = self.replaced(at, sets) {
+            self.part_of_item(at, true);
+            return Ok(after.min(end));
+        }
+        match self.sign(at) {
+            Some(b')') => self.close(at),
+            Some(b',') if self.has_item() => {
+                self.end_item(at);
+                self.begin_item();
+            }
+            Some(b'(') => {
+                self.part_of_item(at, false);
+                if self.levels.len() >= DEPTH_MAX {
+                    return Err(Unsure);
+                }
+                self.levels.push(Level::default());
+            }
+            _ if self.is_plain(at, &[b"SELECT", b"RETURNING"]) => {
+                self.end_item(at);
+                self.begin_item();
+            }
+            _ if self.is_plain(at, &ENDS_OF_LISTS) => self.end_item(at),
+            _ => self.part_of_item(at, false),
+        }
+        Ok(at + 1)
+    }
+
+    fn has_item(&self) -> bool {
+        self.levels.last().is_some_and(|level| level.item.is_some())
+    }
+
+    fn begin_item(&mut self) {
+        if let Some(level) = self.levels.last_mut() {
+            level.item = Some(Item::default());
+        }
+    }
+
+    fn part_of_item(&mut self, at: usize, replaced: bool) {
+        let is_modifier = self.is_one_of(at, &MODIFIERS);
+        let is_as = self.is_word(at, b"AS");
+        let Some(level) = self.levels.last_mut() else { return };
+        level.replaced |= replaced;
+        let Some(item) = &mut level.item else { return };
+        if item.first.is_none() && !is_modifier {
+            item.first = Some(at);
+        }
+        item.replaced |= replaced;
+        item.named |= is_as;
+    }
+
+    /// A closing parenthesis.
+    fn close(&mut self, at: usize) {
+        self.end_item(at);
+        if self.levels.len() < 2 {
+            return;
+        }
+        let inner = self.levels.pop().is_some_and(|level| level.replaced);
+        if let Some(level) = self.levels.last_mut() {
+            level.replaced |= inner;
+            if let Some(item) = &mut level.item {
+                item.replaced |= inner;
+            }
+        }
+    }
+
+    /// Notes the replacement that begins at a token; the token after it.
+    fn replaced(&mut self, at: usize, sets: bool) -> Option<usize> {
+        let last = if self.is_word(at, b"CONNECTION_ID") {
+            let own = !matches!(self.sign_before(at), Some(b'.' | b'@'));
+            let call = self.sign(at + 1) == Some(b'(') && self.sign(at + 2) == Some(b')');
+            (own && call).then_some(at + 2)?
+        } else {
+            self.variable(at, sets)?
+        };
+        let range = self.tokens.get(at)?.start..self.tokens.get(last)?.end;
+        self.places.push(Place { range, put: Put::OwnId });
+        Some(last + 1)
+    }
+
+    /// The last token of a `@@pseudo_thread_id` that begins here and is read, not set.
+    fn variable(&self, at: usize, sets: bool) -> Option<usize> {
+        if self.sign(at) != Some(b'@') || self.sign(at + 1) != Some(b'@') {
+            return None;
+        }
+        let scoped = self.sign(at + 3) == Some(b'.')
+            && (self.is_word(at + 2, b"SESSION") || self.is_word(at + 2, b"LOCAL"));
+        let last = if scoped { at + 4 } else { at + 2 };
+        if !self.is_word(last, b"PSEUDO_THREAD_ID") {
+            return None;
+        }
+        let assigned = match self.sign(last + 1) {
+            Some(b'=') => sets,
+            Some(b':') => true,
+            Some(_) | None => false,
+        };
+        (!assigned).then_some(last)
+    }
+
+    /// What follows a KILL. The server itself knows best what its `CONNECTION_ID()` is, and users
+    /// and query ids are the server's in any case.
+    fn kill(&mut self, first: usize) -> Option<usize> {
+        let mut at = first;
+        at += usize::from(self.is_word(at, b"HARD") || self.is_word(at, b"SOFT"));
+        let end = self.end_of_statement(at);
+        if self.is_word(at, b"USER") {
+            return Some(end + 1);
+        }
+        let query = self.is_word(at, b"QUERY");
+        if query && self.is_word(at + 1, b"ID") {
+            return Some(end + 1);
+        }
+        at += usize::from(query || self.is_word(at, b"CONNECTION"));
+        if self.is_word(at, b"CONNECTION_ID") && self.sign(at + 1) == Some(b'(') {
+            return (end == at + 3).then_some(end + 1);
+        }
+        let mut last = end;
+        while self.sign(at) == Some(b'(') && last > at + 1 && self.sign(last - 1) == Some(b')') {
+            (at, last) = (at + 1, last - 1);
+        }
+        if at >= last {
+            // Not even a number: the server says what is wrong.
+            return Some(end + 1);
+        }
+        let token = *self.tokens.get(at)?;
+        if token.kind != Kind::Number || last != at + 1 {
+            return None;
+        }
+        let digits = std::str::from_utf8(self.text.get(token.start..token.end)?).ok()?;
+        let id = digits.parse().ok()?;
+        self.places.push(Place { range: token.start..token.end, put: Put::ThreadOf(id) });
+        Some(end + 1)
+    }
+
+    /// An item of a select list, if one is being read, ends before a token.
+    fn end_item(&mut self, end: usize) {
+        let Some(item) = self.levels.last_mut().and_then(|level| level.item.take()) else { return };
+        if let Some(first) = item.first
+            && item.replaced
+            && !item.named
+            && first < end
+            && !self.has_name(first, end)
+            && let (Some(from), Some(to)) = (self.tokens.get(first), self.tokens.get(end - 1))
+            && self.can_be_name(from.start..to.end)
+        {
+            let put = Put::Alias(from.start..to.end);
+            self.places.push(Place { range: to.end..to.end, put });
+        }
+    }
+
+    /// Whether a text can be quoted as a name. What looks like a backtick may be half a letter.
+    fn can_be_name(&self, range: Range<usize>) -> bool {
+        let text = self.text.get(range).unwrap_or_default();
+        text.len() <= ALIAS_BYTES_MAX
+            && !text.windows(2).any(|pair| matches!(pair, [0x80..=0xFF, b'`']))
+    }
+
+    /// Whether an item has, or may have, a name without AS; or a comment, which servers leave out
+    /// of a column's name.
+    fn has_name(&self, first: usize, end: usize) -> bool {
+        let comment =
+            self.tokens.get(first + 1..end).unwrap_or_default().iter().any(|t| t.after_comment);
+        let (Some(last), Some(before)) = (
+            end.checked_sub(1).filter(|last| *last > first),
+            end.checked_sub(2).and_then(|before| self.tokens.get(before)),
+        ) else {
+            return comment;
+        };
+        let Some(token) = self.tokens.get(last) else { return true };
+        let could_be_name = matches!(token.kind, Kind::Word | Kind::Quoted | Kind::Text);
+        let behind_value = match before.kind {
+            Kind::Sign(sign) => sign == b')',
+            Kind::Word => !OPERATORS.iter().any(|word| is(self.text, *before, word)),
+            Kind::Number | Kind::Quoted | Kind::Text => true,
+        };
+        comment || could_be_name && behind_value
+    }
+
+    /// The semicolon that ends the statement a token is in, or the end.
+    fn end_of_statement(&self, from: usize) -> usize {
+        let rest = self.tokens.get(from..).unwrap_or_default();
+        let count = rest.iter().take_while(|token| token.kind != Kind::Sign(b';')).count();
+        from + count
+    }
+
+    fn sign(&self, at: usize) -> Option<u8> {
+        match self.tokens.get(at)?.kind {
+            Kind::Sign(sign) => Some(sign),
+            Kind::Word | Kind::Number | Kind::Quoted | Kind::Text => None,
+        }
+    }
+
+    fn sign_before(&self, at: usize) -> Option<u8> {
+        at.checked_sub(1).and_then(|before| self.sign(before))
+    }
+
+    /// One of these words, and no part of a longer name.
+    fn is_plain(&self, at: usize, words: &[&[u8]]) -> bool {
+        self.is_one_of(at, words)
+            && !matches!(self.sign_before(at), Some(b'.' | b'@'))
+            && self.sign(at + 1) != Some(b'.')
+    }
+
+    fn is_one_of(&self, at: usize, words: &[&[u8]]) -> bool {
+        words.iter().any(|word| self.is_word(at, word))
+    }
+
+    fn is_word(&self, at: usize, word: &[u8]) -> bool {
+        self.tokens
+            .get(at)
+            .is_some_and(|token| token.kind == Kind::Word && is(self.text, *token, word))
+    }
+}
+
+fn is(text: &[u8], token: Token, word: &[u8]) -> bool {
+    text.get(token.start..token.end).is_some_and(|bytes| bytes.eq_ignore_ascii_case(word))
+}
+
+/// CREATE and ALTER of these have statements inside.
+const STORED: [&[u8]; 5] = [b"PROCEDURE", b"FUNCTION", b"TRIGGER", b"EVENT", b"PACKAGE"];
+
+/// A statement with one of these compares ids with those that the server itself gives out.
+const SERVERS_OWN: [&[u8]; 8] = [
+    b"PROCESSLIST",
+    b"PERFORMANCE_SCHEMA",
+    b"PROCESSLIST_ID",
+    b"INNODB_TRX",
+    b"TRX_MYSQL_THREAD_ID",
+    b"METADATA_LOCK_INFO",
+    b"IS_USED_LOCK",
+    b"SYS",
+];
+
+/// They stand between SELECT and the first item.
+const MODIFIERS: [&[u8]; 11] = [
+    b"ALL",
+    b"DISTINCT",
+    b"DISTINCTROW",
+    b"HIGH_PRIORITY",
+    b"STRAIGHT_JOIN",
+    b"SQL_SMALL_RESULT",
+    b"SQL_BIG_RESULT",
+    b"SQL_BUFFER_RESULT",
+    b"SQL_CACHE",
+    b"SQL_NO_CACHE",
+    b"SQL_CALC_FOUND_ROWS",
+];
+
+/// They end a select list.
+const ENDS_OF_LISTS: [&[u8]; 19] = [
+    b"FROM",
+    b"INTO",
+    b"WHERE",
+    b"UNION",
+    b"EXCEPT",
+    b"INTERSECT",
+    b"MINUS",
+    b"GROUP",
+    b"HAVING",
+    b"WINDOW",
+    b"QUALIFY",
+    b"ORDER",
+    b"LIMIT",
+    b"OFFSET",
+    b"FETCH",
+    b"PROCEDURE",
+    b"FOR",
+    b"LOCK",
+    b"ON",
+];
+
+/// A word behind one of these is an operand and no name.
+const OPERATORS: [&[u8]; 22] = [
+    b"DIV",
+    b"MOD",
+    b"AND",
+    b"OR",
+    b"XOR",
+    b"NOT",
+    b"LIKE",
+    b"REGEXP",
+    b"RLIKE",
+    b"IN",
+    b"IS",
+    b"BETWEEN",
+    b"COLLATE",
+    b"BINARY",
+    b"ESCAPE",
+    b"INTERVAL",
+    b"SOUNDS",
+    b"CASE",
+    b"WHEN",
+    b"THEN",
+    b"ELSE",
+    b"OF",
+];

@@ -1,0 +1,285 @@
+//! Statements taken apart, and the connections they name.
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use super::*;
+
+/// The tokens of a text, one per line, or `unsure`.
+fn tokens(text: &str, backslash_escapes: bool) -> String {
+    let mut lexer = Lexer::new(text.as_bytes(), backslash_escapes);
+    let mut out = String::new();
+    loop {
+        match lexer.next_token() {
+            Ok(None) => return out,
+            Err(Unsure) => return out + "unsure",
+            Ok(Some(token)) => {
+                let kind = match token.kind {
+                    Kind::Word => "w",
+                    Kind::Number => "n",
+                    Kind::Quoted => "q",
+                    Kind::Text => "t",
+                    Kind::Sign(_) => "s",
+                };
+                out += &format!("{kind}<{}> ", &text[token.start..token.end]);
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_are_taken_apart() {
+    let check = |text: &str, expect: Expect| expect.assert_eq(&tokens(text, true));
+    check(
+        "SELECT a1,`b``c` FROM x.y",
+        expect!["w<SELECT> w<a1> s<,> q<`b``c`> w<FROM> w<x> s<.> w<y> "],
+    );
+    check(r"'it''s' 'a\'b' '\\' x", expect![[r"t<'it''s'> t<'a\'b'> t<'\\'> w<x> "]]);
+    check("1 0x1F 1e5 1abc 12", expect!["n<1> n<0x1F> n<1e5> w<1abc> n<12> "]);
+    check("a/*x*/b-- c\nd #e\nf --g", expect!["w<a> w<b> w<d> w<f> s<-> s<-> w<g> "]);
+    check("/*!40101 SET a */ b /*M!100100 c*/", expect!["w<SET> w<a> w<b> w<c> "]);
+    check("--\nx", expect!["w<x> "]);
+    check("@@x @`y`", expect!["s<@> s<@> w<x> s<@> q<`y`> "]);
+    check("grün 'ü'", expect!["w<grün> t<'ü'> "]);
+}
+
+#[test]
+fn doubt_is_said() {
+    for text in
+        ["'a", "`a", "\"a", "/* a", "/*! a", "/*!1 /*!2 a */ */", r"'a\'", "'ü\\'x'", "ü`a`", "`ü`"]
+    {
+        assert!(tokens(text, true).ends_with("unsure"), "{text}");
+    }
+    // Under ANSI_QUOTES the backslash is part of the name.
+    assert!(tokens(r#""a\"b""#, true).ends_with("unsure"));
+    // Under NO_BACKSLASH_ESCAPES it is a letter.
+    assert_eq!(tokens(r"'a\' b", false), r"t<'a\'> w<b> ");
+}
+
+/// What becomes of a text: own id 7, threads of ids 1, 2, 3… are 1001, 1002, 1003….
+fn rewritten(text: &str) -> String {
+    let found = match find(text.as_bytes(), true) {
+        Err(Unsure) => return "unsure".to_owned(),
+        Ok(Finding::Nothing) => return "nothing".to_owned(),
+        Ok(Finding::OddKill) => return "odd".to_owned(),
+        Ok(Finding::Places(places)) => places,
+    };
+    assert!(may_name_connections(text.as_bytes()), "overlooked: {text}");
+    let ids = found.iter().filter_map(|place| match place.put {
+        Put::ThreadOf(id) => Some(u32::try_from(id).unwrap() + 1000),
+        Put::OwnId | Put::Alias(_) => None,
+    });
+    let threads: Vec<u32> = ids.collect();
+    String::from_utf8(render(text.as_bytes(), &found, 7, &threads)).unwrap()
+}
+
+#[test]
+fn own_ids_are_put_in_and_columns_keep_their_names() {
+    for (text, want) in [
+        ("SELECT CONNECTION_ID()", "SELECT 7 AS `CONNECTION_ID()`"),
+        ("select connection_id ( ) ", "select 7 AS `connection_id ( )` "),
+        ("SELECT CONNECTION_ID() AS id", "SELECT 7 AS id"),
+        ("SELECT CONNECTION_ID() id, 2", "SELECT 7 id, 2"),
+        ("SELECT CONNECTION_ID() `id`", "SELECT 7 `id`"),
+        ("SELECT CONNECTION_ID() 'id'", "SELECT 7 'id'"),
+        ("SELECT 1, CONNECTION_ID()+1 FROM t", "SELECT 1, 7+1 AS `CONNECTION_ID()+1` FROM t"),
+        ("SELECT CONNECTION_ID() DIV a", "SELECT 7 DIV a AS `CONNECTION_ID() DIV a`"),
+        ("SELECT CONNECTION_ID() IS NULL", "SELECT 7 IS NULL AS `CONNECTION_ID() IS NULL`"),
+        (
+            "SELECT DISTINCT SQL_NO_CACHE CONNECTION_ID()",
+            "SELECT DISTINCT SQL_NO_CACHE 7 AS `CONNECTION_ID()`",
+        ),
+        (
+            "SELECT IF(CONNECTION_ID(), 1, 2), 3",
+            "SELECT IF(7, 1, 2) AS `IF(CONNECTION_ID(), 1, 2)`, 3",
+        ),
+        (
+            "SELECT (SELECT CONNECTION_ID())",
+            "SELECT (SELECT 7 AS `CONNECTION_ID()`) AS `(SELECT CONNECTION_ID())`",
+        ),
+        (
+            "SELECT (SELECT a FROM t WHERE b = CONNECTION_ID() LIMIT 1)",
+            "SELECT (SELECT a FROM t WHERE b = 7 LIMIT 1) AS \
+             `(SELECT a FROM t WHERE b = CONNECTION_ID() LIMIT 1)`",
+        ),
+        (
+            "SELECT * FROM (SELECT CONNECTION_ID(), 2) d",
+            "SELECT * FROM (SELECT 7 AS `CONNECTION_ID()`, 2) d",
+        ),
+        ("SELECT a FROM t WHERE b = CONNECTION_ID()", "SELECT a FROM t WHERE b = 7"),
+        ("SELECT CONNECTION_ID() INTO @x", "SELECT 7 AS `CONNECTION_ID()` INTO @x"),
+        ("SELECT 1 UNION SELECT CONNECTION_ID()", "SELECT 1 UNION SELECT 7 AS `CONNECTION_ID()`"),
+        ("INSERT INTO t VALUES (CONNECTION_ID())", "INSERT INTO t VALUES (7)"),
+        (
+            "INSERT INTO t SELECT CONNECTION_ID() ON DUPLICATE KEY UPDATE a=CONNECTION_ID()",
+            "INSERT INTO t SELECT 7 AS `CONNECTION_ID()` ON DUPLICATE KEY UPDATE a=7",
+        ),
+        ("SET @a = CONNECTION_ID()", "SET @a = 7"),
+        ("DO 1; SELECT CONNECTION_ID(); DO 2", "DO 1; SELECT 7 AS `CONNECTION_ID()`; DO 2"),
+        ("SELECT @@pseudo_thread_id", "SELECT 7 AS `@@pseudo_thread_id`"),
+        (
+            "SELECT @@session.pseudo_thread_id = 5",
+            "SELECT 7 = 5 AS `@@session.pseudo_thread_id = 5`",
+        ),
+        ("SET @a = @@PSEUDO_THREAD_ID", "SET @a = 7"),
+        ("/*!50000 SELECT CONNECTION_ID() */", "/*!50000 SELECT 7 AS `CONNECTION_ID()` */"),
+        ("/* x */ SELECT CONNECTION_ID()", "/* x */ SELECT 7 AS `CONNECTION_ID()`"),
+        ("SELECT CONNECTION_ID(/* x */)", "SELECT 7"),
+        ("SELECT '`', CONNECTION_ID()=`a`", "SELECT '`', 7=`a` AS `CONNECTION_ID()=``a```"),
+        (
+            "CREATE TABLE t AS SELECT CONNECTION_ID()",
+            "CREATE TABLE t AS SELECT 7 AS `CONNECTION_ID()`",
+        ),
+        (
+            "WITH c AS (SELECT CONNECTION_ID()) SELECT * FROM c",
+            "WITH c AS (SELECT 7 AS `CONNECTION_ID()`) SELECT * FROM c",
+        ),
+        ("SELECT ? , CONNECTION_ID()", "SELECT ? , 7 AS `CONNECTION_ID()`"),
+        (
+            "SELECT CAST(CONNECTION_ID() AS CHAR)",
+            "SELECT CAST(7 AS CHAR) AS `CAST(CONNECTION_ID() AS CHAR)`",
+        ),
+    ] {
+        assert_eq!(rewritten(text), want, "{text}");
+    }
+}
+
+#[test]
+fn what_only_looks_like_it_is_left_alone() {
+    for text in [
+        "SELECT 'CONNECTION_ID()'",
+        "SELECT \"CONNECTION_ID()\", `CONNECTION_ID()`",
+        "SELECT 1 /* CONNECTION_ID() */ -- CONNECTION_ID()\n # CONNECTION_ID()",
+        "SELECT my_connection_id(), connection_ids(), s.connection_id()",
+        "SELECT connection_id, @connection_id, @@connection_id",
+        "SELECT connection_id(1)",
+        "SET @@pseudo_thread_id = 5",
+        "SET @@session.pseudo_thread_id=5",
+        "SET pseudo_thread_id=5",
+        "SELECT pseudo_thread_id, @pseudo_thread_id, @@global.pseudo_thread_id",
+        // What runs later, for another.
+        "CREATE VIEW v AS SELECT CONNECTION_ID()",
+        "CREATE TABLE t (a INT DEFAULT (CONNECTION_ID()))",
+        "ALTER TABLE t ADD b INT DEFAULT (CONNECTION_ID())",
+        "CREATE PROCEDURE p() BEGIN SELECT CONNECTION_ID(); KILL 5; END",
+        "CREATE DEFINER=a@b TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET @a = CONNECTION_ID()",
+        // What is compared with ids of the server.
+        "SELECT * FROM information_schema.processlist WHERE id = CONNECTION_ID()",
+        "SELECT IS_USED_LOCK('a') = CONNECTION_ID()",
+        // Whom the server knows better.
+        "KILL USER 5",
+        "KILL QUERY ID 5",
+        "KILL CONNECTION_ID()",
+        "KILL SOFT QUERY CONNECTION_ID()",
+        "KILL",
+        "SELECT kill, 5 FROM killed",
+    ] {
+        assert_eq!(rewritten(text), "nothing", "{text}");
+    }
+    assert_eq!(rewritten("SELECT 'a, CONNECTION_ID()"), "unsure");
+    assert_eq!(rewritten(&"(".repeat(100)), "unsure");
+    assert_eq!(rewritten(&"SELECT CONNECTION_ID();".repeat(100)), "unsure");
+}
+
+#[test]
+fn kill_finds_the_servers_thread() {
+    for (text, want) in [
+        ("KILL 5", "KILL 1005"),
+        ("kill query 5;", "kill query 1005;"),
+        ("KILL CONNECTION 5", "KILL CONNECTION 1005"),
+        ("KILL HARD CONNECTION 5", "KILL HARD CONNECTION 1005"),
+        ("KILL SOFT QUERY 5 -- now", "KILL SOFT QUERY 1005 -- now"),
+        (" /* me */ KILL (5)", " /* me */ KILL (1005)"),
+        ("SELECT 1; KILL 5; kill query 6", "SELECT 1; KILL 1005; kill query 1006"),
+        ("SELECT 1;/**/KILL 5", "SELECT 1;/**/KILL 1005"),
+    ] {
+        assert_eq!(rewritten(text), want, "{text}");
+    }
+    for text in [
+        "KILL @a",
+        "KILL 5 + 1",
+        "KILL ?",
+        "KILL (SELECT 5)",
+        "KILL 'x'",
+        "KILL CONNECTION_ID() + 1",
+        "KILL 99999999999999999999",
+    ] {
+        assert_eq!(rewritten(text), "odd", "{text}");
+        assert!(may_name_connections(text.as_bytes()));
+    }
+}
+
+#[test]
+fn ordinary_statements_are_passed_at_a_glance() {
+    for text in [
+        "SELECT c FROM sbtest1 WHERE id=5000",
+        "SELECT user_id, order_id FROM t; ",
+        "INSERT INTO kills VALUES (1)",
+        "SELECT 1; SELECT 2;",
+        "/* app */ SELECT a_b",
+        "(SELECT 1)",
+        "",
+        "_id",
+    ] {
+        assert!(!may_name_connections(text.as_bytes()), "{text}");
+    }
+}
+
+proptest! {
+    /// No text makes a panic; what is found lies in the text, in order, and reads back as nothing
+    /// more to replace.
+    #[test]
+    fn any_text(parts in proptest::collection::vec(part(), 0..12), escapes in any::<bool>()) {
+        let text = parts.concat();
+        let may = may_name_connections(&text);
+        let Ok(Finding::Places(places)) = find(&text, escapes) else { return Ok(()) };
+        prop_assert!(may, "overlooked by the first look");
+        let mut end = 0;
+        for place in &places {
+            prop_assert!(place.range.start >= end && place.range.end <= text.len());
+            end = place.range.end;
+        }
+        let ids: Vec<u32> = places.iter().map(|_| 9).collect();
+        let again = render(&text, &places, 7, &ids);
+        if let Ok(Finding::Places(more)) = find(&again, escapes) {
+            prop_assert!(more.iter().all(|place| matches!(place.put, Put::ThreadOf(_))));
+        }
+    }
+}
+
+fn part() -> impl Strategy<Value = Vec<u8>> {
+    let known = prop::sample::select(vec![
+        "SELECT ",
+        "CONNECTION_ID()",
+        "connection_id",
+        "(",
+        ")",
+        ",",
+        ";",
+        "KILL ",
+        "5",
+        " AS x",
+        "'",
+        "\"",
+        "`",
+        "\\",
+        "/*",
+        "*/",
+        "/*!",
+        "-- ",
+        "\n",
+        "@@",
+        "pseudo_thread_id",
+        "FROM ",
+        "CREATE ",
+        "SET ",
+        "=",
+        "é",
+        ".",
+        "QUERY ",
+    ]);
+    prop_oneof![
+        8 => known.prop_map(|text| text.as_bytes().to_vec()),
+        1 => proptest::collection::vec(any::<u8>(), 0..4),
+    ]
+}
