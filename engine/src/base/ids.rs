@@ -51,7 +51,7 @@ index_id!(
 /// | node   | worker   | sequence         |
 /// ```
 ///
-/// The node bits are zero on a single node; `KILL` will use the worker bits to find the session.
+/// The node bits are zero on a single node; `KILL` uses the worker bits to find the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId(u32);
 
@@ -66,9 +66,15 @@ impl ConnectionId {
 
     /// Id number `sequence` of `worker`; both are cut to their field.
     #[must_use]
-    pub fn new(worker: WorkerId, sequence: u32) -> Self {
-        let worker = u32::from(worker.0 % Self::WORKERS_MAX);
+    pub const fn new(worker: WorkerId, sequence: u32) -> Self {
+        let worker = (worker.0 % Self::WORKERS_MAX) as u32;
         Self((worker << Self::SEQUENCE_BITS) | (sequence % Self::SEQUENCES))
+    }
+
+    /// The worker in a number that may be an id.
+    #[must_use]
+    pub const fn worker_of(number: u32) -> usize {
+        (number >> Self::SEQUENCE_BITS) as usize % Self::WORKERS_MAX as usize
     }
 
     /// The number clients see.

@@ -51,6 +51,11 @@ impl<T> BoundedQueue<T> {
         self.items.front_mut()
     }
 
+    /// The newest element, to change in place.
+    pub fn back_mut(&mut self) -> Option<&mut T> {
+        self.items.back_mut()
+    }
+
     /// Elements held.
     #[must_use]
     pub fn len(&self) -> usize {

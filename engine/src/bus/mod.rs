@@ -4,6 +4,7 @@
 //! Never: block a worker, or grow without a bound.
 
 mod census;
+mod directory;
 mod resources;
 mod seed;
 
@@ -16,6 +17,7 @@ use crate::io::Waker;
 use crate::topology::Snapshot;
 
 pub use census::Census;
+pub use directory::{Directory, Place};
 pub use resources::{Full, Resources, Shared};
 pub use seed::{DriverKind, Seed, Spawned};
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::bus::Census;
+use crate::bus::{Census, Directory};
 use crate::config::Limits;
 use crate::tls::Contexts;
 
@@ -16,6 +16,8 @@ use crate::tls::Contexts;
 pub struct Resources {
     /// Counts over all workers; the same across reloads.
     pub shared: Arc<Shared>,
+    /// Which server's thread serves which client; the same across reloads.
+    pub directory: Arc<Directory>,
     /// Certificates and keys, per endpoint and backend.
     pub tls: Arc<Contexts>,
 }

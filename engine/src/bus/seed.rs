@@ -37,7 +37,7 @@ pub struct Seed {
     pub config: Arc<Config>,
     /// The picture to start with.
     pub snapshot: Arc<Snapshot>,
-    /// What it shares with the others.
+    /// What it shares with the other workers.
     pub resources: Arc<Resources>,
     /// Its counters; it alone writes them.
     pub counters: Arc<Counters>,

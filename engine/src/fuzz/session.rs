@@ -16,14 +16,14 @@ use crate::config::{
 };
 use crate::fuzz::Sides;
 use crate::fuzz::walks::{form, optional};
-use crate::session::{Action, LoginContext, Session, Tally};
+use crate::session::{Action, LoginContext, Session, Tally, Thread};
 use crate::wire::{Capabilities, Edits, Greeting, LoginRequest, Side, Status};
 
 /// Longer inputs reach the limit of bytes sent ahead of a login, which counts pieces.
 const DATA_BYTES_MAX: usize = 100 << 10;
 
-/// Everything up to bit 22 but COMPRESS and SSL.
-const BACKEND: Capabilities = Capabilities::from_bits(0x007F_F7DF);
+/// Everything up to bit 22 but LONG_PASSWORD, COMPRESS and SSL.
+const BACKEND: Capabilities = Capabilities::from_bits(0x007F_F7DE);
 
 /// A session from its greeting on, or from its first command. The first bytes are the size of the
 /// pieces and what the sides can do; then come steps: what happens, a length, that many bytes.
@@ -35,9 +35,10 @@ pub fn session(data: &[u8]) {
         return;
     }
     let Sides { client, backend } = outcome(data).sides;
-    // An ERR for each command of four bytes is the most that is answered.
-    assert!(client.len() <= 8 * data.len() + 4096, "a client gets more than was said");
-    assert!(backend.len() <= data.len() + 4096, "a backend gets more than was sent");
+    // An ERR for each command of four bytes is the most that is answered, and an id with an alias
+    // the most that is put into a statement.
+    assert!(client.len() <= 20 * data.len() + 4096, "a client gets more than was said");
+    assert!(backend.len() <= 4 * data.len() + 4096, "a backend gets more than was sent");
 }
 
 /// What such an exchange comes to.
@@ -69,6 +70,8 @@ struct Exchange {
     backend: Capabilities,
     awaits_lease: bool,
     leased: bool,
+    /// The backend is changing the account; its bytes are not the session's.
+    changing: bool,
     came: Came,
 }
 
@@ -84,6 +87,7 @@ impl Exchange {
             backend,
             awaits_lease: false,
             leased: false,
+            changing: false,
             came: Came::default(),
         };
         exchange.came.sides.carry_out(&exchange.edits, Side::Client, &[]);
@@ -110,7 +114,13 @@ impl Exchange {
         }
         match step % 8 {
             0 | 1 => self.feed(Side::Client, bytes),
-            2 | 3 if self.leased => self.feed(Side::Backend, bytes),
+            2 | 3 if self.leased && !self.changing => self.feed(Side::Backend, bytes),
+            4 if self.changing => {
+                self.changed(|session, edits| session.on_user_changed(bytes, edits))
+            }
+            5 if self.changing => {
+                self.changed(|session, edits| session.on_user_refused(bytes, edits))
+            }
             4 if self.awaits_lease => self.lease(bytes),
             5 if self.awaits_lease => self.free(|session, edits| {
                 session.on_lease_refused(bytes, edits);
@@ -176,11 +186,46 @@ impl Exchange {
         }
     }
 
+    /// The first of some threads is here, the others are elsewhere or nowhere.
+    fn find(&mut self, ids: &[u64]) {
+        let thread = |id: &u64| match id % 3 {
+            0 => Thread::Elsewhere,
+            1 => Thread::Here(77),
+            _ => Thread::Unknown,
+        };
+        let threads: Vec<Thread> = ids.iter().map(thread).collect();
+        self.changed(|session, edits| session.on_threads(&threads, edits));
+    }
+
+    /// A command can go on, and what was sent behind it.
+    fn changed(
+        &mut self,
+        happens: impl FnOnce(&mut Session, &mut Edits) -> Result<BytesMut, Fault>,
+    ) {
+        self.changing = false;
+        let mut rest = BytesMut::new();
+        self.free(|session, edits| {
+            rest = happens(session, edits)?;
+            Ok(())
+        });
+        self.feed(Side::Client, &rest);
+    }
+
     fn act(&mut self) {
         match self.session.next_action() {
             Some(Action::Lease(_)) => {
                 self.awaits_lease = true;
                 self.came.leases += 1;
+            }
+            Some(Action::FindThreads(ids)) => self.find(&ids),
+            Some(Action::Identify) => {
+                let context = context(self.backend);
+                self.free(|session, edits| session.on_identity(context, edits));
+            }
+            Some(Action::ChangeUser(request)) => {
+                self.changing = true;
+                let proof = request.user.is_none_or(|(user, _)| user.user == b"open");
+                assert!(proof, "a change of account without a password");
             }
             Some(Action::Close) => self.came.over = true,
             None => {}
@@ -190,7 +235,7 @@ impl Exchange {
     fn fail(&mut self, fault: Fault) {
         assert_ne!(fault.blame, Blame::Bug, "{fault:?}");
         self.edits.clear();
-        self.session.fail(&fault, &mut self.edits);
+        self.session.fail(&fault, Time::NEVER, &mut self.edits);
         self.came.sides.carry_out(&self.edits, Side::Client, &[]);
         self.came.fault = Some(fault);
         self.came.over = true;

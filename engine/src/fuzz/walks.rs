@@ -133,12 +133,14 @@ fn decide(walk: &mut RequestWalk, event: RequestEvent) {
         RequestEvent::Command(Some(command)) => match command.as_byte() {
             1 => walk.relay_last(),
             code if code % 3 == 0 => walk.relay(),
+            code if code % 3 == 1 && walk.command_bytes() < PACKET_BYTES_MAX => walk.hold(),
             _ => walk.refuse(),
         },
+        RequestEvent::Held => assert!(!walk.take_held().is_empty(), "nothing was held"),
         RequestEvent::Refused { seq } if seq % 2 == 1 && walk.is_between_commands() => {
             walk.begin_upload(seq, seq);
         }
-        RequestEvent::Refused { .. } | RequestEvent::UploadEnd => {}
+        RequestEvent::Refused { .. } | RequestEvent::Long { .. } | RequestEvent::UploadEnd => {}
     }
 }
 

@@ -11,7 +11,7 @@ use crate::wire::frame::{Assembler, FrameError, Packet};
 use crate::wire::{Capabilities, Greeting, LoginRequest, Malformed, SslRequest};
 
 /// The longest packet a server may send during a login: an error text or an RSA key fits easily.
-const LOGIN_PACKET_BYTES_MAX: usize = 64 << 10;
+pub(super) const LOGIN_PACKET_BYTES_MAX: usize = 64 << 10;
 
 /// The greeting has 0, the wish for TLS 1.
 const SEQ_INSIDE_TLS: u8 = 2;

@@ -4,8 +4,10 @@
 //! Never: open a socket, keep a clock, or know a client.
 #![forbid(unsafe_code)]
 
+mod change;
 mod lease;
 mod login;
 
+pub use change::{BackendChange, ChangeStep};
 pub use lease::Lease;
 pub use login::{BackendLogin, Established, LoginError, LoginStep, TlsWish};

@@ -21,10 +21,10 @@ use crate::wire::{
 };
 
 /// The longest packet a client may send before it is logged in (connection attributes: 64 KiB).
-const LOGIN_PACKET_BYTES_MAX: usize = 68 << 10;
+pub(super) const LOGIN_PACKET_BYTES_MAX: usize = 68 << 10;
 
 /// Bytes a client may send ahead while its backend is being connected.
-const EARLY_BYTES_MAX: usize = 128 << 10;
+pub(super) const EARLY_BYTES_MAX: usize = 128 << 10;
 
 /// Characters of a user's name that an error shows: the longest name servers allow.
 const USER_CHARS_SHOWN: usize = 128;
@@ -165,6 +165,11 @@ impl Login {
         self.context.config.limits.pipelined_commands_max
     }
 
+    /// MariaDB leaves LONG_PASSWORD unset; MySQL never does.
+    pub(super) fn is_mariadb(&self) -> bool {
+        !self.context.server.capabilities.contains(Capabilities::LONG_PASSWORD)
+    }
+
     pub(super) fn on_bytes(&mut self, input: &[u8], edits: &mut Edits) -> Result<Verdict, Fault> {
         self.early_bytes += input.len();
         if self.early_bytes > EARLY_BYTES_MAX {
@@ -226,7 +231,9 @@ impl Login {
             ClientStep::Accepted(proof) => {
                 Ok(Verdict::Lease(Box::new(LeaseRequest { login: *request, proof })))
             }
-            ClientStep::Denied => Err(self.access_denied(&request.user, auth.used_password())),
+            ClientStep::Denied => {
+                Err(access_denied(&self.context, &request.user, auth.used_password()))
+            }
         }
     }
 
@@ -267,21 +274,21 @@ impl Login {
             Err(malformed) => bad_handshake_packet(&malformed).encode(self.next_seq, out),
         });
     }
+}
 
-    /// The server's own words, so that applications which read them keep working.
-    fn access_denied(&self, user: &[u8], used_password: bool) -> Fault {
-        let user: String = String::from_utf8_lossy(user).chars().take(USER_CHARS_SHOWN).collect();
-        let host = match self.context.client {
-            Some(address) => address.to_string(),
-            None => "unknown".to_owned(),
-        };
-        let password = if used_password { "YES" } else { "NO" };
-        fault(
-            Blame::Client,
-            code::ACCESS_DENIED_ERROR,
-            format!("Access denied for user '{user}'@'{host}' (using password: {password})"),
-        )
-    }
+/// The server's own words, so that applications which read them keep working.
+pub(super) fn access_denied(context: &LoginContext, user: &[u8], used_password: bool) -> Fault {
+    let user: String = String::from_utf8_lossy(user).chars().take(USER_CHARS_SHOWN).collect();
+    let host = match context.client {
+        Some(address) => address.to_string(),
+        None => "unknown".to_owned(),
+    };
+    let password = if used_password { "YES" } else { "NO" };
+    fault(
+        Blame::Client,
+        code::ACCESS_DENIED_ERROR,
+        format!("Access denied for user '{user}'@'{host}' (using password: {password})"),
+    )
 }
 
 fn bad_handshake_packet(malformed: &Malformed) -> ErrPacket<'static> {
@@ -296,7 +303,7 @@ fn bad_handshake(malformed: Malformed) -> Fault {
     fault(Blame::Client, code::HANDSHAKE_ERROR, format!("Bad handshake ({malformed})"))
 }
 
-fn too_long() -> Fault {
+pub(super) fn too_long() -> Fault {
     fault(
         Blame::Client,
         code::NET_PACKET_TOO_LARGE,

@@ -4,12 +4,17 @@
 //! Never: touch a socket, choose a backend, read a clock or log; it is fed bytes and asks for things.
 #![forbid(unsafe_code)]
 
+mod change;
 mod login;
+mod parting;
 mod relay;
 mod state;
+mod text;
 
+pub use change::ChangeRequest;
 pub use login::{LeaseRequest, LoginContext};
 pub use state::{Action, Session, Tally};
+pub use text::Thread;
 
 #[cfg(test)]
 mod tests;

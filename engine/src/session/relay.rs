@@ -1,21 +1,51 @@
 //! The session after its login: commands one way, replies the other.
 //!
 //! Purpose: know for every byte of a backend which command it answers.
-//! Never: hold a statement or a result; both stream through.
+//! Never: hold a result or a statement of more than [`text::TEXT_BYTES_MAX`]; both stream through.
 
-use crate::base::{Blame, BoundedQueue, Fault};
-use crate::session::state::Tally;
+use bytes::BytesMut;
+
+use crate::base::{Blame, BoundedQueue, ConnectionId, Fault, Time};
+use crate::session::change::{Change, FAILURES_MAX, Step};
+use crate::session::login::{EARLY_BYTES_MAX, LOGIN_PACKET_BYTES_MAX, LoginContext, too_long};
+use crate::session::state::{Action, Tally};
+use crate::session::text::{self, Naming, Refusal, Thread, Verdict};
 use crate::wire::reply::{Dialect, Expect, ReplyError, ReplyEvent, ReplyWalk};
 use crate::wire::request::{RequestEvent, RequestWalk};
-use crate::wire::{Command, Edits, ErrPacket, Side, Status, code, fault, frame};
+use crate::wire::{
+    ChangeUser, Command, Edits, ErrPacket, OkPacket, Side, Status, code, fault, frame,
+};
 
 /// An answer the client is owed, oldest first.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owed {
-    /// By the backend.
-    Reply(Expect),
-    /// By Weir: the command was not one it relays.
-    Refusal { seq: u8 },
+    /// By the backend; its first packet has this sequence id.
+    Reply { expect: Expect, seq: u8 },
+    /// By Weir.
+    Refusal { seq: u8, why: Refusal },
+}
+
+/// A command that cannot go on yet, and whatever was sent behind it.
+#[derive(Debug)]
+struct Wait {
+    what: What,
+    rest: BytesMut,
+    /// What its worker has to do for it now.
+    action: Option<Action>,
+}
+
+impl Wait {
+    fn new(what: What, action: Option<Action>) -> Self {
+        Self { what, rest: BytesMut::new(), action }
+    }
+}
+
+#[derive(Debug)]
+enum What {
+    /// For the threads of other connections.
+    Threads(Naming),
+    /// For another account.
+    Change(Change),
 }
 
 /// Both directions of a logged-in session.
@@ -28,21 +58,66 @@ pub(super) struct Relay {
     gone: bool,
     /// The backend speaks without being asked (it is being shut down, or killed the connection).
     unasked: bool,
+    /// The command that comes now is owed an answer, the last one of `owed`.
+    owes_current: bool,
+    id: ConnectionId,
+    is_mariadb: bool,
+    /// Changes of account that failed.
+    failed_changes: u8,
+    /// What was asked for is over.
+    over: bool,
+    wait: Option<Box<Wait>>,
 }
 
 impl Relay {
-    pub(super) fn new(dialect: Dialect, status: Status, pipelined_commands_max: usize) -> Self {
+    pub(super) fn new(
+        id: ConnectionId,
+        is_mariadb: bool,
+        dialect: Dialect,
+        status: Status,
+        pipelined_commands_max: usize,
+    ) -> Self {
         Self {
             request: RequestWalk::default(),
             reply: ReplyWalk::new(dialect, status),
             owed: BoundedQueue::new(pipelined_commands_max),
             gone: false,
             unasked: false,
+            owes_current: false,
+            id,
+            is_mariadb,
+            failed_changes: 0,
+            over: false,
+            wait: None,
         }
+    }
+
+    /// What the session wants of its worker.
+    pub(super) fn take_action(&mut self) -> Option<Action> {
+        self.wait.as_deref_mut()?.action.take()
+    }
+
+    /// When a change of account has to be over.
+    pub(super) fn deadline(&self) -> Time {
+        match self.wait.as_deref() {
+            Some(Wait { what: What::Change(change), .. }) => change.deadline(),
+            Some(_) | None => Time::NEVER,
+        }
+    }
+
+    /// Inside a file upload, whose end an ERR has to wait for.
+    pub(super) const fn is_uploading(&self) -> bool {
+        self.request.is_uploading()
+    }
+
+    /// The client's side, for what is left of an upload.
+    pub(super) fn into_request(self) -> RequestWalk {
+        self.request
     }
 
     pub(super) fn is_at_rest(&self) -> bool {
         self.owed.is_empty()
+            && self.wait.is_none()
             && self.request.is_idle()
             && !self.unasked
             && !self.reply.status().contains(Status::IN_TRANS)
@@ -51,7 +126,9 @@ impl Relay {
     /// The client quit or went away: the session is over when nothing is owed any more. Nobody
     /// waits for the end of a binlog dump: it has none.
     pub(super) fn is_done(&self) -> bool {
-        self.is_leaving() && matches!(self.owed.front(), None | Some(Owed::Reply(Expect::Stream)))
+        let stream = Owed::Reply { expect: Expect::Stream, seq: 1 };
+        let last = self.owed.front().is_none_or(|owed| *owed == stream);
+        self.over || self.is_leaving() && last
     }
 
     fn is_leaving(&self) -> bool {
@@ -59,8 +136,8 @@ impl Relay {
     }
 
     pub(super) fn waits_for_backend(&self) -> bool {
-        let idle = self.owed.is_empty() && self.request.is_idle() && !self.unasked;
-        !self.is_leaving() && !idle
+        let asked = !self.owed.is_empty() || self.wait.is_some() || self.unasked;
+        !self.is_leaving() && (asked || !self.request.is_idle())
     }
 
     pub(super) const fn bytes_ahead(&self, side: Side) -> usize {
@@ -75,14 +152,17 @@ impl Relay {
         if self.request.is_uploading() {
             return Some(self.request.answer_seq());
         }
-        if self.owed.is_empty() && self.request.is_between_commands() {
-            // The client takes it for the answer to the command it sends next.
-            return Some(1);
+        match self.owed.front() {
+            Some(_) if self.reply.has_begun() => self.reply.interruption_seq(),
+            Some(_) if self.owed.len() == 1 && self.owes_current => Some(self.request.answer_seq()),
+            Some(Owed::Reply { seq, .. } | Owed::Refusal { seq, .. }) => Some(*seq),
+            None => match self.wait.as_deref() {
+                Some(Wait { what: What::Change(change), .. }) => Some(change.next_seq()),
+                // The client takes it for the answer to the command it sends next.
+                _ if self.request.is_between_commands() => Some(1),
+                _ => Some(self.request.answer_seq()),
+            },
         }
-        if self.owed.is_empty() || self.owed.len() == 1 && !self.reply.has_begun() {
-            return Some(self.request.answer_seq());
-        }
-        self.reply.interruption_seq()
     }
 
     pub(super) fn on_client(
@@ -94,16 +174,22 @@ impl Relay {
         let mut at = 0;
         loop {
             let rest = input.get_mut(at..).unwrap_or_default();
+            if self.wait.is_some() {
+                self.set_aside(rest, edits)?;
+                return Ok(tally);
+            }
             let walked = self.request.feed(rest, edits).map_err(|_| out_of_order())?;
             at += walked.used;
             match walked.event {
                 None => return Ok(tally),
                 Some(RequestEvent::Command(command)) => {
                     tally.commands += 1;
-                    self.on_command(command)?;
+                    self.on_command(command, input.get(at..).unwrap_or_default())?;
                 }
+                Some(RequestEvent::Long { seq }) => self.on_long(seq),
+                Some(RequestEvent::Held) => self.on_held(edits)?,
                 Some(RequestEvent::Refused { seq }) => {
-                    self.owe(Owed::Refusal { seq })?;
+                    self.owe(Owed::Refusal { seq, why: Refusal::UnknownCommand })?;
                     self.refuse_what_is_next(edits);
                 }
                 Some(RequestEvent::UploadEnd) => {
@@ -113,7 +199,10 @@ impl Relay {
         }
     }
 
-    fn on_command(&mut self, command: Option<Command>) -> Result<(), Fault> {
+    /// A command begins; `input` begins with it.
+    #[inline]
+    fn on_command(&mut self, command: Option<Command>, input: &[u8]) -> Result<(), Fault> {
+        self.owes_current = false;
         match command.map_or(Route::Refuse, route) {
             Route::Refuse => {
                 self.request.refuse();
@@ -123,16 +212,250 @@ impl Relay {
                 self.request.relay_last();
                 return Ok(());
             }
-            Route::Silent => {}
-            Route::Relay(expect) => {
-                let begins = self.owed.is_empty();
-                self.owe(Owed::Reply(expect))?;
-                if begins && !self.unasked {
-                    self.reply.begin(expect);
+            Route::Hold { bytes_max } => {
+                if self.request.command_bytes() <= bytes_max {
+                    self.request.hold();
+                } else {
+                    self.request.refuse();
                 }
+                return Ok(());
+            }
+            Route::Silent => {}
+            Route::Text(expect) => {
+                if self.request.command_bytes() <= text::TEXT_BYTES_MAX
+                    && self.request.whole_command(input).is_none_or(|payload| {
+                        text::may_matter(payload, self.reply.dialect().client)
+                    })
+                {
+                    self.request.hold();
+                    return Ok(());
+                }
+                self.owe_reply(expect)?;
+                self.owes_current = true;
+            }
+            Route::Relay(expect) => {
+                self.owe_reply(expect)?;
+                self.owes_current = true;
             }
         }
         self.request.relay();
+        Ok(())
+    }
+
+    /// A relayed command took several frames, and its answer is numbered after them.
+    fn on_long(&mut self, answer_seq: u8) {
+        if self.owes_current
+            && let Some(Owed::Reply { seq, .. }) = self.owed.back_mut()
+        {
+            *seq = answer_seq;
+        }
+    }
+
+    /// A command that was to be seen whole is whole.
+    #[cold]
+    fn on_held(&mut self, edits: &mut Edits) -> Result<(), Fault> {
+        let payload = self.request.take_held();
+        let dialect = self.reply.dialect();
+        let command = payload.first().and_then(|byte| Command::from_byte(*byte));
+        let verdict = match command {
+            Some(Command::ChangeUser) => return self.on_change_user(&payload, edits),
+            Some(Command::ProcessKill) => text::judge_process_kill(&payload, dialect),
+            Some(_) | None => text::judge(&payload, dialect, self.reply.status(), self.id),
+        };
+        match verdict {
+            Verdict::AsIs => self.send_command(command, &payload, edits),
+            Verdict::Instead(payload) => self.send_command(command, &payload, edits),
+            Verdict::Refuse(why) => self.answer_with(why, edits),
+            Verdict::Ask(naming) => {
+                let action = Action::FindThreads(naming.ids().collect());
+                self.wait = Some(Box::new(Wait::new(What::Threads(naming), Some(action))));
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a command of one frame to the backend.
+    fn send_command(
+        &mut self,
+        command: Option<Command>,
+        payload: &[u8],
+        edits: &mut Edits,
+    ) -> Result<(), Fault> {
+        if let Some(Route::Text(expect) | Route::Relay(expect)) = command.map(route) {
+            self.owe_reply(expect)?;
+        }
+        edits.send(Side::Backend, |out| frame(out, 0, |out| out.extend_from_slice(payload)));
+        Ok(())
+    }
+
+    fn answer_with(&mut self, why: Refusal, edits: &mut Edits) -> Result<(), Fault> {
+        self.owe(Owed::Refusal { seq: 1, why })?;
+        self.refuse_what_is_next(edits);
+        Ok(())
+    }
+
+    /// The threads that were asked for: the command goes on, or is answered. Returns what the
+    /// client sent behind it.
+    pub(super) fn on_threads(
+        &mut self,
+        threads: &[Thread],
+        edits: &mut Edits,
+    ) -> Result<BytesMut, Fault> {
+        let wait = self.wait.take().map(|wait| *wait);
+        let Some(Wait { what: What::Threads(naming), rest, .. }) = wait else {
+            return Err(unexpected("threads"));
+        };
+        match naming.decide(self.id, threads) {
+            Ok(payload) => self.send_command(naming.command(), &payload, edits)?,
+            Err(why) => self.answer_with(why, edits)?,
+        }
+        Ok(rest)
+    }
+
+    fn on_change_user(&mut self, payload: &[u8], edits: &mut Edits) -> Result<(), Fault> {
+        let command = ChangeUser::parse(payload, self.reply.dialect().client);
+        let Ok(command) = command else {
+            return self.answer_with(Refusal::UnknownCommand, edits);
+        };
+        if self.failed_changes >= FAILURES_MAX {
+            return self.answer_with(Refusal::UnknownCommand, edits);
+        }
+        let what = What::Change(Change::new(command));
+        self.wait = Some(Box::new(Wait::new(what, None)));
+        self.begin_change();
+        Ok(())
+    }
+
+    /// Begins a change of account when everything before it is answered.
+    fn begin_change(&mut self) {
+        if self.owed.is_empty()
+            && !self.unasked
+            && let Some(Wait { what: What::Change(_), action, .. }) = self.wait.as_deref_mut()
+        {
+            *action = Some(Action::Identify);
+        }
+    }
+
+    /// A nonce, and the rules of the moment, for a change of account.
+    pub(super) fn on_identity(
+        &mut self,
+        context: LoginContext,
+        edits: &mut Edits,
+    ) -> Result<(), Fault> {
+        let client = self.reply.dialect().client;
+        let Some(Wait { what: What::Change(change), .. }) = self.wait.as_deref_mut() else {
+            return Err(unexpected("a nonce"));
+        };
+        let step = change.authenticate(context, client, edits);
+        self.after_step(step)?;
+        // The client may have answered before it was asked.
+        let early = self.wait.as_deref_mut().map(|wait| std::mem::take(&mut wait.rest));
+        let early = early.unwrap_or_default();
+        if !early.is_empty() {
+            self.set_aside_bytes(&early, edits)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what the client sends while a command waits: its part of an exchange, or what is for
+    /// later.
+    #[cold]
+    fn set_aside(&mut self, input: &[u8], edits: &mut Edits) -> Result<(), Fault> {
+        edits.discard(input.len());
+        self.set_aside_bytes(input, edits)
+    }
+
+    fn set_aside_bytes(&mut self, input: &[u8], edits: &mut Edits) -> Result<(), Fault> {
+        let Some(wait) = self.wait.as_deref_mut() else { return Ok(()) };
+        if let What::Change(change) = &mut wait.what
+            && change.is_authenticating()
+        {
+            let step = change.on_bytes(input, edits)?;
+            return self.after_step(step);
+        }
+        wait.rest.extend_from_slice(input);
+        if wait.rest.len() > EARLY_BYTES_MAX {
+            return Err(too_long());
+        }
+        Ok(())
+    }
+
+    fn after_step(&mut self, step: Step) -> Result<(), Fault> {
+        let Step::Ask(request, mut rest) = step else { return Ok(()) };
+        let Some(wait) = self.wait.as_deref_mut() else { return Ok(()) };
+        if request.user.is_none() {
+            self.failed_changes += 1;
+            if !self.is_mariadb
+                && let What::Change(change) = &mut wait.what
+                && let Some(denied) = change.take_denied()
+            {
+                // MySQL ends the connection.
+                return Err(denied);
+            }
+        }
+        rest.extend_from_slice(&wait.rest);
+        wait.rest = rest;
+        wait.action = Some(Action::ChangeUser(Box::new(request)));
+        Ok(())
+    }
+
+    fn take_change(&mut self) -> Option<(Change, BytesMut)> {
+        match *self.wait.take()? {
+            Wait { what: What::Change(change), rest, .. } => Some((change, rest)),
+            Wait { what: What::Threads(_), .. } => None,
+        }
+    }
+
+    /// The backend changed the account, or only reset the session. Returns what the client sent
+    /// behind the command.
+    pub(super) fn on_user_changed(
+        &mut self,
+        ok: &[u8],
+        edits: &mut Edits,
+    ) -> Result<BytesMut, Fault> {
+        let Dialect { client, backend } = self.reply.dialect();
+        let packet = OkPacket::parse(ok, backend)
+            .map_err(|malformed| not_a_reply(ReplyError::Malformed(malformed)))?;
+        let Some((mut change, rest)) = self.take_change() else {
+            return Err(unexpected("a change of account"));
+        };
+        self.reply.set_status(packet.status);
+        let seq = change.next_seq();
+        edits.send(Side::Client, |out| match change.take_denied() {
+            None => packet.encode(client, seq, out),
+            Some(fault) => ErrPacket::from(&fault).encode(seq, out),
+        });
+        Ok(rest)
+    }
+
+    /// The backend refused to change the account: its ERR goes to the client. Returns what the
+    /// client sent behind the command.
+    pub(super) fn on_user_refused(
+        &mut self,
+        err: &[u8],
+        edits: &mut Edits,
+    ) -> Result<BytesMut, Fault> {
+        let packet = ErrPacket::parse(err)
+            .map_err(|malformed| not_a_reply(ReplyError::Malformed(malformed)))?;
+        let Some((mut change, rest)) = self.take_change() else {
+            return Err(unexpected("a refused account"));
+        };
+        let denied = change.take_denied();
+        edits.send(Side::Client, |out| {
+            denied.as_ref().map_or(packet, ErrPacket::from).encode(change.next_seq(), out);
+        });
+        self.failed_changes += u8::from(denied.is_none());
+        // MySQL ends the connection; and a session that could not be reset must not go on.
+        self.over = !self.is_mariadb || denied.is_some();
+        Ok(rest)
+    }
+
+    fn owe_reply(&mut self, expect: Expect) -> Result<(), Fault> {
+        let begins = self.owed.is_empty();
+        self.owe(Owed::Reply { expect, seq: 1 })?;
+        if begins && !self.unasked {
+            self.reply.begin(expect);
+        }
         Ok(())
     }
 
@@ -171,7 +494,11 @@ impl Relay {
                 Some(ReplyEvent::LocalInfile) => {
                     // The backend would take what was pipelined behind the statement for the file,
                     // and a client that has left for one that goes on.
-                    if self.is_leaving() || self.owed.len() > 1 || !self.request.is_idle() {
+                    if self.is_leaving()
+                        || self.owed.len() > 1
+                        || !self.request.is_idle()
+                        || self.wait.is_some()
+                    {
                         return Err(out_of_order());
                     }
                     self.request.begin_upload(self.reply.shift(), self.reply.last_seq());
@@ -193,22 +520,20 @@ impl Relay {
             self.owed.pop();
         }
         self.refuse_what_is_next(edits);
-        if let Some(&Owed::Reply(expect)) = self.owed.front() {
+        if let Some(&Owed::Reply { expect, .. }) = self.owed.front() {
             self.reply.begin(expect);
+        } else if self.wait.is_some() {
+            self.begin_change();
         }
     }
 
     /// Sends the refusals whose turn has come.
     fn refuse_what_is_next(&mut self, edits: &mut Edits) {
-        while let Some(&Owed::Refusal { seq }) = self.owed.front() {
+        while let Some(&Owed::Refusal { seq, why }) = self.owed.front() {
             self.owed.pop();
+            let (code, sqlstate, message) = why.error();
             edits.send(Side::Client, |out| {
-                ErrPacket {
-                    code: code::UNKNOWN_COM_ERROR,
-                    sqlstate: *b"08S01",
-                    message: b"Unknown command",
-                }
-                .encode(seq, out);
+                ErrPacket { code, sqlstate, message: message.as_bytes() }.encode(seq, out);
             });
         }
     }
@@ -218,7 +543,7 @@ impl Relay {
             return;
         }
         self.gone = true;
-        if self.request.is_idle() {
+        if self.request.is_idle() && self.wait.is_none() {
             edits.send(Side::Backend, |out| {
                 frame(out, 0, |payload| {
                     payload.extend_from_slice(&[Command::Quit.as_byte()]);
@@ -227,12 +552,20 @@ impl Relay {
         } else {
             // Half a command will never be answered.
             self.owed = BoundedQueue::new(0);
+            self.wait = None;
         }
     }
 }
 
+/// An id of four bytes, and what a clumsy client may put behind it.
+const PROCESS_KILL_BYTES_MAX: usize = 64;
+
 /// What becomes of a command.
 enum Route {
+    /// As [`Self::Relay`], but its text may need a look.
+    Text(Expect),
+    /// It is looked at whole, if it is not longer than this, and refused otherwise.
+    Hold { bytes_max: usize },
     /// To the backend, which answers like this.
     Relay(Expect),
     /// To the backend, which does not answer.
@@ -246,10 +579,11 @@ enum Route {
 const fn route(command: Command) -> Route {
     match command {
         Command::Quit => Route::Quit,
-        Command::Query | Command::StmtExecute | Command::StmtBulkExecute | Command::ProcessInfo => {
+        Command::Query => Route::Text(Expect::Query),
+        Command::StmtPrepare => Route::Text(Expect::Prepare),
+        Command::StmtExecute | Command::StmtBulkExecute | Command::ProcessInfo => {
             Route::Relay(Expect::Query)
         }
-        Command::StmtPrepare => Route::Relay(Expect::Prepare),
         Command::StmtFetch => Route::Relay(Expect::Fetch),
         Command::FieldList => Route::Relay(Expect::FieldList),
         Command::Statistics => Route::Relay(Expect::Statistics),
@@ -263,15 +597,19 @@ const fn route(command: Command) -> Route {
         | Command::Debug => Route::Relay(Expect::Ok),
         Command::BinlogDump | Command::BinlogDumpGtid => Route::Relay(Expect::Stream),
         Command::StmtClose | Command::StmtSendLongData => Route::Silent,
-        Command::ProcessKill | Command::ChangeUser | Command::Daemon | Command::Clone => {
-            Route::Refuse
-        }
+        Command::ProcessKill => Route::Hold { bytes_max: PROCESS_KILL_BYTES_MAX },
+        Command::ChangeUser => Route::Hold { bytes_max: LOGIN_PACKET_BYTES_MAX },
+        Command::Daemon | Command::Clone => Route::Refuse,
     }
 }
 
 /// The client numbered a packet wrongly, before or after its login.
 pub(super) fn out_of_order() -> Fault {
     fault(Blame::Client, code::NET_PACKETS_OUT_OF_ORDER, "Got packets out of order")
+}
+
+fn unexpected(what: &str) -> Fault {
+    fault(Blame::Bug, code::UNKNOWN_ERROR, format!("weir: {what} came unasked"))
 }
 
 fn not_a_reply(error: ReplyError) -> Fault {

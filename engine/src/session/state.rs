@@ -7,8 +7,11 @@
 use bytes::BytesMut;
 
 use crate::base::{Blame, ConnectionId, Fault, Time};
+use crate::session::change::ChangeRequest;
 use crate::session::login::{LeaseRequest, Login, LoginContext, Verdict};
+use crate::session::parting::Parting;
 use crate::session::relay::Relay;
+use crate::session::text::Thread;
 use crate::wire::{Capabilities, Edits, ErrPacket, Side, code, fault};
 
 /// What a session wants its worker to do.
@@ -16,6 +19,14 @@ use crate::wire::{Capabilities, Edits, ErrPacket, Side, code, fault};
 pub enum Action {
     /// Lend it a backend connection, logged in as the client's account.
     Lease(Box<LeaseRequest>),
+    /// Say where the connections with these ids are: [`Session::on_threads`].
+    FindThreads(Box<[u64]>),
+    /// Give it a nonce and the rules of the moment, to learn anew who the client is:
+    /// [`Session::on_identity`].
+    Identify,
+    /// Change the account on its backend connection: [`Session::on_user_changed`] or
+    /// [`Session::on_user_refused`].
+    ChangeUser(Box<ChangeRequest>),
     /// Send what is queued on both sides, then close both.
     Close,
 }
@@ -40,10 +51,13 @@ pub struct Session {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "sessions spend their lives in the large one")]
 enum Phase {
     /// Boxed: it holds names, secrets and buffers that a session does not need afterwards.
     Login(Box<Login>),
     Relay(Relay),
+    /// Boxed: it is rare.
+    Parting(Box<Parting>),
     Over,
 }
 
@@ -62,12 +76,15 @@ impl Session {
         self.id
     }
 
-    /// When the session has to be ended if its login is not over by then.
+    /// When the session has to be ended if its login, a change of account or its parting is not over
+    /// by then.
     #[must_use]
     pub fn deadline(&self) -> Time {
         match &self.phase {
             Phase::Login(login) => login.deadline(),
-            Phase::Relay(_) | Phase::Over => Time::NEVER,
+            Phase::Relay(relay) => relay.deadline(),
+            Phase::Parting(parting) => parting.deadline(),
+            Phase::Over => Time::NEVER,
         }
     }
 
@@ -77,12 +94,19 @@ impl Session {
         matches!(self.phase, Phase::Login(_))
     }
 
+    /// Its client is told of a failure as soon as it listens; it needs no backend any more.
+    #[must_use]
+    pub const fn is_parting(&self) -> bool {
+        matches!(self.phase, Phase::Parting(_))
+    }
+
     /// Nothing asked, nothing open: closing it now loses nothing.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
         match &self.phase {
             Phase::Login(_) => false,
             Phase::Relay(relay) => relay.is_at_rest(),
+            Phase::Parting(_) => false,
             Phase::Over => true,
         }
     }
@@ -92,13 +116,16 @@ impl Session {
     pub const fn bytes_ahead(&self, side: Side) -> usize {
         match &self.phase {
             Phase::Relay(relay) => relay.bytes_ahead(side),
-            Phase::Login(_) | Phase::Over => 0,
+            Phase::Login(_) | Phase::Parting(_) | Phase::Over => 0,
         }
     }
 
     /// What the session wants next; one action per feed.
     pub fn next_action(&mut self) -> Option<Action> {
-        self.action.take()
+        self.action.take().or_else(|| match &mut self.phase {
+            Phase::Relay(relay) => relay.take_action(),
+            Phase::Login(_) | Phase::Parting(_) | Phase::Over => None,
+        })
     }
 
     /// Feeds bytes of the client.
@@ -120,6 +147,12 @@ impl Session {
                 }
                 Ok(Tally::default())
             }
+            Phase::Parting(parting) => {
+                if parting.on_client(input, edits) {
+                    self.close();
+                }
+                Ok(Tally::default())
+            }
             Phase::Over => {
                 edits.discard(input.len());
                 Ok(Tally::default())
@@ -138,7 +171,7 @@ impl Session {
                 self.close_when_done();
                 Ok(tally)
             }
-            Phase::Login(_) | Phase::Over => {
+            Phase::Login(_) | Phase::Parting(_) | Phase::Over => {
                 edits.discard(input.len());
                 Ok(Tally::default())
             }
@@ -167,8 +200,57 @@ impl Session {
         let (dialect, status) = login.finish(backend, ok, edits)?;
         let early = login.take_early();
         let pipelined_max = login.pipelined_commands_max();
-        self.phase = Phase::Relay(Relay::new(dialect, status, pipelined_max));
+        let is_mariadb = login.is_mariadb();
+        self.phase = Phase::Relay(Relay::new(self.id, is_mariadb, dialect, status, pipelined_max));
         Ok(early)
+    }
+
+    /// Where the connections of [`Action::FindThreads`] are, in its order. Returns what the client
+    /// sent behind that command; feed it to [`Session::on_client`].
+    ///
+    /// # Errors
+    /// The fault that ends the session.
+    pub fn on_threads(&mut self, threads: &[Thread], edits: &mut Edits) -> Result<BytesMut, Fault> {
+        self.relay(|relay| relay.on_threads(threads, edits))
+    }
+
+    /// A fresh nonce, and the rules of the moment, after [`Action::Identify`].
+    ///
+    /// # Errors
+    /// The fault that ends the session.
+    pub fn on_identity(&mut self, context: LoginContext, edits: &mut Edits) -> Result<(), Fault> {
+        self.relay(|relay| relay.on_identity(context, edits))
+    }
+
+    /// The backend did what [`Action::ChangeUser`] asked for; `ok` is its OK's payload. Returns what
+    /// the client sent behind the command; feed it to [`Session::on_client`].
+    ///
+    /// # Errors
+    /// The fault that ends the session.
+    pub fn on_user_changed(&mut self, ok: &[u8], edits: &mut Edits) -> Result<BytesMut, Fault> {
+        self.relay(|relay| relay.on_user_changed(ok, edits))
+    }
+
+    /// The backend refused it; `err` is its ERR's payload. As [`Session::on_user_changed`].
+    ///
+    /// # Errors
+    /// The fault that ends the session.
+    pub fn on_user_refused(&mut self, err: &[u8], edits: &mut Edits) -> Result<BytesMut, Fault> {
+        self.relay(|relay| relay.on_user_refused(err, edits))
+    }
+
+    /// Something that only a session past its login asks for.
+    fn relay<T>(&mut self, feed: impl FnOnce(&mut Relay) -> Result<T, Fault>) -> Result<T, Fault> {
+        let Phase::Relay(relay) = &mut self.phase else {
+            return Err(fault(
+                Blame::Bug,
+                code::UNKNOWN_ERROR,
+                "weir: an answer arrived outside a session",
+            ));
+        };
+        let fed = feed(relay)?;
+        self.close_when_done();
+        Ok(fed)
     }
 
     /// The backend refused the account: its ERR payload goes to the client, then the session ends.
@@ -186,7 +268,7 @@ impl Session {
                 relay.on_client_end(edits);
                 self.close_when_done();
             }
-            Phase::Login(_) | Phase::Over => self.close(),
+            Phase::Login(_) | Phase::Parting(_) | Phase::Over => self.close(),
         }
     }
 
@@ -211,24 +293,30 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the session with an error, told to the client where the protocol allows one now.
-    pub fn fail(&mut self, fault: &Fault, edits: &mut Edits) {
-        let seq = match &self.phase {
+    /// Ends the session with an error, told to the client where the protocol allows one now. Inside
+    /// a file upload it does not: the client numbers what it reads by what it has sent, and that is
+    /// known at the upload's end. Until then, or `parting_max`, the session is parting.
+    pub fn fail(&mut self, fault: &Fault, parting_max: Time, edits: &mut Edits) {
+        let seq = match &mut self.phase {
             Phase::Login(login) => Some(login.next_seq()),
+            Phase::Relay(relay) if relay.is_uploading() => {
+                self.part(fault.clone(), parting_max);
+                return;
+            }
             Phase::Relay(relay) => relay.interruption_seq(),
-            Phase::Over => None,
+            Phase::Parting(_) | Phase::Over => None,
         };
         if let Some(seq) = seq {
-            edits.send(Side::Client, |out| {
-                ErrPacket {
-                    code: fault.code,
-                    sqlstate: fault.sqlstate,
-                    message: fault.message.as_bytes(),
-                }
-                .encode(seq, out);
-            });
+            edits.send(Side::Client, |out| ErrPacket::from(fault).encode(seq, out));
         }
         self.close();
+    }
+
+    fn part(&mut self, fault: Fault, deadline: Time) {
+        if let Phase::Relay(relay) = std::mem::replace(&mut self.phase, Phase::Over) {
+            let parting = Parting::new(relay.into_request(), fault, deadline);
+            self.phase = Phase::Parting(Box::new(parting));
+        }
     }
 
     fn close_when_done(&mut self) {

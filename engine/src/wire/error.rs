@@ -70,6 +70,12 @@ impl<'a> ErrPacket<'a> {
     }
 }
 
+impl<'a> From<&'a Fault> for ErrPacket<'a> {
+    fn from(fault: &'a Fault) -> Self {
+        Self { code: fault.code, sqlstate: fault.sqlstate, message: fault.message.as_bytes() }
+    }
+}
+
 /// Error numbers, named as in the server's `errmsg` file without the `ER_`.
 pub mod code {
     /// Too many connections.

@@ -6,6 +6,7 @@
 //! Never: do I/O, keep session state, log, or panic on any bytes.
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod capability;
 mod change_user;
 mod command;
@@ -25,6 +26,7 @@ mod status;
 mod tracker;
 mod writer;
 
+pub use attributes::query_text_at;
 pub use capability::Capabilities;
 pub use change_user::ChangeUser;
 pub use command::Command;

@@ -140,6 +140,17 @@ impl ReplyWalk {
         self.last_seq = 0;
     }
 
+    /// What the two sides negotiated.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The session begins anew, with these flags.
+    pub const fn set_status(&mut self, status: Status) {
+        self.status = status;
+    }
+
     /// The status flags of the last OK or EOF.
     #[must_use]
     pub const fn status(&self) -> Status {

@@ -1,7 +1,8 @@
 //! Walking what a client sends: where commands begin, which they are, and when a file upload ends.
 //!
-//! Purpose: relay commands of any size cut-through, deciding on the first five bytes.
-//! Never: hold a statement, or look past a command's first byte.
+//! Purpose: relay commands of any size cut-through, deciding on the first five bytes; collect those
+//! that their owner wants to see whole.
+//! Never: look past a command's first byte, or collect what the owner did not bound.
 
 use bytes::BytesMut;
 
@@ -12,9 +13,17 @@ use crate::wire::frame::{self, FrameError, HEADER_BYTES, Header};
 /// What a client began or finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestEvent {
-    /// A command begins; nothing of it has been used. Answer with [`RequestWalk::relay`] or
-    /// [`RequestWalk::refuse`], then feed on. `None`: not a command of the protocol.
+    /// A command begins; nothing of it has been used. Answer with [`RequestWalk::relay`],
+    /// [`RequestWalk::refuse`] or [`RequestWalk::hold`], then feed on. `None`: not a command of the
+    /// protocol.
     Command(Option<Command>),
+    /// A relayed command of several frames is over; its answer has this sequence id and not 1.
+    Long {
+        /// Sequence id of the answer.
+        seq: u8,
+    },
+    /// A held command is whole: [`RequestWalk::take_held`] gives its payload.
+    Held,
     /// A refused command is over; its error has this sequence id.
     Refused {
         /// Sequence id of the answer.
@@ -39,14 +48,25 @@ enum State {
     Idle,
     /// A command's head is known and waits for the owner's decision.
     Undecided,
-    /// Inside a command that goes on (or does not).
-    Command { relayed: bool },
+    /// Inside a command.
+    Command(Fate),
     /// Inside the last command, which goes on.
     LastCommand,
     /// After the last command: whatever comes is dropped.
     Over,
     /// The client sends a file; sequence ids go down by `shift`.
     Upload { shift: u8 },
+}
+
+/// What becomes of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It goes on.
+    Relay,
+    /// It is dropped and answered with an error.
+    Refuse,
+    /// It is collected.
+    Hold,
 }
 
 /// Walks the client's side of a session.
@@ -61,8 +81,12 @@ pub struct RequestWalk {
     upload_over: bool,
     /// Sequence id of the frame read last.
     last_seq: u8,
+    /// Bytes of the payload of the command reported last, in its first frame.
+    command_bytes: usize,
     /// A frame's head that was cut.
     partial: BytesMut,
+    /// The payload of a held command, as far as it has come.
+    held: BytesMut,
 }
 
 impl Default for RequestWalk {
@@ -73,7 +97,9 @@ impl Default for RequestWalk {
             continued: false,
             upload_over: false,
             last_seq: 0,
+            command_bytes: 0,
             partial: BytesMut::new(),
+            held: BytesMut::new(),
         }
     }
 }
@@ -81,12 +107,40 @@ impl Default for RequestWalk {
 impl RequestWalk {
     /// Lets the command that was just reported go on to the backend.
     pub fn relay(&mut self) {
-        self.state = State::Command { relayed: true };
+        self.state = State::Command(Fate::Relay);
     }
 
     /// Drops the command that was just reported; [`RequestEvent::Refused`] follows at its end.
     pub fn refuse(&mut self) {
-        self.state = State::Command { relayed: false };
+        self.state = State::Command(Fate::Refuse);
+    }
+
+    /// Collects the command that was just reported; [`RequestEvent::Held`] follows at its end. The
+    /// caller bounds it by [`Self::command_bytes`]; it must be of one frame.
+    pub fn hold(&mut self) {
+        self.state = State::Command(Fate::Hold);
+    }
+
+    /// The payload of a held command that is whole.
+    pub fn take_held(&mut self) -> BytesMut {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Bytes of the command that was just reported. At [`frame::PAYLOAD_BYTES_MAX`] more follow.
+    #[must_use]
+    pub const fn command_bytes(&self) -> usize {
+        self.command_bytes
+    }
+
+    /// The payload of the command that was just reported, if `input`, what was not used yet, has
+    /// the whole frame.
+    #[inline]
+    #[must_use]
+    pub fn whole_command<'a>(&self, input: &'a [u8]) -> Option<&'a [u8]> {
+        if !self.partial.is_empty() {
+            return None;
+        }
+        input.get(HEADER_BYTES..)?.get(..self.command_bytes)
     }
 
     /// Lets the command that was just reported go on, and drops whatever follows it.
@@ -148,7 +202,7 @@ impl RequestWalk {
         loop {
             if self.body_bytes > 0 {
                 let count = self.body_bytes.min(input.len() - used);
-                self.take(count, edits);
+                self.take(input.get(used..used + count).unwrap_or_default(), edits);
                 self.body_bytes -= count;
                 used += count;
                 if self.body_bytes == 0
@@ -194,7 +248,11 @@ impl RequestWalk {
         }
         self.begin_frame(header)?;
         self.patch_seq(input);
-        self.take(HEADER_BYTES, edits);
+        if self.goes_on() {
+            edits.forward(HEADER_BYTES);
+        } else {
+            edits.discard(HEADER_BYTES);
+        }
         Ok((HEADER_BYTES, if self.body_bytes == 0 { self.frame_end() } else { None }))
     }
 
@@ -221,8 +279,10 @@ impl RequestWalk {
         self.begin_frame(header)?;
         let mut head = std::mem::take(&mut self.partial);
         self.patch_seq(&mut head);
-        if self.state != (State::Command { relayed: false }) {
+        if self.goes_on() {
             edits.send(Side::Backend, |out| out.extend_from_slice(&head));
+        } else if self.state == State::Command(Fate::Hold) {
+            self.held.extend_from_slice(head.get(HEADER_BYTES..).unwrap_or_default());
         }
         self.body_bytes -= head.len() - HEADER_BYTES;
         Ok((used, if self.body_bytes == 0 { self.frame_end() } else { None }))
@@ -233,6 +293,7 @@ impl RequestWalk {
             return Err(FrameError::OutOfOrder);
         }
         self.continued = false;
+        self.command_bytes = header.payload_bytes;
         self.state = State::Undecided;
         let command = if header.payload_bytes == 0 { None } else { Command::from_byte(first) };
         Ok(RequestEvent::Command(command))
@@ -260,9 +321,14 @@ impl RequestWalk {
                 self.state = State::Idle;
                 Some(RequestEvent::UploadEnd)
             }
-            State::Command { relayed } => {
+            State::Command(fate) => {
                 self.state = State::Idle;
-                (!relayed).then_some(RequestEvent::Refused { seq: self.answer_seq() })
+                match fate {
+                    Fate::Relay if self.last_seq == 0 => None,
+                    Fate::Relay => Some(RequestEvent::Long { seq: self.answer_seq() }),
+                    Fate::Refuse => Some(RequestEvent::Refused { seq: self.answer_seq() }),
+                    Fate::Hold => Some(RequestEvent::Held),
+                }
             }
             State::LastCommand => {
                 self.state = State::Over;
@@ -279,12 +345,22 @@ impl RequestWalk {
         }
     }
 
-    fn take(&self, count: usize, edits: &mut Edits) {
-        if self.state == (State::Command { relayed: false }) {
-            edits.discard(count);
-        } else {
-            edits.forward(count);
+    /// Whether what is read now goes to the backend.
+    #[inline]
+    fn goes_on(&self) -> bool {
+        !matches!(self.state, State::Command(Fate::Refuse | Fate::Hold))
+    }
+
+    #[inline]
+    fn take(&mut self, bytes: &[u8], edits: &mut Edits) {
+        if self.goes_on() {
+            edits.forward(bytes.len());
+            return;
         }
+        if self.state == State::Command(Fate::Hold) {
+            self.held.extend_from_slice(bytes);
+        }
+        edits.discard(bytes.len());
     }
 }
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::base::{Blame, ConnectionId, EndpointId, Fault};
+use crate::base::{Blame, ConnectionId, EndpointId, Fault, Key};
 use crate::bus::Full;
 use crate::io::{CloseMode, ConnId, Driver, RecvMode};
 use crate::observe::Counter;
@@ -21,7 +21,8 @@ impl<D: Driver> Worker<D> {
         self.counters.increment(Counter::ClientsAccepted);
         let address = self.client_address(conn);
         let context = self.admit(address).and_then(|()| {
-            let context = self.login_context(endpoint, address);
+            let id = self.next_id();
+            let context = self.login_context(endpoint, address, id);
             context.inspect_err(|_| self.resources.shared.dismiss(address))
         });
         match context {
@@ -63,10 +64,12 @@ impl<D: Driver> Worker<D> {
         })
     }
 
-    fn login_context(
+    /// What a client from `address` is judged by now.
+    pub(super) fn login_context(
         &mut self,
         endpoint: EndpointId,
         address: Option<IpAddr>,
+        id: ConnectionId,
     ) -> Result<LoginContext, Fault> {
         let cluster = self.config.endpoint(endpoint).map(|endpoint| endpoint.cluster);
         let server = cluster
@@ -82,7 +85,7 @@ impl<D: Driver> Worker<D> {
         };
         Ok(LoginContext {
             config: self.config.clone(),
-            id: self.next_id(),
+            id,
             server,
             nonce: self.nonces.next(),
             client: address,
@@ -120,14 +123,29 @@ impl<D: Driver> Worker<D> {
             return;
         };
         self.ids.insert(id.get(), key);
-        if self.logging_in.is_empty() {
-            self.next_login_check = self.driver.now() + LOGIN_CHECK;
-        }
-        self.logging_in.push(key);
+        self.watch_list(key);
         self.driver.set_token(conn, pack(key, Side::Client));
         self.driver.set_recv(conn, RecvMode::Small);
         self.send_edits(key);
         tracing::debug!(session = id.get(), "client connected");
+    }
+
+    /// Puts a session on the list of those with a deadline, if it is not there.
+    pub(super) fn watch(&mut self, key: Key) {
+        let slot = self.logging_in.len();
+        if let Some(entry) = self.sessions.get_mut(key)
+            && entry.login_slot.is_none()
+        {
+            entry.login_slot = Some(slot);
+            self.watch_list(key);
+        }
+    }
+
+    fn watch_list(&mut self, key: Key) {
+        if self.logging_in.is_empty() {
+            self.next_login_check = self.driver.now() + LOGIN_CHECK;
+        }
+        self.logging_in.push(key);
     }
 
     fn refuse(&mut self, conn: ConnId, fault: &Fault) {

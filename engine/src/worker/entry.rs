@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::base::{BackendId, EndpointId, Time};
 use crate::io::{ConnId, RecvMode};
-use crate::pool::{BackendLogin, Lease};
+use crate::pool::{BackendChange, BackendLogin, Lease};
 use crate::session::Session;
 use crate::wire::Side;
 
@@ -73,6 +73,18 @@ pub(super) enum Stage {
     Login(Box<BackendLogin>, Time),
     /// Lent to the session.
     Leased(Lease),
+    /// Changing its account, to be lent again.
+    Changing(Box<BackendChange>, Lease),
+}
+
+impl BackendLink {
+    /// What is lent, once there is something.
+    pub(super) const fn lease(&self) -> Option<&Lease> {
+        match &self.stage {
+            Stage::Leased(lease) | Stage::Changing(_, lease) => Some(lease),
+            Stage::Login(..) => None,
+        }
+    }
 }
 
 impl Link {

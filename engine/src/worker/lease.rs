@@ -6,6 +6,7 @@
 use bytes::BytesMut;
 
 use crate::base::{Blame, Fault, Key, Time};
+use crate::bus::Place;
 use crate::io::{Driver, EndReason, RecvMode};
 use crate::observe::Counter;
 use crate::pool::{BackendLogin, Established, Lease, LoginStep, TlsWish};
@@ -14,6 +15,7 @@ use crate::topology::BackendView;
 use crate::wire::Side;
 use crate::wire::{self, code};
 use crate::worker::entry::{BackendLink, Link, Stage};
+use crate::worker::traffic::Ending;
 use crate::worker::traffic::Input;
 use crate::worker::{LOGIN_CHECK, Worker, pack};
 
@@ -93,6 +95,11 @@ impl<D: Driver> Worker<D> {
             capabilities: established.capabilities,
         };
         backend.stage = Stage::Leased(lease);
+        if let Some(view) = self.snapshot.backend(lease.backend) {
+            let server = view.address.to_string().into();
+            let place = Place { server, thread: lease.server_thread_id };
+            self.resources.directory.insert(entry.session.id(), place);
+        }
         self.edits.clear();
         let early =
             entry.session.on_lease(established.capabilities, &established.ok, &mut self.edits);
@@ -140,7 +147,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Ends a session because its backend cannot be had.
-    fn fail_backend(&mut self, key: Key, code: u16, text: &str) {
+    pub(super) fn fail_backend(&mut self, key: Key, code: u16, text: &str) {
         let backend = self.sessions.get(key).and_then(|entry| entry.backend.as_ref());
         let view = backend.and_then(|backend| self.snapshot.backend(backend.id));
         let name = view.map_or_else(|| "?".to_owned(), name_and_address);
@@ -161,8 +168,13 @@ impl<D: Driver> Worker<D> {
             .collect();
         for key in late {
             self.counters.increment(Counter::LoginTimeouts);
-            let at_backend = self.sessions.get(key).is_some_and(|entry| entry.backend.is_some());
-            if at_backend {
+            let Some(entry) = self.sessions.get(key) else { continue };
+            if entry.session.is_parting() {
+                self.close_session(key, Ending::Broken);
+                continue;
+            }
+            let stage = entry.backend.as_ref().map(|backend| &backend.stage);
+            if matches!(stage, Some(Stage::Login(..) | Stage::Changing(..))) {
                 self.fail_backend(key, code::UNKNOWN_ERROR, "its login took too long");
                 continue;
             }

@@ -5,9 +5,11 @@
 //! in the driver's turn.
 //!
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
-//! (bytes and back-pressure), `lease` (backend connections), `drain`, `thread`.
+//! (bytes and back-pressure), `lease` (backend connections), `change` (what a session asks for after
+//! its login), `drain`, `thread`.
 
 mod accept;
+mod change;
 mod drain;
 mod entry;
 mod lease;
@@ -52,7 +54,7 @@ pub struct Parts<D> {
     pub config: Arc<Config>,
     /// The picture to start with.
     pub snapshot: Arc<Snapshot>,
-    /// What it shares with other workers.
+    /// What it shares with the other workers.
     pub resources: Arc<Resources>,
     /// Its counters; it alone writes them.
     pub counters: Arc<Counters>,
@@ -77,7 +79,7 @@ pub struct Worker<D: Driver> {
     /// Connection ids in use, to find a session by what clients call it.
     ids: HashMap<u32, Key>,
     next_sequence: u32,
-    /// Sessions that are logging in, in no order; bounded by `handshakes_max`.
+    /// Sessions that are logging in, changing their account or parting, in no order.
     logging_in: Vec<Key>,
     next_login_check: Time,
     /// Sessions something was sent for in the last turn, to look for back-pressure after it.

@@ -3,7 +3,7 @@
 //! Purpose: feed sessions, carry out their edits, and keep a fast side from flooding a slow one.
 //! Never: look into the bytes.
 
-use crate::base::{Fault, Key};
+use crate::base::{Fault, Key, Time};
 use crate::io::{Chunk, CloseMode, ConnId, Driver, EndReason, RecvMode};
 use crate::observe::Counter;
 use crate::session::{Action, Tally};
@@ -46,6 +46,10 @@ impl<D: Driver> Worker<D> {
             (Side::Client, _) => entry.session.on_client(input.bytes(), &mut self.edits),
             (Side::Backend, Some(BackendLink { stage: Stage::Login(..), .. })) => {
                 self.on_backend_login(key, input.bytes());
+                return;
+            }
+            (Side::Backend, Some(BackendLink { stage: Stage::Changing(..), .. })) => {
+                self.on_backend_change(key, input.bytes());
                 return;
             }
             (Side::Backend, _) => entry.session.on_backend(input.bytes(), &mut self.edits),
@@ -101,6 +105,9 @@ impl<D: Driver> Worker<D> {
         match entry.session.next_action() {
             None => {}
             Some(Action::Lease(request)) => self.open_lease(key, *request),
+            Some(Action::FindThreads(ids)) => self.find_threads(key, &ids),
+            Some(Action::Identify) => self.identify(key),
+            Some(Action::ChangeUser(request)) => self.change_user(key, *request),
             Some(Action::Close) => self.close_session(key, Ending::InOrder),
         }
     }
@@ -221,9 +228,16 @@ impl<D: Driver> Worker<D> {
             fault.message
         );
         self.edits.clear();
-        entry.session.fail(fault, &mut self.edits);
+        let now = self.driver.now();
+        let out_of_time = self.draining && self.drain_deadline == Time::NEVER;
+        let parting_max = if out_of_time { now } else { now + self.config.limits.login_timeout };
+        entry.session.fail(fault, parting_max, &mut self.edits);
         self.send_edits(key);
-        self.close_session(key, Ending::Broken);
+        if self.sessions.get(key).is_some_and(|entry| entry.session.is_parting()) {
+            self.part(key);
+        } else {
+            self.close_session(key, Ending::Broken);
+        }
     }
 
     /// Closes both connections of a session and forgets it.
@@ -233,10 +247,11 @@ impl<D: Driver> Worker<D> {
         let id = entry.session.id();
         self.resources.shared.dismiss(entry.address);
         self.ids.remove(&id.get());
+        self.resources.directory.remove(id);
         let flush = CloseMode::Flush(FLUSH_MAX);
         self.driver.close(entry.client.conn, flush);
         if let Some(backend) = entry.backend {
-            if let Stage::Leased(lease) = backend.stage {
+            if let Some(lease) = backend.lease() {
                 tracing::debug!(session = id.get(), ?lease, "lease ended");
             }
             let mode = match ending {

@@ -76,8 +76,8 @@ impl Talk {
     fn judge(&self, fate: &Fate) -> Checked {
         let mut rest = &self.instead[..];
         let mut wanted_seq = self.expected.get(self.frame_at + 3).copied();
-        // Nobody knows how much of a long command or a file has gone by.
-        let unsure = |ask: &Ask| ask.answer_seq() > 1 || ask.uploads();
+        // Nobody knows how much of a long command has gone by.
+        let unsure = |ask: &Ask| ask.answer_seq() > 1;
         if self.pending.front().is_some_and(unsure) || fate.any_seq {
             wanted_seq = None;
         }

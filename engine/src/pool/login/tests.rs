@@ -80,7 +80,8 @@ const NATIVE: &str = "mysql_native_password";
 
 /// A server of today.
 fn modern() -> Capabilities {
-    ALWAYS.union(AS_CLIENT).union(Capabilities::COMPRESS).union(Capabilities::SSL)
+    let all = ALWAYS.union(AS_CLIENT).union(Capabilities::COMPRESS).union(Capabilities::SSL);
+    all.union(Capabilities::LONG_PASSWORD)
 }
 
 #[test]

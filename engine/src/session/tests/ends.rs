@@ -271,6 +271,22 @@ fn errors_of_weir_are_numbered_as_the_client_counts() {
     let mut pair = Pair::logged_in(NEW);
     pair.client(&long);
     assert_eq!(seq(&mut pair), 2);
+    // Also with others behind it, or cut; and when it is the second.
+    let mut pair = Pair::logged_in(NEW);
+    pair.client(&[long.clone(), query(), query()].concat());
+    assert_eq!(seq(&mut pair), 2);
+    let mut pair = Pair::logged_in(NEW);
+    pair.client(&long[..long.len() - 2]);
+    assert_eq!(seq(&mut pair), 1, "one frame of it has come");
+    let mut pair = Pair::logged_in(NEW);
+    pair.client(&[query(), long.clone(), query()].concat());
+    pair.backend(&ok(1, Status::AUTOCOMMIT));
+    assert_eq!(seq(&mut pair), 2);
+    // A silent one in between has no answer.
+    let mut pair = Pair::logged_in(NEW);
+    let silent = command(&[0x18; 0xFF_FFFF]);
+    pair.client(&[query(), silent, query()].concat());
+    assert_eq!(seq(&mut pair), 1);
     // At rest after it, the client's next command has one.
     let mut pair = Pair::logged_in(NEW);
     pair.client(&long);
@@ -286,10 +302,27 @@ fn errors_of_weir_are_numbered_as_the_client_counts() {
             pair.backend(&packet(4, b"\xFBf"));
             pair
         };
-        assert_eq!(seq(&mut upload()), 5 + shift, "the file has not begun");
+        // A client that sends a file listens only when it has sent all of it, and counts its own
+        // packets too.
+        for (before, after) in [(0, 0), (1, 0), (0, 2), (2, 2)] {
+            let mut pair = upload();
+            pair.client_got();
+            let data = |seq: u8| packet(5 + shift + seq, b"1");
+            (0..before).for_each(|seq| pair.client(&data(seq)));
+            pair.fail(stop());
+            assert!(!pair.closed && pair.client_got().is_empty(), "nobody listens yet");
+            assert_eq!(pair.session.deadline(), PARTING_OVER);
+            let sent = pair.backend_got().len();
+            (before..before + after).for_each(|seq| pair.client(&data(seq)));
+            pair.client(&packet(5 + shift + before + after, b""));
+            assert_eq!(pair.client_error().0, 6 + shift + before + after);
+            assert!(pair.closed && sent > 0);
+            assert!(pair.backend_got().is_empty(), "the rest of the file goes nowhere");
+        }
         let mut pair = upload();
-        pair.client(&packet(5 + shift, b"1"));
-        assert_eq!(seq(&mut pair), 6 + shift, "inside the file");
+        pair.fail(stop());
+        pair.client_ends();
+        assert!(pair.closed);
         let mut pair = upload();
         pair.client(&[packet(5 + shift, b"1"), packet(6 + shift, b"")].concat());
         assert_eq!(seq(&mut pair), 7 + shift, "after the file");

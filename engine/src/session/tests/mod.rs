@@ -3,7 +3,9 @@
 //! `Pair` does what a worker does and nothing else: it carries out edits, hands over the lease,
 //! ends the session on faults and deadlines. The tests look at the bytes each side gets.
 
+mod change;
 mod ends;
+mod kill;
 mod login;
 mod model;
 mod recorded;
@@ -18,7 +20,7 @@ use crate::auth::{BackendAuth, Proof, Seed};
 use crate::base::{Blame, ConnectionId, Fault, Time, WorkerId};
 use crate::config::{Config, Offline, Secret, User, parse};
 use crate::fuzz::Sides;
-use crate::session::{Action, LeaseRequest, LoginContext, Session, Tally};
+use crate::session::{Action, ChangeRequest, LeaseRequest, LoginContext, Session, Tally, Thread};
 use crate::wire::frame::{Assembler, Header};
 use crate::wire::{
     Capabilities, Edits, ErrPacket, Greeting, LoginRequest, Side, Status, fault, frame,
@@ -30,6 +32,10 @@ const NONCE: [u8; 20] = *b"abcdefghijklmnopqrst";
 const SEED: Seed = Seed::new([6; Seed::BYTES]);
 const PIPELINED_MAX: usize = 8;
 const LOGIN_OVER: Time = Time::from_nanos(10_000_000_000);
+
+const PARTING_OVER: Time = Time::from_nanos(20_000_000_000);
+/// The nonce of a change of account.
+const NEW_NONCE: [u8; 20] = *b"ABCDEFGHIJKLMNOPQRST";
 
 /// What a current client asks for.
 const NEW: Capabilities = OLD.union(Capabilities::SESSION_TRACK).union(Capabilities::DEPRECATE_EOF);
@@ -99,6 +105,26 @@ fn server(plugin: &str) -> Greeting {
     }
 }
 
+fn context(server: &Greeting, nonce: [u8; 20]) -> LoginContext {
+    LoginContext {
+        config: Arc::new(config()),
+        id: OWN_ID,
+        server: Arc::new(server.clone()),
+        nonce,
+        client: Some([127, 0, 0, 1].into()),
+        deadline: LOGIN_OVER,
+    }
+}
+
+/// Where other connections are: 1 to 9 here, 10 to 19 elsewhere.
+fn thread_of(id: u64) -> Thread {
+    match id {
+        1..10 => Thread::Here(u32::try_from(id).unwrap() + 1000),
+        10..20 => Thread::Elsewhere,
+        _ => Thread::Unknown,
+    }
+}
+
 /// A client, a session, a backend.
 struct Pair {
     session: Session,
@@ -106,6 +132,9 @@ struct Pair {
     /// What the sides got and the tests have not taken yet.
     sides: Sides,
     lease: Option<LeaseRequest>,
+    /// Change of account the backend is asked for.
+    change: Option<ChangeRequest>,
+    server: Greeting,
     tally: Tally,
     fault: Option<Fault>,
     closed: bool,
@@ -114,14 +143,7 @@ struct Pair {
 impl Pair {
     /// A session that has greeted.
     fn greeted(server: Greeting) -> Self {
-        let context = LoginContext {
-            config: Arc::new(config()),
-            id: ConnectionId::new(WorkerId(1), 7),
-            server: Arc::new(server),
-            nonce: NONCE,
-            client: Some([127, 0, 0, 1].into()),
-            deadline: LOGIN_OVER,
-        };
+        let context = context(&server, NONCE);
         let mut edits = Edits::default();
         let session = Session::new(context, &mut edits);
         let mut sides = Sides::default();
@@ -131,6 +153,8 @@ impl Pair {
             edits,
             sides,
             lease: None,
+            change: None,
+            server,
             tally: Tally::default(),
             fault: None,
             closed: false,
@@ -219,18 +243,45 @@ impl Pair {
     fn act(&mut self) {
         match self.session.next_action() {
             Some(Action::Lease(request)) => self.lease = Some(*request),
+            Some(Action::FindThreads(ids)) => {
+                let threads: Vec<_> = ids.iter().map(|id| thread_of(*id)).collect();
+                self.answer(|session, edits| session.on_threads(&threads, edits));
+            }
+            Some(Action::Identify) => {
+                let context = context(&self.server, NEW_NONCE);
+                self.answer(|session, edits| {
+                    session.on_identity(context, edits).map(|()| BytesMut::new())
+                });
+            }
+            Some(Action::ChangeUser(request)) => self.change = Some(*request),
             Some(Action::Close) => self.closed = true,
             None => {}
         }
     }
 
+    /// What the session asked for is there.
+    fn answer(&mut self, give: impl FnOnce(&mut Session, &mut Edits) -> Result<BytesMut, Fault>) {
+        self.edits.clear();
+        let rest = give(&mut self.session, &mut self.edits);
+        self.sides.carry_out(&self.edits, Side::Client, &[]);
+        match rest {
+            Ok(rest) => {
+                self.act();
+                if !rest.is_empty() {
+                    self.client(&rest);
+                }
+            }
+            Err(fault) => self.fail(fault),
+        }
+    }
+
     fn fail(&mut self, fault: Fault) {
         self.edits.clear();
-        self.session.fail(&fault, &mut self.edits);
+        self.session.fail(&fault, PARTING_OVER, &mut self.edits);
         self.sides.carry_out(&self.edits, Side::Client, &[]);
         self.fault = Some(fault);
         self.act();
-        assert!(self.closed, "a failed session ends");
+        assert!(self.closed || self.session.is_parting(), "a failed session ends");
     }
 
     /// What the client got since the last look: sequence ids and payloads.
@@ -336,6 +387,8 @@ fn count(bytes: &[u8]) -> usize {
     assembler.push(bytes);
     std::iter::from_fn(|| assembler.next_packet().unwrap()).count()
 }
+
+const OWN_ID: ConnectionId = ConnectionId::new(WorkerId(1), 7);
 
 const UNKNOWN_COMMAND: &str = "Unknown command";
 

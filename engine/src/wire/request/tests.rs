@@ -86,7 +86,51 @@ fn a_statement_above_16_mebibytes_is_one_command() {
     let bytes = command(&statement);
     let (out, events) = walk(&mut bytes.chunks(100_000));
     assert!(out == bytes);
-    assert_eq!(events, [RequestEvent::Command(Some(Command::Query))]);
+    let long = RequestEvent::Long { seq: 3 };
+    assert_eq!(events, [RequestEvent::Command(Some(Command::Query)), long]);
+}
+
+/// Whole in the input, in any two pieces, byte by byte: the payload is the same, and nothing of it
+/// goes on.
+#[test]
+fn a_held_command_is_given_whole() {
+    let bytes = [command(b"\x11app\0rest"), command(b"\x0E")].concat();
+    let first = bytes.len() - 5;
+    let pieces = (1..bytes.len()).map(|at| vec![at, bytes.len()]);
+    for ends in pieces.chain([(1..=bytes.len()).collect(), vec![bytes.len()]]) {
+        let mut walk = RequestWalk::default();
+        let (mut forwarded, mut held, mut start) = (0, Vec::new(), 0);
+        for end in ends {
+            let mut input = bytes[start..end].to_vec();
+            let mut edits = Edits::default();
+            let mut at = 0;
+            loop {
+                let walked = walk.feed(&mut input[at..], &mut edits).unwrap();
+                at += walked.used;
+                match walked.event {
+                    None => break,
+                    Some(RequestEvent::Command(Some(Command::ChangeUser))) => {
+                        assert_eq!(walk.command_bytes(), first - 4);
+                        let whole = walk.whole_command(&input[at..]);
+                        assert_eq!(whole.is_some(), start == 0 && end >= first);
+                        walk.hold();
+                    }
+                    Some(RequestEvent::Held) => held.push(walk.take_held()),
+                    Some(_) => walk.relay(),
+                }
+            }
+            for edit in edits.list() {
+                forwarded += match edit {
+                    Edit::Forward(count) => *count,
+                    Edit::Discard(_) => 0,
+                    Edit::Send(_, range) => range.len(),
+                };
+            }
+            start = end;
+        }
+        assert_eq!(held, [&b"\x11app\0rest"[..]]);
+        assert_eq!(forwarded, 5);
+    }
 }
 
 #[test]

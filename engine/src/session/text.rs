@@ -1,0 +1,184 @@
+//! Statement texts that name connections.
+//!
+//! Purpose: say what becomes of a statement whose ids are Weir's and not the server's.
+//! Never: look at texts longer than [`TEXT_BYTES_MAX`], or change one that is not surely understood.
+
+use bytes::{BufMut, BytesMut};
+
+use crate::base::ConnectionId;
+use crate::sql::{Finding, Place, Put, find, may_name_connections, render};
+use crate::wire::reply::Dialect;
+use crate::wire::{Capabilities, Command, Status, code, query_text_at};
+
+/// The longest command that is looked at; longer ones go on as they are, unseen.
+pub(super) const TEXT_BYTES_MAX: usize = 16 << 10;
+
+/// Where the server's thread of a connection is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Thread {
+    /// On the asker's own backend, with this id.
+    Here(u32),
+    /// On another backend, of which a KILL here would hit a stranger.
+    Elsewhere,
+    /// Nowhere.
+    Unknown,
+}
+
+/// Why a command is answered by Weir, with an error, and not by the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    UnknownCommand,
+    UnknownThread(u64),
+    ThreadElsewhere(u64),
+    OddKill,
+}
+
+impl Refusal {
+    /// Error number, SQLSTATE and text.
+    pub(super) fn error(self) -> (u16, [u8; 5], String) {
+        match self {
+            Self::UnknownCommand => {
+                (code::UNKNOWN_COM_ERROR, *b"08S01", "Unknown command".to_owned())
+            }
+            Self::UnknownThread(id) => {
+                (code::NO_SUCH_THREAD, *b"HY000", format!("Unknown thread id: {id}"))
+            }
+            Self::ThreadElsewhere(id) => (
+                code::UNKNOWN_ERROR,
+                *b"HY000",
+                format!(
+                    "weir: connection {id} is on another backend than this one; kill it from a \
+                     connection to that backend"
+                ),
+            ),
+            Self::OddKill => (
+                code::UNKNOWN_ERROR,
+                *b"HY000",
+                "weir: KILL takes the number of a connection, or CONNECTION_ID(), here".to_owned(),
+            ),
+        }
+    }
+}
+
+/// What becomes of a command.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It goes on as it is.
+    AsIs,
+    /// This payload goes on.
+    Instead(BytesMut),
+    /// It depends on where these connections are.
+    Ask(Naming),
+    /// It is answered with an error.
+    Refuse(Refusal),
+}
+
+/// A command that names other connections.
+#[derive(Debug)]
+pub(super) struct Naming {
+    payload: BytesMut,
+    text_at: usize,
+    places: Vec<Place>,
+}
+
+/// Whether the payload of a COM_QUERY or COM_STMT_PREPARE has to be looked at closely.
+#[inline]
+pub(super) fn may_matter(payload: &[u8], client: Capabilities) -> bool {
+    let at = match payload.first() {
+        Some(&first) if first == Command::Query.as_byte() => query_text_at(payload, client),
+        Some(_) | None => Ok(1),
+    };
+    at.is_ok_and(|at| may_name_connections(payload.get(at..).unwrap_or_default()))
+}
+
+/// Decides on the payload of a COM_QUERY or COM_STMT_PREPARE.
+pub(super) fn judge(
+    payload: &BytesMut,
+    dialect: Dialect,
+    status: Status,
+    own: ConnectionId,
+) -> Verdict {
+    let is_query = payload.first() == Some(&Command::Query.as_byte());
+    let text_at = if is_query { query_text_at(payload, dialect.client) } else { Ok(1) };
+    let Ok(text_at) = text_at else { return Verdict::AsIs };
+    let text = payload.get(text_at..).unwrap_or_default();
+    if !may_name_connections(text) {
+        return Verdict::AsIs;
+    }
+    let backslash_escapes = !status.contains(Status::NO_BACKSLASH_ESCAPES);
+    match find(text, backslash_escapes) {
+        Err(_) | Ok(Finding::Nothing) => Verdict::AsIs,
+        Ok(Finding::OddKill) => Verdict::Refuse(Refusal::OddKill),
+        Ok(Finding::Places(places)) => {
+            let naming = Naming { payload: payload.clone(), text_at, places };
+            if naming.ids().next().is_some() {
+                Verdict::Ask(naming)
+            } else {
+                Verdict::Instead(naming.filled_in(own, &[]))
+            }
+        }
+    }
+}
+
+/// Decides on a COM_PROCESS_KILL: it becomes a KILL, which every server knows.
+pub(super) fn judge_process_kill(payload: &[u8], dialect: Dialect) -> Verdict {
+    let Some(id) = payload.get(1..).and_then(|rest| rest.first_chunk()) else {
+        return Verdict::Refuse(Refusal::UnknownCommand);
+    };
+    let id = u32::from_le_bytes(*id);
+    let mut statement = BytesMut::new();
+    statement.put_u8(Command::Query.as_byte());
+    if dialect.backend.contains(Capabilities::QUERY_ATTRIBUTES) {
+        // No attributes, in one set.
+        statement.put_slice(&[0, 1]);
+    }
+    let text_at = statement.len();
+    statement.put_slice(b"KILL ");
+    let at = statement.len() - text_at;
+    let places = vec![Place { range: at..at, put: Put::ThreadOf(u64::from(id)) }];
+    Verdict::Ask(Naming { payload: statement, text_at, places })
+}
+
+impl Naming {
+    /// The connections it names, in its order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.places.iter().filter_map(|place| match place.put {
+            Put::ThreadOf(id) => Some(id),
+            Put::OwnId | Put::Alias(_) => None,
+        })
+    }
+
+    /// With the threads of [`Self::ids`] known: what goes on, or the error in its place. Of several
+    /// statements each has its own answer, and an unknown thread is the server's to report.
+    pub(super) fn decide(
+        &self,
+        own: ConnectionId,
+        threads: &[Thread],
+    ) -> Result<BytesMut, Refusal> {
+        let mut found = Vec::with_capacity(threads.len());
+        for (id, thread) in self.ids().zip(threads) {
+            found.push(match thread {
+                Thread::Here(thread) => *thread,
+                Thread::Elsewhere => return Err(Refusal::ThreadElsewhere(id)),
+                Thread::Unknown if self.places.len() == 1 => {
+                    return Err(Refusal::UnknownThread(id));
+                }
+                // No connection has it.
+                Thread::Unknown => 0,
+            });
+        }
+        Ok(self.filled_in(own, &found))
+    }
+
+    fn filled_in(&self, own: ConnectionId, threads: &[u32]) -> BytesMut {
+        let (head, text) = self.payload.split_at_checked(self.text_at).unwrap_or_default();
+        let mut out = BytesMut::from(head);
+        out.extend_from_slice(&render(text, &self.places, own.get(), threads));
+        out
+    }
+
+    /// The command it was, or became.
+    pub(super) fn command(&self) -> Option<Command> {
+        self.payload.first().and_then(|byte| Command::from_byte(*byte))
+    }
+}

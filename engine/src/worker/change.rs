@@ -1,0 +1,144 @@
+//! What sessions ask for after their login: other connections' threads, another account.
+//!
+//! Purpose: fetch what only a worker has, drive the change on the backend connection, and let the
+//! session go on.
+//! Never: wait; the client's later commands are kept by the session meanwhile.
+
+use bytes::BytesMut;
+
+use crate::auth::BackendAuth;
+use crate::base::{Fault, Key};
+use crate::io::{CloseMode, Driver};
+use crate::observe::Counter;
+use crate::pool::{BackendChange, ChangeStep};
+use crate::session::{ChangeRequest, Thread};
+use crate::wire::{Side, code};
+use crate::worker::Worker;
+use crate::worker::entry::Stage;
+use crate::worker::traffic::Input;
+
+impl<D: Driver> Worker<D> {
+    /// Looks up where other connections are, for a KILL.
+    pub(super) fn find_threads(&mut self, key: Key, ids: &[u64]) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let directory = &self.resources.directory;
+        let own = directory.find(entry.session.id().get()).map(|place| place.server);
+        let threads: Vec<Thread> = ids
+            .iter()
+            .map(|id| {
+                let place = u32::try_from(*id).ok().and_then(|id| directory.find(id));
+                match place {
+                    None => Thread::Unknown,
+                    Some(place) if Some(&place.server) == own.as_ref() => {
+                        Thread::Here(place.thread)
+                    }
+                    Some(_) => Thread::Elsewhere,
+                }
+            })
+            .collect();
+        self.edits.clear();
+        let rest = entry.session.on_threads(&threads, &mut self.edits);
+        self.go_on(key, rest);
+    }
+
+    /// Lets a session ask its client who it is now.
+    pub(super) fn identify(&mut self, key: Key) {
+        let Some(entry) = self.sessions.get(key) else { return };
+        let (endpoint, address, id) = (entry.endpoint, entry.address, entry.session.id());
+        let context = self.login_context(endpoint, address, id);
+        self.edits.clear();
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let asked = context.and_then(|context| entry.session.on_identity(context, &mut self.edits));
+        self.watch(key);
+        self.send_edits(key);
+        match asked {
+            Ok(()) => self.act(key),
+            Err(fault) => self.fail(key, &fault),
+        }
+    }
+
+    /// Changes the account on a session's backend connection, or resets it.
+    pub(super) fn change_user(&mut self, key: Key, request: ChangeRequest) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &mut entry.backend else { return };
+        let Some(lease) = backend.lease().copied() else { return };
+        let mut out = BytesMut::new();
+        let change = match request.user {
+            Some((command, proof)) => {
+                let auth = BackendAuth::new(proof, false, self.nonces.seed());
+                BackendChange::user(&command, auth, lease.capabilities, &mut out)
+            }
+            None => {
+                self.counters.increment(Counter::LoginsDenied);
+                BackendChange::reset(&mut out)
+            }
+        };
+        backend.stage = Stage::Changing(Box::new(change), lease);
+        self.driver.send_copy(backend.link.conn, &out);
+    }
+
+    pub(super) fn on_backend_change(&mut self, key: Key, bytes: &[u8]) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &mut entry.backend else { return };
+        let Stage::Changing(change, lease) = &mut backend.stage else { return };
+        let lease = *lease;
+        let mut out = BytesMut::new();
+        let step = change.on_bytes(bytes, &mut out);
+        if !out.is_empty() {
+            self.driver.send_copy(backend.link.conn, &out);
+        }
+        self.edits.clear();
+        let rest = match step {
+            ChangeStep::Wait => return,
+            ChangeStep::Failed(error) => {
+                let text = format!("cannot change the account on it: {error}");
+                self.fail_backend(key, code::UNKNOWN_ERROR, &text);
+                return;
+            }
+            ChangeStep::Done(ok) => {
+                backend.stage = Stage::Leased(lease);
+                entry.session.on_user_changed(&ok, &mut self.edits)
+            }
+            ChangeStep::Refused(err) => {
+                backend.stage = Stage::Leased(lease);
+                entry.session.on_user_refused(&err, &mut self.edits)
+            }
+        };
+        self.login_over(key);
+        self.go_on(key, rest);
+    }
+
+    /// Sends what a session wrote, then feeds it what its client sent meanwhile.
+    fn go_on(&mut self, key: Key, rest: Result<BytesMut, Fault>) {
+        self.send_edits(key);
+        match rest {
+            Ok(rest) if rest.is_empty() => {
+                self.act(key);
+                if self.draining {
+                    self.end_if_at_rest(key);
+                }
+            }
+            Ok(mut rest) => {
+                self.act(key);
+                self.feed(key, Side::Client, Input::Decoded(&mut rest));
+            }
+            Err(fault) => self.fail(key, &fault),
+        }
+    }
+
+    /// A session has failed while its client sends a file: its backend is not needed any more, and
+    /// the client is read on for a while.
+    pub(super) fn part(&mut self, key: Key) {
+        self.watch(key);
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        self.resources.directory.remove(entry.session.id());
+        if let Some(backend) = entry.backend.take() {
+            self.driver.close(backend.link.conn, CloseMode::Now);
+            // Nothing is held back for it any more.
+            entry.client.held_by.set(Side::Backend, false);
+        }
+        if entry.client.held_by.is_empty() {
+            self.driver.set_recv(entry.client.conn, entry.client.mode);
+        }
+    }
+}
