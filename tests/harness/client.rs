@@ -1,4 +1,4 @@
-//! The `mariadb` command-line client.
+//! The `mariadb` and `mysql` command-line clients.
 //!
 //! Purpose: run statements the way a person would, and give what it printed.
 //! Never: read the user's option files or show a password on a command line.
@@ -11,9 +11,12 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 
-/// Where and as whom the `mariadb` client connects.
+use crate::flavour::Flavour;
+
+/// Where and as whom a command-line client connects.
 #[derive(Clone, Debug)]
 pub struct Client {
+    program: Flavour,
     target: Target,
     user: String,
     password: String,
@@ -43,7 +46,15 @@ impl Client {
 
     fn new(target: Target, user: &str, password: &str) -> Self {
         let (user, password) = (user.to_owned(), password.to_owned());
-        Self { target, user, password, database: None, args: Vec::new() }
+        let program = Flavour::MariaDb;
+        Self { program, target, user, password, database: None, args: Vec::new() }
+    }
+
+    /// Whose program it is; MariaDB's unless one says otherwise.
+    #[must_use]
+    pub const fn program(mut self, program: Flavour) -> Self {
+        self.program = program;
+        self
     }
 
     /// Chooses a database at login.
@@ -53,7 +64,7 @@ impl Client {
         self
     }
 
-    /// Adds an argument of the `mariadb` program.
+    /// Adds an argument of the program.
     #[must_use]
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
@@ -100,12 +111,12 @@ impl Client {
     /// When the client cannot be started.
     pub fn run(&self, statements: &str) -> Result<Output> {
         let mut child = self
-            .command()
+            .command()?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .context("cannot start the mariadb client (apt-get install mariadb-client)")?;
+            .context("cannot start the command-line client")?;
         let mut stdin = child.stdin.take().context("no standard input")?;
         let text = statements.to_owned();
         // From another thread, because the client may fill our pipe before it has read everything.
@@ -116,9 +127,9 @@ impl Client {
         Ok(output)
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new("mariadb");
-        command.args(["--no-defaults", "--batch", "--skip-column-names", "--skip-ssl"]);
+    fn command(&self) -> Result<Command> {
+        let mut command = self.program.client()?.command();
+        command.args(["--batch", "--skip-column-names"]).args(self.program.plain_args());
         command.arg("--max-allowed-packet=256M").arg(format!("--user={}", self.user));
         match &self.target {
             Target::Tcp(address) => {
@@ -132,6 +143,6 @@ impl Client {
         }
         command.env("MYSQL_PWD", &self.password);
         command.args(&self.args).args(&self.database);
-        command
+        Ok(command)
     }
 }

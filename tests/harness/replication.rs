@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::mariadb::{Server, ServerOptions};
+use crate::flavour::Flavour;
 use crate::process::Lifetime;
+use crate::server::{Server, ServerOptions};
 
 /// Account replicas log in with on the primary.
 pub const REPLICATION_USER: &str = "replication";
@@ -30,8 +31,13 @@ impl Topology {
     ///
     /// # Errors
     /// When a server does not start or does not replicate.
-    pub fn start(folder: &Path, replicas: u32, lifetime: Lifetime) -> Result<Self> {
-        let mut servers = start_all(folder, replicas + 1, lifetime)?.into_iter();
+    pub fn start(
+        flavour: Flavour,
+        folder: &Path,
+        replicas: u32,
+        lifetime: Lifetime,
+    ) -> Result<Self> {
+        let mut servers = start_all(flavour, folder, replicas + 1, lifetime)?.into_iter();
         let primary = servers.next().context("no primary")?;
         let topology = Self { primary, replicas: servers.collect() };
         topology.primary.create_account(REPLICATION_USER, REPLICATION_PASSWORD)?;
@@ -47,19 +53,16 @@ impl Topology {
     /// # Errors
     /// When a replica does not get there within `patience`.
     pub fn wait_replicated(&self, patience: Duration) -> Result<()> {
-        let position = self.primary.sql("SELECT @@gtid_binlog_pos")?;
+        let flavour = self.primary.flavour();
+        let position = self.primary.sql(flavour.position_sql())?;
         for replica in &self.replicas {
-            let wait = format!(
-                "SELECT MASTER_GTID_WAIT('{}', {})",
-                position.trim(),
-                patience.as_secs_f64()
-            );
+            let wait = flavour.wait_sql(position.trim(), patience.as_secs_f64());
             if replica.sql(&wait)?.trim() != "0" {
                 bail!(
                     "the replica on port {} is not at {} after {patience:?}: {}",
                     replica.port(),
                     position.trim(),
-                    replica.sql("SHOW SLAVE STATUS\\G")?
+                    replica.sql(flavour.replica_status_sql())?
                 );
             }
         }
@@ -93,7 +96,12 @@ impl Topology {
 }
 
 /// Starts servers side by side: most of a start is waiting.
-fn start_all(folder: &Path, count: u32, lifetime: Lifetime) -> Result<Vec<Server>> {
+fn start_all(
+    flavour: Flavour,
+    folder: &Path,
+    count: u32,
+    lifetime: Lifetime,
+) -> Result<Vec<Server>> {
     thread::scope(|scope| {
         let starts: Vec<_> = (1..=count)
             .map(|server_id| {
@@ -105,7 +113,8 @@ fn start_all(folder: &Path, count: u32, lifetime: Lifetime) -> Result<Vec<Server
                 let home = folder.join(name);
                 scope.spawn(move || {
                     std::fs::create_dir_all(&home)?;
-                    Server::start(&home, ServerOptions { server_id, extra: Vec::new(), lifetime })
+                    let options = ServerOptions { flavour, server_id, extra: Vec::new(), lifetime };
+                    Server::start(&home, options)
                 })
             })
             .collect();
@@ -117,15 +126,9 @@ fn start_all(folder: &Path, count: u32, lifetime: Lifetime) -> Result<Vec<Server
 }
 
 fn follow(replica: &Server, primary: &Server) -> Result<()> {
-    replica
-        .sql(&format!(
-            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={}, \
-             MASTER_USER='{REPLICATION_USER}', MASTER_PASSWORD='{REPLICATION_PASSWORD}', \
-             MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1; \
-             START SLAVE; SET GLOBAL read_only=1",
-            primary.port()
-        ))
-        .map(drop)
+    let flavour = replica.flavour();
+    let sql = flavour.follow_sql(primary.port(), REPLICATION_USER, REPLICATION_PASSWORD);
+    replica.sql(&sql).map(drop)
 }
 
 #[cfg(test)]
@@ -136,7 +139,8 @@ mod tests {
     #[test]
     fn replicas_follow_and_refuse_writes() {
         let folder = RunFolder::create("replication").unwrap();
-        let mut topology = Topology::start(folder.path(), 2, Lifetime::WithParent).unwrap();
+        let mut topology =
+            Topology::start(Flavour::MariaDb, folder.path(), 2, Lifetime::WithParent).unwrap();
         topology.primary.create_account("plain", "p").unwrap();
         topology.primary.sql("REVOKE READ_ONLY ADMIN, SUPER ON *.* FROM plain").unwrap();
         topology.primary.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT)").unwrap();

@@ -17,10 +17,10 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::client::Client;
-use crate::mariadb::greets;
 use crate::paths::{profile_folder, target_dir, workspace_root};
 use crate::ports::free_port;
 use crate::process::{Lifetime, Process, Spec, descriptors, resident_kib};
+use crate::server::greets;
 
 const START_PATIENCE: Duration = Duration::from_secs(20);
 

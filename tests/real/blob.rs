@@ -4,18 +4,18 @@
 
 use mysql_async::prelude::Queryable;
 
-use crate::fixture::{Database, Proxy, connect, database, on_both_drivers, run};
+use crate::fixture::{Database, On, Proxy, connect, database, on_every_server, run};
 
-on_both_drivers!(a_64_mib_blob_is_identical, a_large_statement_is_identical);
+on_every_server!(a_64_mib_blob_is_identical, a_large_statement_is_identical);
 
 const BLOB_BYTES: usize = 64 << 20;
 /// Growth that buffers explain; the value itself would be more.
 const GROWTH_KIB_MAX: u64 = 24 << 10;
 
-fn a_64_mib_blob_is_identical(driver: &str) {
-    let server = Database::shared();
-    let name = database(server, "blob", driver);
-    let proxy = Proxy::start(driver, server);
+fn a_64_mib_blob_is_identical(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "blob", on);
+    let proxy = Proxy::start(on, server);
     let before = proxy.weir.resident_kib().unwrap();
     run(async {
         let value = noise(BLOB_BYTES);
@@ -38,10 +38,10 @@ fn a_64_mib_blob_is_identical(driver: &str) {
 }
 
 /// As text, so that the statement itself is several packets of 16 MiB.
-fn a_large_statement_is_identical(driver: &str) {
-    let server = Database::shared();
-    let name = database(server, "statement", driver);
-    let proxy = Proxy::start(driver, server);
+fn a_large_statement_is_identical(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "statement", on);
+    let proxy = Proxy::start(on, server);
     run(async {
         let value: String =
             noise(40 << 20).iter().map(|byte| char::from(b'a' + byte % 26)).collect();

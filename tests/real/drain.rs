@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 
 use crate::fixture::{
-    Database, Proxy, config, connect, database, eventually, on_both_drivers, run,
+    Database, On, Proxy, config, connect, database, eventually, on_every_server, run,
 };
 
-on_both_drivers!(
+on_every_server!(
     a_transaction_in_flight_finishes,
     idle_clients_are_closed,
     a_statement_in_flight_finishes,
     the_deadline_ends_what_does_not_finish,
 );
 
-fn a_transaction_in_flight_finishes(driver: &str) {
-    let server = Database::shared();
-    let name = database(server, "drain", driver);
-    let mut proxy = Proxy::start(driver, server);
+fn a_transaction_in_flight_finishes(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "drain", on);
+    let mut proxy = Proxy::start(on, server);
     run(async {
         let mut conn = connect(proxy.weir.address(), Some(&name)).await;
         conn.query_drop("CREATE TABLE t (a INT)").await.unwrap();
@@ -37,8 +37,8 @@ fn a_transaction_in_flight_finishes(driver: &str) {
     assert_eq!(server.sql(&format!("SELECT SUM(a) FROM {name}.t")).unwrap(), "3\n");
 }
 
-fn idle_clients_are_closed(driver: &str) {
-    let mut proxy = Proxy::start(driver, Database::shared());
+fn idle_clients_are_closed(on: On) {
+    let mut proxy = Proxy::start(on, Database::shared(on));
     run(async {
         let mut conn = connect(proxy.weir.address(), None).await;
         conn.query_drop("SET @x = 1").await.unwrap();
@@ -51,8 +51,8 @@ fn idle_clients_are_closed(driver: &str) {
     });
 }
 
-fn a_statement_in_flight_finishes(driver: &str) {
-    let mut proxy = Proxy::start(driver, Database::shared());
+fn a_statement_in_flight_finishes(on: On) {
+    let mut proxy = Proxy::start(on, Database::shared(on));
     run(async {
         let mut conn = connect(proxy.weir.address(), None).await;
         let query = conn.query_first::<(i32, i32), _>("SELECT 42, SLEEP(1.5)");
@@ -65,10 +65,10 @@ fn a_statement_in_flight_finishes(driver: &str) {
     proxy.weir.wait_clean(Duration::from_secs(5)).unwrap();
 }
 
-fn the_deadline_ends_what_does_not_finish(driver: &str) {
-    let mut settings = config(driver, Database::shared());
+fn the_deadline_ends_what_does_not_finish(on: On) {
+    let mut settings = config(on, Database::shared(on));
     settings.drain_timeout_ms = 1500;
-    let mut proxy = Proxy::start_with(&settings);
+    let mut proxy = Proxy::start_with(on, &settings);
     run(async {
         let mut conn = connect(proxy.weir.address(), None).await;
         conn.query_drop("BEGIN").await.unwrap();

@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use weir_tests::Server;
 
-use crate::fixture::{Database, Proxy, connect, database, eventually, on_both_drivers, run};
+use crate::fixture::{Database, On, Proxy, connect, database, eventually, on_every_server, run};
 
-on_both_drivers!(
+on_every_server!(
     a_backend_connection_killed_mid_result_ends_its_session_alone,
     a_killed_server_ends_its_sessions_and_weir_goes_on,
     a_client_that_leaves_mid_result_frees_its_backend_connection,
 );
 
 /// A result of gigabytes: it cannot be over before the test is.
-const ENDLESS: &str = "SELECT /* endless */ REPEAT('x', 100000) FROM mysql.seq_1_to_100000";
+const ENDLESS: &str = "SELECT /* endless */ REPEAT('x', 100000) FROM numbers.n";
 
-fn a_backend_connection_killed_mid_result_ends_its_session_alone(driver: &str) {
-    let server = Database::shared();
-    let name = database(server, "killed", driver);
-    let proxy = Proxy::start(driver, server);
+fn a_backend_connection_killed_mid_result_ends_its_session_alone(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "killed", on);
+    let proxy = Proxy::start(on, server);
     run(async {
         let mut other = connect(proxy.weir.address(), Some(&name)).await;
         other.query_drop("CREATE TABLE t (a INT)").await.unwrap();
@@ -31,7 +32,7 @@ fn a_backend_connection_killed_mid_result_ends_its_session_alone(driver: &str) {
         let mut victim = connect(proxy.weir.address(), Some(&name)).await;
         let mut result = victim.query_iter(ENDLESS).await.unwrap();
         assert!(result.next().await.unwrap().is_some());
-        server.sql(&format!("KILL CONNECTION {}", endless_thread(&name))).unwrap();
+        server.sql(&format!("KILL CONNECTION {}", endless_thread(server, &name))).unwrap();
         let end = loop {
             match result.next().await {
                 Ok(Some(_)) => {}
@@ -49,9 +50,9 @@ fn a_backend_connection_killed_mid_result_ends_its_session_alone(driver: &str) {
     proxy.finish();
 }
 
-fn a_killed_server_ends_its_sessions_and_weir_goes_on(driver: &str) {
-    let mut database = Database::start();
-    let proxy = Proxy::start(driver, &database.server);
+fn a_killed_server_ends_its_sessions_and_weir_goes_on(on: On) {
+    let mut database = Database::start(on.flavour);
+    let proxy = Proxy::start(on, &database.server);
     run(async {
         let mut conn = connect(proxy.weir.address(), None).await;
         let mut idle = connect(proxy.weir.address(), None).await;
@@ -80,19 +81,19 @@ fn a_killed_server_ends_its_sessions_and_weir_goes_on(driver: &str) {
     weir.weir.stop().unwrap();
 }
 
-fn a_client_that_leaves_mid_result_frees_its_backend_connection(driver: &str) {
-    let server = Database::shared();
-    let name = database(server, "leaves", driver);
-    let proxy = Proxy::start(driver, server);
+fn a_client_that_leaves_mid_result_frees_its_backend_connection(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "leaves", on);
+    let proxy = Proxy::start(on, server);
     run(async {
         let conn = connect(proxy.weir.address(), Some(&name)).await;
         let mut result = leaked_query(conn).await;
         assert!(result.next().await.unwrap().is_some());
-        assert_ne!(endless_thread(&name), 0);
+        assert_ne!(endless_thread(server, &name), 0);
     });
     // The runtime is gone, and the client's socket with it.
     eventually("the backend connection is gone", Duration::from_secs(10), || {
-        endless_thread(&name) == 0
+        endless_thread(server, &name) == 0
     });
     proxy.finish();
 }
@@ -105,8 +106,8 @@ async fn leaked_query(
 }
 
 /// The server's thread that computes the endless result for a database; 0 if there is none.
-fn endless_thread(database: &str) -> u64 {
-    let text = Database::shared()
+fn endless_thread(server: &Server, database: &str) -> u64 {
+    let text = server
         .sql(&format!(
             "SELECT COALESCE(MAX(id), 0) FROM information_schema.processlist \
              WHERE db = '{database}' AND info LIKE 'SELECT /* endless */%'"

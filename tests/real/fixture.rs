@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use mysql_async::{Conn, OptsBuilder};
 use weir_tests::{
-    Client, Lifetime, RunFolder, Server, ServerOptions, Upstream, Weir, WeirConfig, weir_binary,
+    Client, Flavour, Lifetime, RunFolder, Server, ServerOptions, Upstream, Weir, WeirConfig,
+    weir_binary,
 };
 
 /// Account of the tests' clients.
@@ -22,14 +23,42 @@ const MONITOR: (&str, &str) = ("monitor", "monitor-secret");
 /// No test takes longer; a hang is a failure.
 const TEST_PATIENCE: Duration = Duration::from_secs(180);
 
-/// One `#[test]` per driver for each of these functions, which take the driver's name.
-macro_rules! on_both_drivers {
+/// What a test runs on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct On {
+    pub(crate) flavour: Flavour,
+    /// Of Weir.
+    pub(crate) driver: &'static str,
+}
+
+/// One `#[test]` per server and driver for each of these functions, which take an [`On`]. The
+/// servers' modules are named so that `cargo xtask real` can leave one out.
+macro_rules! on_every_server {
     ($($name:ident),+ $(,)?) => {
+        mod mariadb {
+            crate::fixture::on_both_drivers!(weir_tests::Flavour::MariaDb, $($name),+);
+        }
+        mod mysql {
+            crate::fixture::on_both_drivers!(weir_tests::Flavour::MySql, $($name),+);
+        }
+    };
+}
+pub(crate) use on_every_server;
+
+/// One `#[test]` per driver, on one server.
+macro_rules! on_both_drivers {
+    ($flavour:expr, $($name:ident),+) => {
         mod io_uring {
-            $(#[test] fn $name() { super::$name("io_uring"); })+
+            use crate::fixture::On;
+            $(#[test] fn $name() {
+                super::super::$name(On { flavour: $flavour, driver: "io_uring" });
+            })+
         }
         mod epoll {
-            $(#[test] fn $name() { super::$name("epoll"); })+
+            use crate::fixture::On;
+            $(#[test] fn $name() {
+                super::super::$name(On { flavour: $flavour, driver: "epoll" });
+            })+
         }
     };
 }
@@ -42,42 +71,60 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(flavour: Flavour) -> Self {
         let folder = RunFolder::create("server").unwrap();
-        let server = Server::start(folder.path(), ServerOptions::default()).unwrap();
-        server.create_account(USER, PASSWORD).unwrap();
-        server.create_account(MONITOR.0, MONITOR.1).unwrap();
+        let options = ServerOptions { flavour, ..ServerOptions::default() };
+        let server = Server::start(folder.path(), options).unwrap();
+        server.sql(NUMBERS).unwrap();
+        for (name, password) in [(USER, PASSWORD), MONITOR] {
+            server.create_account(name, password).unwrap();
+            // So that MySQL knows the password: Weir has no full exchange yet.
+            server.client(name, password).query("SELECT 1").unwrap();
+        }
         Self { server, _folder: folder }
     }
 
     /// The server of all tests that do not harm it.
-    pub(crate) fn shared() -> &'static Server {
-        static SHARED: OnceLock<Database> = OnceLock::new();
-        &SHARED.get_or_init(Self::start).server
+    pub(crate) fn shared(on: On) -> &'static Server {
+        static MARIADB: OnceLock<Database> = OnceLock::new();
+        static MYSQL: OnceLock<Database> = OnceLock::new();
+        let shared = match on.flavour {
+            Flavour::MariaDb => &MARIADB,
+            Flavour::MySql => &MYSQL,
+        };
+        &shared.get_or_init(|| Self::start(on.flavour)).server
     }
 }
+
+/// A table of the numbers from 1 to 100,000: MySQL has no sequence tables.
+const NUMBERS: &str = "CREATE DATABASE numbers; USE numbers; \
+     CREATE TABLE digits (d INT); INSERT INTO digits VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9); \
+     CREATE TABLE n (seq INT PRIMARY KEY); \
+     INSERT INTO n SELECT 1 + a.d + 10 * b.d + 100 * c.d + 1000 * d.d + 10000 * e.d \
+       FROM digits a, digits b, digits c, digits d, digits e";
 
 /// A Weir in front of a server, in a folder that goes away with it.
 pub(crate) struct Proxy {
     pub(crate) weir: Weir,
+    on: On,
     _folder: RunFolder,
 }
 
 impl Proxy {
-    pub(crate) fn start(driver: &str, server: &Server) -> Self {
-        Self::start_with(&config(driver, server))
+    pub(crate) fn start(on: On, server: &Server) -> Self {
+        Self::start_with(on, &config(on, server))
     }
 
-    pub(crate) fn start_with(config: &WeirConfig) -> Self {
+    pub(crate) fn start_with(on: On, config: &WeirConfig) -> Self {
         let folder = RunFolder::create("weir").unwrap();
         let binary = weir_binary().unwrap();
         let weir = Weir::start(&binary, folder.path(), config, Lifetime::WithParent).unwrap();
-        Self { weir, _folder: folder }
+        Self { weir, on, _folder: folder }
     }
 
-    /// The `mariadb` client of Weir.
+    /// The server's own command-line client, of Weir.
     pub(crate) fn client(&self) -> Client {
-        self.weir.client(USER, PASSWORD)
+        self.weir.client(USER, PASSWORD).program(self.on.flavour)
     }
 
     /// Ends Weir; it must do so in order and without a word about a bug.
@@ -89,17 +136,17 @@ impl Proxy {
 }
 
 /// Configuration in front of a server.
-pub(crate) fn config(driver: &str, server: &Server) -> WeirConfig {
+pub(crate) fn config(on: On, server: &Server) -> WeirConfig {
     let primary = Upstream { name: "primary".to_owned(), address: server.address(), primary: true };
-    let mut config = WeirConfig::new(driver, vec![primary], USER, PASSWORD);
+    let mut config = WeirConfig::new(on.driver, vec![primary], USER, PASSWORD);
     config.monitor = (MONITOR.0.to_owned(), MONITOR.1.to_owned());
     config
 }
 
 /// Creates an empty database on the server.
-pub(crate) fn database(server: &Server, test: &str, driver: &str) -> String {
-    let name = format!("{test}_{driver}");
-    server.sql(&format!("CREATE OR REPLACE DATABASE {name}")).unwrap();
+pub(crate) fn database(server: &Server, test: &str, on: On) -> String {
+    let name = format!("{test}_{}", on.driver);
+    server.sql(&format!("DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}")).unwrap();
     name
 }
 

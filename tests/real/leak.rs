@@ -9,18 +9,18 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use weir_tests::Server;
 
-use crate::fixture::{Database, Proxy, USER, connect, eventually, on_both_drivers, run};
+use crate::fixture::{Database, On, Proxy, USER, connect, eventually, on_every_server, run};
 
-on_both_drivers!(short_connections_leave_nothing);
+on_every_server!(short_connections_leave_nothing);
 
 const CONNECTIONS: usize = 1000;
 /// Growth that warm buffers and the allocator explain; 1,000 leaked sessions would be more.
 const GROWTH_KIB_MAX: u64 = 8 << 10;
 
-fn short_connections_leave_nothing(driver: &str) {
+fn short_connections_leave_nothing(on: On) {
     // A server of its own: other tests' connections would blur the count.
-    let database = Database::start();
-    let proxy = Proxy::start(driver, &database.server);
+    let database = Database::start(on.flavour);
+    let proxy = Proxy::start(on, &database.server);
     come_and_go(&proxy, 50);
     let settled = |limit: usize| {
         eventually("descriptors are closed", Duration::from_secs(10), || {

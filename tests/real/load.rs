@@ -7,26 +7,26 @@ use std::sync::Mutex;
 
 use weir_tests::{PsMode, Sysbench};
 
-use crate::fixture::{Database, Proxy, database, on_both_drivers};
+use crate::fixture::{Database, On, Proxy, database, on_every_server};
 
-on_both_drivers!(sysbench_with_prepared_statements, sysbench_with_text);
+on_every_server!(sysbench_with_prepared_statements, sysbench_with_text);
 
 /// Four of these at once would measure the machine's patience.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn sysbench_with_prepared_statements(driver: &str) {
-    sysbench(driver, "bench_prepared", PsMode::Auto);
+fn sysbench_with_prepared_statements(on: On) {
+    sysbench(on, "bench_prepared", PsMode::Auto);
 }
 
-fn sysbench_with_text(driver: &str) {
-    sysbench(driver, "bench_text", PsMode::Disable);
+fn sysbench_with_text(on: On) {
+    sysbench(on, "bench_text", PsMode::Disable);
 }
 
-fn sysbench(driver: &str, test: &str, ps_mode: PsMode) {
+fn sysbench(on: On, test: &str, ps_mode: PsMode) {
     let _turn = ONE_AT_A_TIME.lock();
-    let server = Database::shared();
-    let name = database(server, test, driver);
-    let proxy = Proxy::start(driver, server);
+    let server = Database::shared(on);
+    let name = database(server, test, on);
+    let proxy = Proxy::start(on, server);
     let mut sysbench = Sysbench::read_write(proxy.client(), &name);
     sysbench.ps_mode = ps_mode;
     sysbench.threads = 64;
@@ -43,8 +43,8 @@ fn sysbench(driver: &str, test: &str, ps_mode: PsMode) {
     proxy.finish();
 }
 
-const DEADLOCKS: &str = "SELECT variable_value FROM information_schema.global_status \
-                         WHERE variable_name = 'Innodb_deadlocks'";
+const DEADLOCKS: &str =
+    "SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'";
 
 fn number(text: &str) -> u64 {
     text.trim().parse().unwrap()

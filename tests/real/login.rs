@@ -7,22 +7,23 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use weir_tests::Server;
+use weir_tests::{Client, Flavour};
 
-use crate::fixture::{Database, PASSWORD, Proxy, USER, config, database, on_both_drivers};
+use crate::fixture::{Database, On, PASSWORD, Proxy, USER, config, database, on_every_server};
 
-on_both_drivers!(
+on_every_server!(
     queries_by_command_line,
     refusals_are_the_servers_own,
     greeting_has_the_servers_version_and_a_unique_id,
     a_silent_client_is_dropped_in_time,
     garbage_ends_only_its_own_session,
+    the_server_is_what_it_is_called,
 );
 
-fn queries_by_command_line(driver: &str) {
-    let server = Database::shared();
-    let name = database(server, "command_line", driver);
-    let proxy = Proxy::start(driver, server);
+fn queries_by_command_line(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "command_line", on);
+    let proxy = Proxy::start(on, server);
     let client = proxy.client().database(&name);
     assert_eq!(client.query("SELECT DATABASE()").unwrap(), format!("{name}\n"));
     assert_eq!(client.query("SELECT USER()").unwrap(), format!("{USER}@127.0.0.1\n"));
@@ -32,9 +33,9 @@ fn queries_by_command_line(driver: &str) {
     proxy.finish();
 }
 
-fn refusals_are_the_servers_own(driver: &str) {
-    let server = Database::shared();
-    let proxy = Proxy::start(driver, server);
+fn refusals_are_the_servers_own(on: On) {
+    let server = Database::shared(on);
+    let proxy = Proxy::start(on, server);
     for (user, password, database, code) in [
         (USER, "wrong", None, "ERROR 1045 (28000)"),
         (USER, "", None, "ERROR 1045 (28000)"),
@@ -43,7 +44,7 @@ fn refusals_are_the_servers_own(driver: &str) {
         (USER, PASSWORD, Some("no_such_database"), "ERROR 1049 (42000)"),
     ] {
         let ask = |address: SocketAddr| {
-            let client = weir_tests::Client::tcp(address, user, password);
+            let client = Client::tcp(address, user, password).program(on.flavour);
             let client = match database {
                 Some(name) => client.database(name),
                 None => client,
@@ -57,11 +58,11 @@ fn refusals_are_the_servers_own(driver: &str) {
     proxy.finish();
 }
 
-fn greeting_has_the_servers_version_and_a_unique_id(driver: &str) {
-    let server = Database::shared();
-    let mut settings = config(driver, server);
+fn greeting_has_the_servers_version_and_a_unique_id(on: On) {
+    let server = Database::shared(on);
+    let mut settings = config(on, server);
     settings.workers = "2".to_owned();
-    let proxy = Proxy::start_with(&settings);
+    let proxy = Proxy::start_with(on, &settings);
     let (version, _) = greeting(server.address());
     let mut ids = HashSet::new();
     let mut open = Vec::new();
@@ -76,10 +77,10 @@ fn greeting_has_the_servers_version_and_a_unique_id(driver: &str) {
     proxy.finish();
 }
 
-fn a_silent_client_is_dropped_in_time(driver: &str) {
-    let mut settings = config(driver, Database::shared());
+fn a_silent_client_is_dropped_in_time(on: On) {
+    let mut settings = config(on, Database::shared(on));
     settings.limits.push(("login_timeout_ms".to_owned(), 500));
-    let proxy = Proxy::start_with(&settings);
+    let proxy = Proxy::start_with(on, &settings);
     let mut stream = connect(proxy.weir.address());
     let began = Instant::now();
     let mut rest = Vec::new();
@@ -90,8 +91,8 @@ fn a_silent_client_is_dropped_in_time(driver: &str) {
     proxy.finish();
 }
 
-fn garbage_ends_only_its_own_session(driver: &str) {
-    let proxy = Proxy::start(driver, Database::shared());
+fn garbage_ends_only_its_own_session(on: On) {
+    let proxy = Proxy::start(on, Database::shared(on));
     let packets: [&[u8]; 5] = [
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         &[0xff; 64],
@@ -141,9 +142,8 @@ fn read_greeting(mut stream: &TcpStream) -> (String, u32) {
     (version, u32::from_le_bytes(*id))
 }
 
-/// The shared server has a version worth comparing.
-#[test]
-fn the_server_is_mariadb() {
-    let server: &Server = Database::shared();
-    assert!(greeting(server.address()).0.contains("MariaDB"));
+/// The tests' names say which server they ran on.
+fn the_server_is_what_it_is_called(on: On) {
+    let (version, _) = greeting(Database::shared(on).address());
+    assert_eq!(version.contains("MariaDB"), on.flavour == Flavour::MariaDb, "{version}");
 }

@@ -1,4 +1,4 @@
-//! Real MariaDB through a real Weir, with real clients, on both drivers.
+//! Real MariaDB and MySQL through a real Weir, with real clients, on both drivers.
 //!
 //! Purpose: what a user would notice. Every test starts its own Weir as a process and looks at it
 //! from outside; most share one server and keep to a database of their own.

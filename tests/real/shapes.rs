@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 
 use weir_tests::Client;
 
-use crate::fixture::{Database, PASSWORD, Proxy, USER, database, on_both_drivers};
+use crate::fixture::{Database, On, PASSWORD, Proxy, USER, database, on_every_server};
 
-on_both_drivers!(text_results_are_identical, warnings_and_counts_are_identical);
+on_every_server!(text_results_are_identical, warnings_and_counts_are_identical);
 
-fn text_results_are_identical(driver: &str) {
-    let server = Database::shared();
-    let name = database(server, "shapes", driver);
-    let proxy = Proxy::start(driver, server);
+fn text_results_are_identical(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "shapes", on);
+    let proxy = Proxy::start(on, server);
     prepare(&server.client(USER, PASSWORD).database(&name));
     let direct = server.client(USER, PASSWORD).database(&name);
     let through = proxy.client().database(&name);
@@ -33,10 +33,10 @@ fn text_results_are_identical(driver: &str) {
 }
 
 /// `-vvv` makes the client print counts, warnings and timings' places as well.
-fn warnings_and_counts_are_identical(driver: &str) {
-    let server = Database::shared();
-    let name = database(server, "counts", driver);
-    let proxy = Proxy::start(driver, server);
+fn warnings_and_counts_are_identical(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "counts", on);
+    let proxy = Proxy::start(on, server);
     prepare(&server.client(USER, PASSWORD).database(&name));
     let verbose = |client: Client| {
         let text = client
@@ -89,8 +89,8 @@ fn statements() -> Vec<String> {
         "SELECT 1 FROM kinds WHERE 0",
         "SELECT NULL, '', 0",
         "CALL three(); CALL three(); SELECT 'after'",
-        "SELECT seq FROM seq_1_to_100000",
-        "SELECT seq, REPEAT('r', seq % 3000) FROM seq_1_to_5000",
+        "SELECT seq FROM numbers.n",
+        "SELECT seq, REPEAT('r', seq % 3000) FROM numbers.n WHERE seq <= 5000",
         "SELECT REPEAT('b', 250), REPEAT('c', 251), REPEAT('d', 65535), REPEAT('e', 65536)",
         // Packets of exactly 16 MiB - 1 need an empty follower; these come to either side of it.
         "SELECT REPEAT('x', 16777210), 1",
@@ -106,7 +106,7 @@ fn statements() -> Vec<String> {
         "SELECT 1; SELECT * FROM absent; SELECT 3",
         "SELECT 1/0, CAST('x' AS INT)",
         "",
-        "SELECT seq FROM seq_1_to_10 WHERE 1 = (SELECT seq FROM seq_1_to_2)",
+        "SELECT seq FROM numbers.n WHERE seq <= 10 AND 1 = (SELECT seq FROM numbers.n WHERE seq <= 2)",
     ]
     .map(str::to_owned)
     .to_vec();

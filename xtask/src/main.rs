@@ -7,6 +7,7 @@ mod bench;
 mod demo;
 mod docs;
 mod fuzz;
+mod mysql;
 mod packages;
 mod real;
 mod servers;

@@ -1,20 +1,22 @@
 //! `cargo xtask real`: the tests against real servers.
 //!
-//! Purpose: a real MariaDB, a real Weir, real clients.
-//! Never: pass without having run against a server.
+//! Purpose: real MariaDB and MySQL, a real Weir, real clients.
+//! Never: pass without having run against a server, or hide that one could not be had.
 
 use anyhow::Result;
 use clap::ValueEnum;
+use weir_tests::Flavour;
 
+use crate::mysql::ensure_mysql;
 use crate::packages::{SERVERS, ensure};
-use crate::shell::{cargo, run as run_command};
+use crate::shell::{cargo, run as run_command, say};
 
 /// Flags of `real`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which server.
-    #[arg(long, value_enum, default_value_t = Kind::Mariadb)]
-    server: Kind,
+    /// Only on this server; otherwise on both.
+    #[arg(long, value_enum)]
+    server: Option<Kind>,
     /// Run sysbench for 30 seconds per case, as releases do.
     #[arg(long)]
     long: bool,
@@ -22,22 +24,70 @@ pub(crate) struct Args {
     filter: Option<String>,
 }
 
+/// A server by the name a person gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
+pub(crate) enum Kind {
     Mariadb,
+    Mysql,
+}
+
+impl Kind {
+    pub(crate) const fn flavour(self) -> Flavour {
+        match self {
+            Self::Mariadb => Flavour::MariaDb,
+            Self::Mysql => Flavour::MySql,
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    match args.server {
-        Kind::Mariadb => ensure(&[SERVERS])?,
+    ensure(&[SERVERS])?;
+    match args.server.map(Kind::flavour) {
+        Some(Flavour::MySql) => {
+            say(format!("on MySQL {}", ensure_mysql()?));
+            tests(args, Some("mariadb"))
+        }
+        Some(Flavour::MariaDb) => {
+            say(format!("on MariaDB {}", Flavour::MariaDb.version()?));
+            tests(args, Some("mysql"))
+        }
+        None => run_both(args).map(drop),
     }
+}
+
+/// Runs the tests on both servers; gives why those on MySQL did not run, if they did not.
+pub(crate) fn run_on_both() -> Result<Option<String>> {
+    ensure(&[SERVERS])?;
+    run_both(&Args { server: None, long: false, filter: None })
+}
+
+fn run_both(args: &Args) -> Result<Option<String>> {
+    say(format!("on MariaDB {}", Flavour::MariaDb.version()?));
+    match ensure_mysql() {
+        Ok(version) => {
+            say(format!("on MySQL {version}"));
+            tests(args, None)?;
+            Ok(None)
+        }
+        Err(error) => {
+            let why = format!("the tests on MySQL did not run: {error:#}");
+            say(&why);
+            tests(args, Some("mysql"))?;
+            say(&why);
+            Ok(Some(why))
+        }
+    }
+}
+
+/// Runs the tests but those on the server of this module name.
+fn tests(args: &Args, without: Option<&str>) -> Result<()> {
     let mut command = cargo();
-    command.args(["test", "-p", "weir-tests", "--features", "real", "--test", "real"]);
+    command.args(["test", "-p", "weir-tests", "--features", "real", "--test", "real", "--"]);
     if args.long {
         command.env("WEIR_SYSBENCH_SECONDS", "30");
     }
-    if let Some(filter) = &args.filter {
-        command.args(["--", filter]);
+    if let Some(server) = without {
+        command.args(["--skip", &format!("::{server}::")]);
     }
-    run_command(&mut command)
+    run_command(command.args(&args.filter))
 }

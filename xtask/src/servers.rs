@@ -8,9 +8,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use weir_tests::{Lifetime, Server, Topology, is_recorded_running, remove_stopped, workspace_root};
+use weir_tests::{
+    Flavour, Lifetime, Server, Topology, is_recorded_running, remove_stopped, workspace_root,
+};
 
+use crate::mysql::ensure_mysql;
 use crate::packages::{SERVERS, ensure};
+use crate::real::Kind;
 use crate::shell::say;
 
 /// Account for trying things.
@@ -27,7 +31,11 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum Action {
     /// Start them, or say where they are.
-    Start,
+    Start {
+        /// Which server.
+        #[arg(long, value_enum, default_value_t = Kind::Mariadb)]
+        server: Kind,
+    },
     /// Stop them and remove their data.
     Stop,
     /// Say which run and where.
@@ -42,22 +50,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     lock.try_lock().context("another `cargo xtask servers` is at work")?;
     let folder = state.join("servers");
     match args.action {
-        Action::Start => start(&folder),
+        Action::Start { server } => start(&folder, server.flavour()),
         Action::Stop => stop(&folder),
         Action::Status => status(&folder),
     }
 }
 
-fn start(folder: &Path) -> Result<()> {
+fn start(folder: &Path, flavour: Flavour) -> Result<()> {
     if NAMES.iter().all(|name| runs(folder, name)) {
         say("already running");
         return status(folder);
     }
     ensure(&[SERVERS])?;
+    if flavour == Flavour::MySql {
+        ensure_mysql()?;
+    }
     // What is left of a crash or of an incomplete start.
     remove_stopped(folder)?;
     fs::create_dir_all(folder)?;
-    let started = Topology::start(folder, 2, Lifetime::Detached).and_then(|topology| {
+    let started = Topology::start(flavour, folder, 2, Lifetime::Detached).and_then(|topology| {
         topology.primary.create_account(ACCOUNT.0, ACCOUNT.1)?;
         topology.primary.sql("CREATE DATABASE test")?;
         fs::write(addresses(folder), describe(&topology))?;

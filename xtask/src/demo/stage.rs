@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use weir_tests::{Client, Lifetime, Server, Topology, Upstream, Weir, WeirConfig, build_weir};
+use weir_tests::{
+    Client, Flavour, Lifetime, Server, Topology, Upstream, Weir, WeirConfig, build_weir,
+};
 
 use super::Progress;
 use super::interrupt::Interrupt;
@@ -31,7 +33,7 @@ impl Stage {
         interrupt.check()?;
         progress.say("starting a primary and two replicas with GTID replication");
         let began = Instant::now();
-        let topology = Topology::start(folder, 2, Lifetime::WithParent)?;
+        let topology = Topology::start(Flavour::MariaDb, folder, 2, Lifetime::WithParent)?;
         progress.say(format!(
             "  up in {:.1} s: {} on {}, replicas on {}; a row written on the primary was read on both",
             began.elapsed().as_secs_f64(),

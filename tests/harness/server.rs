@@ -1,10 +1,9 @@
-//! One MariaDB server in a folder of its own.
+//! One server in a folder of its own.
 //!
 //! Purpose: start, question, stall, crash and stop a real server, quickly.
 //! Never: read a configuration file of the machine, listen beyond loopback, or keep data safe: the
 //! settings survive a killed server (committed data is in the page cache), not a crashed machine.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -16,9 +15,10 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::client::Client;
+use crate::flavour::Flavour;
 use crate::ports::free_port;
 use crate::process::{Lifetime, Process, Spec};
-use crate::template::{LOG_FILE_SIZE, copy_to, program, user_args};
+use crate::template::copy_to;
 
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Somebody may take the port between our look and the server's bind.
@@ -27,9 +27,11 @@ const START_ATTEMPTS: u32 = 3;
 /// What distinguishes one server from another.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
+    /// MariaDB or MySQL.
+    pub flavour: Flavour,
     /// `server_id`, unique within a replication topology.
     pub server_id: u32,
-    /// Further arguments for `mariadbd`, after ours, so they win.
+    /// Further arguments for the server, after ours, so they win.
     pub extra: Vec<String>,
     /// How long the server lives.
     pub lifetime: Lifetime,
@@ -37,11 +39,16 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { server_id: 1, extra: Vec::new(), lifetime: Lifetime::WithParent }
+        Self {
+            flavour: Flavour::MariaDb,
+            server_id: 1,
+            extra: Vec::new(),
+            lifetime: Lifetime::WithParent,
+        }
     }
 }
 
-/// A running MariaDB server with an empty `root` password on its unix socket.
+/// A running server with an empty `root` password on its unix socket.
 #[derive(Debug)]
 pub struct Server {
     folder: PathBuf,
@@ -54,11 +61,17 @@ impl Server {
     /// Starts an empty server whose data, log and pid file are in `folder`.
     ///
     /// # Errors
-    /// When MariaDB is not installed or does not come up; its log is part of the error.
+    /// When it is not installed or does not come up; its log is part of the error.
     pub fn start(folder: &Path, options: ServerOptions) -> Result<Self> {
-        copy_to(&folder.join("data"))?;
+        copy_to(options.flavour, &folder.join("data"))?;
         let (port, process) = launch(folder, &options, None)?;
         Ok(Self { folder: folder.to_owned(), options, port, process })
+    }
+
+    /// MariaDB or MySQL.
+    #[must_use]
+    pub const fn flavour(&self) -> Flavour {
+        self.options.flavour
     }
 
     /// TCP port.
@@ -79,10 +92,10 @@ impl Server {
         self.process.pid()
     }
 
-    /// A client of this server's TCP port.
+    /// The server's own command-line client, of its TCP port.
     #[must_use]
     pub fn client(&self, user: &str, password: &str) -> Client {
-        Client::tcp(self.address(), user, password)
+        Client::tcp(self.address(), user, password).program(self.options.flavour)
     }
 
     /// Runs statements as `root` through the unix socket; gives rows as tab-separated lines.
@@ -90,22 +103,16 @@ impl Server {
     /// # Errors
     /// When a statement fails.
     pub fn sql(&self, statements: &str) -> Result<String> {
-        root_client(&self.folder).query(statements)
+        root_client(self.options.flavour, &self.folder).query(statements)
     }
 
-    /// Creates an account with all privileges that proves itself with `mysql_native_password`.
+    /// Creates an account with all privileges that proves itself in the server's usual way:
+    /// `mysql_native_password` on MariaDB, `caching_sha2_password` on MySQL.
     ///
     /// # Errors
     /// When the server refuses.
     pub fn create_account(&self, name: &str, password: &str) -> Result<()> {
-        let mut sql = String::new();
-        writeln!(
-            sql,
-            "CREATE OR REPLACE USER '{name}'@'%' \
-             IDENTIFIED VIA mysql_native_password USING PASSWORD('{password}');"
-        )?;
-        writeln!(sql, "GRANT ALL PRIVILEGES ON *.* TO '{name}'@'%' WITH GRANT OPTION;")?;
-        self.sql(&sql).map(drop)
+        self.sql(&self.options.flavour.account_sql(name, password)).map(drop)
     }
 
     /// Ends it as a crash would (SIGKILL).
@@ -159,8 +166,8 @@ impl Server {
     }
 }
 
-fn root_client(folder: &Path) -> Client {
-    Client::socket(&folder.join("data"), "sock", "root")
+fn root_client(flavour: Flavour, folder: &Path) -> Client {
+    Client::socket(&folder.join("data"), "sock", "root").program(flavour)
 }
 
 fn launch(folder: &Path, options: &ServerOptions, port: Option<u16>) -> Result<(u16, Process)> {
@@ -170,7 +177,7 @@ fn launch(folder: &Path, options: &ServerOptions, port: Option<u16>) -> Result<(
         let port = port.map_or_else(free_port, Ok)?;
         let spec = spec(folder, options, port, &log)?;
         let mut process = Process::start(&spec, &folder.join("pid"), options.lifetime)?;
-        match wait_ready(folder, port, options.server_id, &mut process) {
+        match wait_ready(folder, port, options, &mut process) {
             Ok(()) => return Ok((port, process)),
             Err(error) => {
                 process.kill()?;
@@ -181,47 +188,47 @@ fn launch(folder: &Path, options: &ServerOptions, port: Option<u16>) -> Result<(
     let text = fs::read_to_string(&log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(15).collect();
     let tail: Vec<&str> = lines.into_iter().rev().collect();
-    Err(last.context("not tried")?)
-        .with_context(|| format!("MariaDB does not start; its last lines:\n{}", tail.join("\n")))
+    Err(last.context("not tried")?).with_context(|| {
+        format!("{} does not start; it says:\n{}", options.flavour, tail.join("\n"))
+    })
 }
 
 fn spec(folder: &Path, options: &ServerOptions, port: u16, log: &Path) -> Result<Spec> {
     let data = folder.join("data");
-    Ok(Spec::new(program("mariadbd")?, &data, log)
-        .arg("--no-defaults")
-        .args(user_args())
+    let flavour = options.flavour;
+    let own = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>();
+    Ok(flavour
+        .server()?
+        .spec(&data, log)
+        .args(flavour.place_args()?)
         .arg(format!("--datadir={}", data.display()))
         // Relative to the data folder: a full path may exceed the 108 bytes a socket address has.
         .args(["--socket=sock", "--pid-file=server.pid"])
         .args([format!("--port={port}"), format!("--server-id={}", options.server_id)])
         .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=4000"])
         .args(["--back-log=1024", "--table-open-cache=400", "--performance-schema=OFF"])
-        .args(["--log-bin=binlog", "--binlog-format=ROW", "--log-slave-updates"])
-        .args(["--gtid-strict-mode=ON", "--slave-parallel-threads=2"])
-        .arg("--session-track-schema=ON")
-        .arg(
-            "--session-track-system-variables=autocommit,character_set_client,\
-             character_set_connection,character_set_results,time_zone,last_gtid",
-        )
-        .args(["--innodb-flush-log-at-trx-commit=2", "--sync-binlog=0", "--innodb-doublewrite=OFF"])
-        .args([
-            "--innodb-buffer-pool-size=64M",
-            "--key-buffer-size=1M",
-            "--aria-pagecache-buffer-size=8M",
-        ])
-        .args([LOG_FILE_SIZE, "--max-allowed-packet=256M", "--innodb-fast-shutdown=2"])
+        .args(["--log-bin=binlog", "--binlog-format=ROW", "--max-allowed-packet=256M"])
+        .args(["--local-infile=ON"])
+        .args(own(flavour.session_args()))
+        .args(own(flavour.speed_args()))
         .args(options.extra.iter().cloned()))
 }
 
-fn wait_ready(folder: &Path, port: u16, server_id: u32, process: &mut Process) -> Result<()> {
+fn wait_ready(
+    folder: &Path,
+    port: u16,
+    options: &ServerOptions,
+    process: &mut Process,
+) -> Result<()> {
     let start = Instant::now();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     loop {
         if let Some(status) = process.exit_status()? {
             bail!("it ended with {status}");
         }
-        // A greeting means that logins work; a mere connect succeeds earlier.
-        if greets(address) {
+        // A greeting means that logins work; a mere connect succeeds earlier. So does a refusal:
+        // a new MySQL has no account for anybody who comes by TCP.
+        if matches!(first_byte(address), Some(GREETING | ERROR)) {
             break;
         }
         if start.elapsed() > START_PATIENCE {
@@ -229,8 +236,8 @@ fn wait_ready(folder: &Path, port: u16, server_id: u32, process: &mut Process) -
         }
         thread::sleep(Duration::from_millis(10));
     }
-    let id = root_client(folder).query("SELECT @@port, @@server_id")?;
-    if id.trim() != format!("{port}\t{server_id}") {
+    let id = root_client(options.flavour, folder).query("SELECT @@port, @@server_id")?;
+    if id.trim() != format!("{port}\t{}", options.server_id) {
         bail!("another server answers on {address}: {id}");
     }
     Ok(())
@@ -238,14 +245,20 @@ fn wait_ready(folder: &Path, port: u16, server_id: u32, process: &mut Process) -
 
 /// Whether a MySQL server says hello there.
 pub(crate) fn greets(address: SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
-        return false;
-    };
+    first_byte(address) == Some(GREETING)
+}
+
+/// What the first packet begins with: protocol version 10, or an error.
+const GREETING: u8 = 0x0A;
+const ERROR: u8 = 0xFF;
+
+/// First byte of the packet that a server there sends first.
+fn first_byte(address: SocketAddr) -> Option<u8> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
     let mut header = [0_u8; 5];
-    stream.set_read_timeout(Some(Duration::from_secs(2))).is_ok()
-        && stream.read_exact(&mut header).is_ok()
-        // Protocol version 10; an ERR packet begins with 0xff.
-        && header.last() == Some(&0x0a)
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    stream.read_exact(&mut header).ok()?;
+    header.last().copied()
 }
 
 #[cfg(test)]
