@@ -6,6 +6,7 @@
 //! process behind (owned ones die with the process that started them, detached ones have pid files).
 
 mod client;
+mod drivers;
 mod flavour;
 mod folder;
 mod password;
@@ -23,6 +24,7 @@ mod template;
 mod weir;
 
 pub use client::Client;
+pub use drivers::Driver;
 pub use flavour::{Flavour, Program, mysql_home, unpacked_servers};
 pub use folder::{RunFolder, is_recorded_running, remove_stopped};
 pub use paths::{profile_folder, target_dir, workspace_root};

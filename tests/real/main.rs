@@ -10,7 +10,9 @@
 )]
 
 mod blob;
+mod clients;
 mod drain;
+mod dump;
 mod failure;
 mod fixture;
 mod leak;

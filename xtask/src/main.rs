@@ -4,6 +4,7 @@
 //! Never: link the engine, or guess silently when a tool is missing.
 
 mod bench;
+mod clients;
 mod demo;
 mod docs;
 mod fuzz;

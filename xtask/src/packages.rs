@@ -33,6 +33,15 @@ pub(crate) const SERVERS: &[Need] = &[
     need("setpriv", "util-linux"),
 ];
 
+/// Clients, and what installs further ones.
+pub(crate) const CLIENTS: &[Need] = &[
+    need("mariadb-dump", "mariadb-client"),
+    need("python3", "python3"),
+    need("pip3", "python3-pip"),
+    need("node", "nodejs"),
+    need("npm", "npm"),
+];
+
 /// Counting instructions.
 pub(crate) const COUNTING: &[Need] = &[need("valgrind", "valgrind")];
 

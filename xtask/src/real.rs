@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use weir_tests::Flavour;
 
+use crate::clients;
 use crate::mysql::ensure_mysql;
 use crate::packages::{SERVERS, ensure};
 use crate::shell::{cargo, run as run_command, say};
@@ -81,6 +82,7 @@ fn run_both(args: &Args) -> Result<Option<String>> {
 
 /// Runs the tests but those on the server of this module name.
 fn tests(args: &Args, without: Option<&str>) -> Result<()> {
+    clients::ensure()?;
     let mut command = cargo();
     command.args(["test", "-p", "weir-tests", "--features", "real", "--test", "real", "--"]);
     if args.long {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::packages::{COUNTING, SERVERS, ensure};
+use crate::packages::{CLIENTS, COUNTING, SERVERS, ensure};
 use crate::shell::{cargo, run as run_command, say};
-use crate::{docs, fuzz, real, tidy};
+use crate::{clients, docs, fuzz, real, tidy};
 
 /// Enough to reach every branch a seed corpus reaches; long runs are for `cargo xtask fuzz`.
 const FUZZ_SMOKE_SECONDS: u32 = 10;
@@ -91,7 +91,8 @@ fn summary(done: &[(&str, Duration)], total: Duration) {
 }
 
 fn packages() -> Result<()> {
-    ensure(&[SERVERS, COUNTING])
+    ensure(&[SERVERS, CLIENTS, COUNTING])?;
+    clients::ensure()
 }
 
 fn formatting() -> Result<()> {
