@@ -261,6 +261,21 @@ impl RawClient {
         Ok((seq, self.bytes(usize::try_from(length)?)?))
     }
 
+    /// Whether something has come, or the end has; does not wait.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn has_answer(&self) -> Result<bool> {
+        self.stream.set_nonblocking(true)?;
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false)?;
+        match peeked {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error).context("looking for an answer"),
+        }
+    }
+
     /// Reads an ERR packet.
     ///
     /// # Errors

@@ -26,6 +26,12 @@ pub struct Counts {
     pub monitors: usize,
     /// Logins of other accounts that succeeded.
     pub logins: usize,
+    /// Connections of the monitor's account that are logged in now.
+    pub monitors_open: usize,
+    /// Connections of other accounts that have asked to be let in and have no answer.
+    pub logging_in: usize,
+    /// The most there were of these at once.
+    pub logging_in_max: usize,
     /// Connections that ended before their login did.
     pub aborted: usize,
     /// Connections of other accounts that are logged in now.
@@ -158,6 +164,11 @@ impl std::fmt::Debug for ScriptedServer {
 }
 
 impl Shared {
+    /// Whether the server is being ended.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
     /// Changes the counts.
     pub(crate) fn count(&self, change: impl FnOnce(&mut Counts)) {
         change(&mut locked(&self.counts));

@@ -6,6 +6,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub enum Greet {
 pub enum Admit {
     /// As its password deserves, by the script's plugin; clients that chose another are switched.
     Check,
+    /// As with [`Self::Check`], once the flag is set.
+    Held(Arc<AtomicBool>),
     /// By a switch to another plugin first.
     Switch(&'static str),
     /// By the full exchange of `caching_sha2_password`: as its password deserves, once it came
@@ -270,8 +273,13 @@ pub(crate) fn serve(stream: &TcpStream, script: &Script, shared: &Shared) -> io:
         }
     }
     if talk.user == MONITOR.as_bytes() {
-        shared.count(|counts| counts.monitors += 1);
-        return answer(&mut talk, &echo, &|| ());
+        shared.count(|counts| {
+            counts.monitors += 1;
+            counts.monitors_open += 1;
+        });
+        let end = answer(&mut talk, &echo, &|| ());
+        shared.count(|counts| counts.monitors_open -= 1);
+        return end;
     }
     shared.count(|counts| {
         counts.logins += 1;
@@ -329,9 +337,33 @@ fn log_in(talk: &mut Talk<'_>, script: &Script) -> io::Result<Next> {
     talk.capabilities = request.capabilities.intersection(script.capabilities);
     talk.user.clone_from(&request.user);
     let monitor = talk.user == MONITOR.as_bytes();
+    if monitor {
+        return admit(talk, script, true, request);
+    }
+    talk.shared.count(|counts| {
+        counts.logging_in += 1;
+        counts.logging_in_max = counts.logging_in_max.max(counts.logging_in);
+    });
+    let end = admit(talk, script, false, request);
+    talk.shared.count(|counts| counts.logging_in -= 1);
+    end
+}
+
+fn admit(
+    talk: &mut Talk<'_>,
+    script: &Script,
+    monitor: bool,
+    request: LoginRequest,
+) -> io::Result<Next> {
     let plugin = match &script.admit {
         _ if monitor => script.plugin,
         Admit::Check => script.plugin,
+        Admit::Held(open) => {
+            while !open.load(Ordering::SeqCst) && !talk.shared.is_stopping() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            script.plugin
+        }
         Admit::Switch(plugin) => plugin,
         Admit::FullExchange => {
             let key = RsaKey::from_pem(KEY).map_err(io::Error::other)?;

@@ -59,6 +59,8 @@ pub struct WeirConfig {
     pub backend_lines: Vec<String>,
     /// Further lines of the endpoint.
     pub endpoint_lines: Vec<String>,
+    /// Further lines of every `[[cluster.backend]]`: key and value.
+    pub backend_keys: Vec<(String, u64)>,
 }
 
 impl WeirConfig {
@@ -77,6 +79,7 @@ impl WeirConfig {
             state_dir: target_dir().join("weir-state"),
             backend_lines: Vec::new(),
             endpoint_lines: Vec::new(),
+            backend_keys: Vec::new(),
         }
     }
 
@@ -101,7 +104,11 @@ impl WeirConfig {
             let role = if *primary { "primary" } else { "replica" };
             writeln!(text, "[[cluster.backend]]\nname = \"{name}\"")?;
             writeln!(text, "address = \"{address}\"\nrole = \"{role}\"")?;
-            writeln!(text, "{}\n", self.backend_lines.join("\n"))?;
+            writeln!(text, "{}", self.backend_lines.join("\n"))?;
+            for (key, value) in &self.backend_keys {
+                writeln!(text, "{key} = {value}")?;
+            }
+            writeln!(text)?;
         }
         writeln!(text, "[[endpoint]]\nname = \"main\"\nlisten = \"127.0.0.1:{port}\"")?;
         writeln!(text, "cluster = \"main\"\nmode = \"primary\"\npooling = \"none\"")?;
@@ -212,6 +219,31 @@ impl Weir {
     /// When it has already ended.
     pub fn terminate(&mut self) -> Result<()> {
         self.process.signal(Signal::TERM)
+    }
+
+    /// Gives it another configuration (SIGHUP); returns what it logs from then on up to its verdict.
+    ///
+    /// # Errors
+    /// When it has ended, or says nothing.
+    pub fn reload(&mut self, toml: &str) -> Result<String> {
+        fs::write(&self.config, toml)?;
+        let before = self.log_text().len();
+        self.process.signal(Signal::HUP)?;
+        let start = Instant::now();
+        loop {
+            let log = self.log_text();
+            let said = log.get(before..).unwrap_or_default();
+            // A verdict is complete when its line is.
+            if let Some(at) = said.find("reloaded")
+                && said.get(at..).is_some_and(|rest| rest.contains('\n'))
+            {
+                return Ok(said.to_owned());
+            }
+            if start.elapsed() > START_PATIENCE {
+                bail!("it says nothing of the reload:\n{log}");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits for its end and checks that it was orderly: exit code 0, no panic, no bug in the log.

@@ -34,11 +34,19 @@ pub(crate) struct Setting {
     pub(crate) limits: Vec<(&'static str, u64)>,
     pub(crate) drain_timeout_ms: u32,
     pub(crate) workers: usize,
+    /// Further keys of the backend.
+    pub(crate) backend_keys: Vec<(&'static str, u64)>,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { script: Script::default(), limits: Vec::new(), drain_timeout_ms: 10_000, workers: 1 }
+        Self {
+            script: Script::default(),
+            limits: Vec::new(),
+            drain_timeout_ms: 10_000,
+            workers: 1,
+            backend_keys: Vec::new(),
+        }
     }
 }
 
@@ -67,6 +75,8 @@ impl Setting {
         let server = ScriptedServer::start(self.script).unwrap();
         let mut config = config(driver, &server, password, &self.limits, self.drain_timeout_ms);
         config.workers = self.workers.to_string();
+        let keys = self.backend_keys.iter();
+        config.backend_keys = keys.map(|(key, value)| ((*key).to_owned(), *value)).collect();
         let binary = weir_binary().unwrap();
         let weir = Weir::start(&binary, folder.path(), &config, Lifetime::WithParent).unwrap();
         let witness = RawClient::log_in(weir.address(), &account()).unwrap();
@@ -127,6 +137,11 @@ impl Bed {
         wait(what, || good(self.server.counts()));
     }
 
+    /// Waits until Weir has noticed the end of every connection but the witness's.
+    pub(crate) fn wait_descriptors(&self) {
+        wait("descriptors to be closed", || self.weir.descriptors().unwrap() <= self.descriptors);
+    }
+
     /// Judges: see the top of this file. `counters` are the ones the case is about, by what stands
     /// between `weir_` and `_total`.
     pub(crate) fn finish(mut self, counters: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -134,7 +149,7 @@ impl Bed {
         wait("sessions other than the witness's to leave the server", || {
             self.server.counts().open <= 1
         });
-        wait("descriptors to be closed", || self.weir.descriptors().unwrap() <= self.descriptors);
+        self.wait_descriptors();
         drop(self.witness);
         self.weir.stop().unwrap();
         check_counters(&self.weir, counters)

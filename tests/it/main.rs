@@ -29,9 +29,13 @@ mod drain;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod hosts;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod login;
+#[cfg(test)]
+mod queue;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]

@@ -6,12 +6,14 @@
 
 mod fault;
 mod ids;
+mod line;
 mod queue;
 mod slab;
 mod time;
 
 pub use fault::{Blame, Fault};
 pub use ids::{BackendId, ClusterId, ConnectionId, EndpointId, WorkerId};
+pub use line::{Line, Ticket};
 pub use queue::{BoundedQueue, Full};
 pub use slab::{Key, Slab};
 pub use time::Time;

@@ -83,6 +83,11 @@ impl<T> Slab<T> {
         self.len() == 0
     }
 
+    /// All elements, to change, in slot order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
+    }
+
     /// All elements with their keys, in slot order.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.slots.iter().zip(0u32..).filter_map(|(slot, index)| {
@@ -114,6 +119,7 @@ mod tests {
         let mut slab = Slab::default();
         let keys = [1, 2, 3].map(|n| slab.insert(n).unwrap());
         slab.remove(keys[1]);
-        assert_eq!(slab.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [1, 3]);
+        slab.iter_mut().for_each(|n| *n *= 10);
+        assert_eq!(slab.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [10, 30]);
     }
 }

@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Parts of the table with a lock each, so that workers rarely meet at one.
-const SHARDS: usize = 16;
+pub(super) const SHARDS: usize = 16;
 
 /// Who is here. A key takes memory only while somebody holds it, so that the sessions' own bound is
 /// the table's too.

@@ -5,6 +5,8 @@
 
 mod census;
 mod directory;
+mod hosts;
+mod permits;
 mod resources;
 mod seed;
 
@@ -18,7 +20,9 @@ use crate::topology::Snapshot;
 
 pub use census::Census;
 pub use directory::{Directory, Place};
-pub use resources::{Full, Resources, Shared};
+pub use hosts::Hosts;
+pub use permits::{Desk, Permit, Permits};
+pub use resources::{Bound, Resources, Shared};
 pub use seed::{DriverKind, Seed, Spawned};
 
 /// Messages one worker may have waiting. Snapshots are the only frequent ones, a few a second.

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::bus::{Census, Directory};
-use crate::config::Limits;
+use crate::bus::{Census, Directory, Hosts, Permits};
+use crate::config::{Config, Limits};
 use crate::tls::Contexts;
 
 /// Things that cannot be in a configuration: made from it, or kept across reloads.
@@ -29,15 +29,34 @@ pub struct Shared {
     addresses: Census<IpAddr>,
     /// Sessions by user name.
     pub users: Census<Vec<u8>>,
+    /// Addresses that break handshakes.
+    pub hosts: Hosts,
+    /// Connections to backends.
+    pub permits: Permits,
 }
 
 /// Which bound a new client would break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub enum Bound {
     /// `limits.clients_total_max`.
     Process,
     /// `limits.clients_per_address_max`.
     Address,
+}
+
+impl Resources {
+    /// What a configuration starts with.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self::default().renewed(config)
+    }
+
+    /// What a new configuration needs; the counts go on.
+    #[must_use]
+    pub fn renewed(&self, config: &Config) -> Self {
+        self.shared.permits.adopt(config);
+        self.clone()
+    }
 }
 
 impl Shared {
@@ -47,17 +66,17 @@ impl Shared {
     ///
     /// # Errors
     /// The bound that is reached; nothing is counted then.
-    pub fn admit(&self, address: Option<IpAddr>, limits: &Limits) -> Result<(), Full> {
+    pub fn admit(&self, address: Option<IpAddr>, limits: &Limits) -> Result<(), Bound> {
         let max = if limits.clients_total_max == 0 { usize::MAX } else { limits.clients_total_max };
         let one_more = |count: usize| (count < max).then(|| count + 1);
         self.clients
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .map_err(|_| Full::Process)?;
+            .map_err(|_| Bound::Process)?;
         if let Some(address) = address
             && !self.addresses.try_enter(&address, limits.clients_per_address_max)
         {
             self.clients.fetch_sub(1, Ordering::Relaxed);
-            return Err(Full::Address);
+            return Err(Bound::Address);
         }
         Ok(())
     }
@@ -96,9 +115,9 @@ mod tests {
         let limits = limits(3, 2);
         assert_eq!(shared.admit(one, &limits), Ok(()));
         assert_eq!(shared.admit(one, &limits), Ok(()));
-        assert_eq!(shared.admit(one, &limits), Err(Full::Address));
+        assert_eq!(shared.admit(one, &limits), Err(Bound::Address));
         assert_eq!(shared.admit(two, &limits), Ok(()));
-        assert_eq!(shared.admit(None, &limits), Err(Full::Process));
+        assert_eq!(shared.admit(None, &limits), Err(Bound::Process));
         shared.dismiss(one);
         assert_eq!(shared.admit(None, &limits), Ok(()), "room that became free");
         assert_eq!(shared.clients(), 3);

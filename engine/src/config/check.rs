@@ -141,6 +141,10 @@ impl<'d> Checker<'d> {
             clients_max: limits.integer("clients_max").value,
             clients_total_max: limits.integer("clients_total_max").value,
             clients_per_address_max: limits.integer("clients_per_address_max").value,
+            host_errors_max: limits.integer("host_errors_max").value,
+            host_block: milliseconds(limits, "host_block_ms"),
+            backend_handshakes_max: limits.integer("backend_handshakes_max").value,
+            lease_wait: milliseconds(limits, "lease_wait_ms"),
             pipelined_commands_max: limits.integer("pipelined_commands_max").value,
             session_buffer_bytes: session.value,
             worker_buffer_bytes: worker.value,
@@ -229,6 +233,7 @@ impl<'d> Checker<'d> {
                 role: role.unwrap_or(Role::Replica),
                 compression: table.word("compression").unwrap_or(BackendCompression::None),
                 tls: tls::of_backend(self.document, &table, table.text("address").as_ref()),
+                connections_max: table.integer("connections_max").value,
             });
         }
         let primaries = roles.iter().filter(|role| **role == Some(Role::Primary)).count();

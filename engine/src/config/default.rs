@@ -301,7 +301,7 @@ const LIMITS: &[Key] = &[
     ),
     Key::integer(
         "handshakes_max",
-        4_096,
+        16_384,
         (1, CLIENTS_MAX),
         "Clients per worker that may be logging in at once; more get error 1040.",
     ),
@@ -322,6 +322,35 @@ const LIMITS: &[Key] = &[
         0,
         (0, CLIENTS_MAX * WORKERS_MAX as u64),
         "Clients of one IP address, over all workers; more get error 1040. 0 is no bound.",
+    ),
+    Key::integer(
+        "host_errors_max",
+        100,
+        (0, 1_000_000_000),
+        "Handshakes in a row that one IP address may abort, break or leave unfinished before it is \
+         blocked and gets error 1129; a login that succeeds begins the count anew, a wrong password \
+         is not counted. 0 is never.",
+    ),
+    Key::integer(
+        "host_block_ms",
+        60_000,
+        (1, 24 * HOUR_MS),
+        "How long an address stays blocked, in milliseconds.",
+    ),
+    Key::integer(
+        "backend_handshakes_max",
+        64,
+        (1, CLIENTS_MAX),
+        "Logins in progress per worker on one backend. Further sessions wait in order, so that a \
+         storm of clients is none for the server.",
+    ),
+    Key::integer(
+        "lease_wait_ms",
+        10_000,
+        (1, HOUR_MS),
+        "How long a session that has logged in to Weir may wait, in milliseconds, for its turn to \
+         connect to a backend and for one of connections_max to become free; then it gets error \
+         1040. connect_timeout_ms begins after that.",
     ),
     Key::integer(
         "pipelined_commands_max",
@@ -365,7 +394,7 @@ const LIMITS: &[Key] = &[
     Key::integer("large_buffers_max", 64, (1, 32_768), "Large receive buffers per worker."),
     Key::integer(
         "listen_backlog",
-        4_096,
+        16_384,
         (1, 65_535),
         "Connections the kernel keeps that are not yet accepted, per worker and endpoint. The \
          kernel caps it at net.core.somaxconn.",
@@ -432,6 +461,14 @@ const BACKEND: &[Key] = &[
         "\"db1.example\"",
         "Name sent to the server (SNI), and looked for in its certificate by \"verify-identity\". \
          Without it, the host in address.",
+    ),
+    Key::integer(
+        "connections_max",
+        0,
+        (0, CLIENTS_MAX * WORKERS_MAX as u64),
+        "Connections of sessions to the server's address, over all workers; further sessions wait \
+         up to lease_wait_ms. 0 is no bound. Leave room below the server's max_connections for the \
+         probe and for connections that are closing.",
     ),
 ];
 

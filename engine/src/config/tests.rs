@@ -108,10 +108,14 @@ fn a_minimal_file_takes_all_defaults() {
             limits: Limits {
                 login_timeout: 10s,
                 connect_timeout: 5s,
-                handshakes_max: 4096,
+                handshakes_max: 16384,
                 clients_max: 100000,
                 clients_total_max: 0,
                 clients_per_address_max: 0,
+                host_errors_max: 100,
+                host_block: 60s,
+                backend_handshakes_max: 64,
+                lease_wait: 10s,
                 pipelined_commands_max: 1024,
                 session_buffer_bytes: 524288,
                 worker_buffer_bytes: 67108864,
@@ -119,7 +123,7 @@ fn a_minimal_file_takes_all_defaults() {
                 receive_buffer_bytes: 8192,
                 large_buffer_bytes: 524288,
                 large_buffers_max: 64,
-                listen_backlog: 4096,
+                listen_backlog: 16384,
             },
             clusters: [
                 Cluster {
@@ -154,6 +158,7 @@ fn a_minimal_file_takes_all_defaults() {
                             "db",
                         ),
                     },
+                    connections_max: 0,
                 },
             ],
             endpoints: [
@@ -236,6 +241,10 @@ handshakes_max = 3
 clients_max = 4
 clients_total_max = 8
 clients_per_address_max = 9
+host_errors_max = 10
+host_block_ms = 11
+backend_handshakes_max = 12
+lease_wait_ms = 13
 pipelined_commands_max = 5
 session_buffer_bytes = 0x10_0000
 worker_buffer_bytes = 134217728
@@ -265,6 +274,7 @@ tls_server_name = "db.example"
 name = "db2"
 address = "[::1]:3307"
 role = "primary"
+connections_max = 14
 [[cluster]]
 name = "two"
 monitor = { user = "m", password_file = "secret" }
@@ -319,6 +329,10 @@ fn every_key_of_the_process_has_an_effect() {
         clients_max: 4,
         clients_total_max: 8,
         clients_per_address_max: 9,
+        host_errors_max: 10,
+        host_block: Duration::from_millis(11),
+        backend_handshakes_max: 12,
+        lease_wait: Duration::from_millis(13),
         pipelined_commands_max: 5,
         session_buffer_bytes: 1 << 20,
         worker_buffer_bytes: 1 << 27,
@@ -342,9 +356,8 @@ fn every_key_of_the_lists_has_an_effect() {
     };
     let monitors: Vec<&Monitor> = config.clusters.iter().map(|cluster| &cluster.monitor).collect();
     assert_eq!(monitors, [&monitor("hunter2", 20, 30), &monitor("from file", 250, 1000)]);
-    let backends: Vec<_> = config
-        .backends
-        .iter()
+    let backends = config.backends.iter();
+    let backends: Vec<_> = backends
         .map(|it| (it.name.as_str(), it.cluster, it.address.to_string(), it.role))
         .collect();
     assert_eq!(
@@ -355,6 +368,7 @@ fn every_key_of_the_lists_has_an_effect() {
             ("db3", ClusterId(1), "10.0.0.1:3306".to_owned(), Role::Primary),
         ]
     );
+    assert_eq!(config.backends[1].connections_max, 14);
     assert_eq!(config.clusters[0].backends, [BackendId(0), BackendId(1)]);
     assert_eq!(config.clusters[1].backends, [BackendId(2)]);
     let compressions = config.backends.iter().map(|backend| backend.compression);
@@ -413,8 +427,8 @@ fn unknown_keys_are_all_reported() {
         "[limit]\nx = 1\n[limits]\nlogin_timout_ms = 5\ncolour = \"red\"\n[weir]\n\"a\\nb\" = 1\n",
         expect![[r#"
             line 1: limit: unknown key; did you mean limits? accepted here: weir, log, limits, cluster, endpoint, user
-            line 4: limits.login_timout_ms: unknown key; did you mean login_timeout_ms? accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
-            line 5: limits.colour: unknown key; accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
+            line 4: limits.login_timout_ms: unknown key; did you mean login_timeout_ms? accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, host_errors_max, host_block_ms, backend_handshakes_max, lease_wait_ms, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
+            line 5: limits.colour: unknown key; accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, host_errors_max, host_block_ms, backend_handshakes_max, lease_wait_ms, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
             line 7: weir.a\nb: unknown key; accepted here: workers, driver, drain_timeout_ms
             line 4: limits.login_timout_ms: unknown key; did you mean login_timeout_ms? accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
             line 5: limits.colour: unknown key; accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog

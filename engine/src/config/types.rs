@@ -134,6 +134,14 @@ pub struct Limits {
     pub clients_total_max: usize,
     /// Clients of one address, over all workers; 0 is no bound.
     pub clients_per_address_max: usize,
+    /// Failed handshakes in a row after which an address is blocked; 0 is never.
+    pub host_errors_max: u32,
+    /// How long an address stays blocked.
+    pub host_block: Duration,
+    /// Logins in progress per worker on one backend.
+    pub backend_handshakes_max: usize,
+    /// How long a session waits for its turn to connect and for a free connection.
+    pub lease_wait: Duration,
     /// Commands one client may have sent ahead of their answers.
     pub pipelined_commands_max: usize,
     /// Bytes queued towards one side of a session before receiving from the other side stops.
@@ -191,6 +199,8 @@ pub struct Backend {
     pub compression: BackendCompression,
     /// How connections to it are encrypted.
     pub tls: BackendTls,
+    /// Connections of sessions to its address, over all workers; 0 is no bound.
+    pub connections_max: usize,
 }
 
 /// How connections to a backend are compressed, where the server can.

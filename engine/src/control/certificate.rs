@@ -26,7 +26,7 @@ pub(super) fn resources(config: &Config) -> Result<Resources, StartError> {
     let tls = |problems: Vec<String>| StartError::Tls(problems.join("; "));
     let own = if needs_own(config) { Some(own(&config.state_dir).map_err(tls)?) } else { None };
     let contexts = Contexts::build(config, own.as_ref()).map_err(tls)?;
-    Ok(Resources { tls: contexts.into(), ..Resources::default() })
+    Ok(Resources { tls: contexts.into(), ..Resources::new(config) })
 }
 
 /// Whether an endpoint offers TLS and has no certificate.

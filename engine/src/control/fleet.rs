@@ -58,6 +58,16 @@ pub(super) fn choose_cpus(workers: &Workers) -> Result<Vec<Option<usize>>, Start
     }
 }
 
+/// The kernel cuts a backlog without a word; beyond it, connects of a storm are tried again after a
+/// second.
+fn log_backlog(backlog: u32) {
+    let cap = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+    let cap = cap.ok().and_then(|text| text.trim().parse::<u32>().ok());
+    if let Some(cap) = cap.filter(|cap| *cap < backlog) {
+        tracing::info!(listen_backlog = backlog, somaxconn = cap, "the kernel keeps fewer waiting");
+    }
+}
+
 struct WorkerHandle {
     outbox: Outbox,
     thread: Option<JoinHandle<()>>,
@@ -87,6 +97,7 @@ impl Fleet {
         spawn: Spawn,
     ) -> Result<Self, StartError> {
         let backlog = config.limits.listen_backlog;
+        log_backlog(backlog);
         let bind = |endpoint: &crate::config::Endpoint| {
             io::bind_reuseport(endpoint.listen, cpus.len(), backlog).map_err(|error| {
                 StartError::Listen {

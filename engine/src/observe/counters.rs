@@ -46,6 +46,7 @@ counters! {
     LoginsOk, "logins_ok", "Clients that logged in.";
     LoginsDenied, "logins_denied", "Clients whose account or password was wrong.";
     LoginTimeouts, "login_timeouts", "Clients dropped for login_timeout_ms.";
+    HostsBlocked, "hosts_blocked", "Addresses blocked for host_errors_max.";
     SessionsClosed, "sessions_closed", "Sessions that ended, for whatever reason.";
     ClientFaults, "client_faults", "Sessions ended because the client broke the protocol or went away.";
     BackendFaults, "backend_faults", "Sessions ended because the backend broke the protocol, refused or went away.";
@@ -60,6 +61,8 @@ counters! {
     BackendConnectFailures, "backend_connect_failures", "Connections to backends that failed or took too long.";
     BackendLogins, "backend_logins", "Logins on backends that succeeded.";
     BackendLoginFailures, "backend_login_failures", "Logins on backends that failed or took too long.";
+    BackendWaits, "backend_waits", "Times a session had to wait for connections_max or backend_handshakes_max.";
+    BackendWaitTimeouts, "backend_wait_timeouts", "Sessions ended because they waited longer than lease_wait_ms.";
     BackPressurePauses, "back_pressure_pauses", "Times one side was not read because the other was slower.";
     DrainClosed, "drain_closed", "Sessions closed because Weir was stopping.";
 }

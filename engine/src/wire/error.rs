@@ -98,6 +98,8 @@ pub mod code {
     pub const NO_SUCH_THREAD: u16 = 1094;
     /// Unknown error; what Weir uses where no other code fits.
     pub const UNKNOWN_ERROR: u16 = 1105;
+    /// Host is blocked because of many connection errors.
+    pub const HOST_IS_BLOCKED: u16 = 1129;
     /// Got a packet bigger than `max_allowed_packet`.
     pub const NET_PACKET_TOO_LARGE: u16 = 1153;
     /// Got packets out of order.

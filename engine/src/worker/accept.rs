@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::base::{Blame, ConnectionId, EndpointId, Fault, Key};
-use crate::bus::Full;
+use crate::bus::Bound;
 use crate::io::{CloseMode, ConnId, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::session::{LoginContext, Session};
@@ -48,20 +48,43 @@ impl<D: Driver> Worker<D> {
     /// Counts a client in, or says which limit is reached. Whoever was counted in is counted out by
     /// `dismiss`, with the same address.
     fn admit(&self, address: Option<IpAddr>) -> Result<(), Fault> {
-        let limits = &self.config.limits;
+        let (limits, shared) = (&self.config.limits, &self.resources.shared);
+        if let Some(address) = address
+            && limits.host_errors_max > 0
+            && shared.hosts.is_blocked(address, self.driver.now())
+        {
+            let text = format!("Host '{address}' is blocked because of many connection errors");
+            return Err(fault(Blame::Limit, code::HOST_IS_BLOCKED, text));
+        }
         if self.sessions.len() >= limits.clients_max
             || self.logging_in.len() >= limits.handshakes_max
         {
             return Err(too_many("Too many connections".into()));
         }
-        let admitted = self.resources.shared.admit(address, limits);
-        admitted.map_err(|full| match (full, address) {
+        shared.admit(address, limits).map_err(|bound| match (bound, address) {
             // Servers bound users (1203), never addresses; nobody has said yet who the user is.
-            (Full::Address, Some(address)) => {
+            (Bound::Address, Some(address)) => {
                 too_many(format!("Too many connections from '{address}'").into())
             }
-            (Full::Address | Full::Process, _) => too_many("Too many connections".into()),
+            (Bound::Address | Bound::Process, _) => too_many("Too many connections".into()),
         })
+    }
+
+    /// Remembers a handshake that was aborted, broken or too slow against its address.
+    pub(super) fn handshake_failed(&self, address: Option<IpAddr>) {
+        let (limits, now) = (&self.config.limits, self.driver.now());
+        let Some(address) = address else { return };
+        let hosts = &self.resources.shared.hosts;
+        if hosts.failed(address, now, limits.host_errors_max, limits.host_block) {
+            self.counters.increment(Counter::HostsBlocked);
+            crate::observe::log_limited!(
+                now,
+                warn,
+                %address,
+                for_ms = limits.host_block.as_millis(),
+                "address blocked: too many failed handshakes in a row"
+            );
+        }
     }
 
     /// What a client from `address` is judged by now.
@@ -115,6 +138,7 @@ impl<D: Driver> Worker<D> {
             client: Link::new(conn),
             address,
             backend: None,
+            waiting: None,
             login_slot,
         };
         let Some(key) = self.sessions.insert(entry) else {

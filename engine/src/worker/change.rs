@@ -134,6 +134,7 @@ impl<D: Driver> Worker<D> {
         self.resources.directory.remove(entry.session.id());
         if let Some(backend) = entry.backend.take() {
             self.driver.close(backend.link.conn, CloseMode::Now);
+            self.resources.shared.permits.give_back(backend.address);
             // Nothing is held back for it any more.
             entry.client.held_by.set(Side::Backend, false);
         }

@@ -3,13 +3,15 @@
 //! Purpose: tie a session to its client's and its backend's connection.
 //! Never: hold bytes; those are in the driver or nowhere.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::base::{BackendId, EndpointId, Time};
 use crate::io::{ConnId, RecvMode};
 use crate::pool::{BackendChange, BackendLogin, Lease};
 use crate::session::Session;
 use crate::wire::Side;
+use crate::worker::queue::Waiting;
 
 /// A session and its connections.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(super) struct Entry {
     /// The client's address, as it was counted in.
     pub(super) address: Option<IpAddr>,
     pub(super) backend: Option<BackendLink>,
+    /// Until it may connect to its backend.
+    pub(super) waiting: Option<Box<Waiting>>,
     /// Position in the worker's list of logins in progress.
     pub(super) login_slot: Option<usize>,
 }
@@ -62,6 +66,9 @@ impl HeldBy {
 pub(super) struct BackendLink {
     pub(super) link: Link,
     pub(super) id: BackendId,
+    /// As it was when it was connected: a reload may remove or move the backend.
+    pub(super) name: Arc<str>,
+    pub(super) address: SocketAddr,
     pub(super) connected: bool,
     pub(super) stage: Stage,
 }
@@ -94,6 +101,11 @@ impl Link {
 }
 
 impl Entry {
+    /// Whether the client has yet to prove who it is.
+    pub(super) fn is_shaking_hands(&self) -> bool {
+        self.session.is_logging_in() && self.backend.is_none() && self.waiting.is_none()
+    }
+
     pub(super) fn link(&self, side: Side) -> Option<&Link> {
         match side {
             Side::Client => Some(&self.client),

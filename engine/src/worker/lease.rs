@@ -3,6 +3,8 @@
 //! Purpose: connect, log in, hand over, and notice when a backend connection ends.
 //! Never: share a backend connection between sessions (`pooling = "none"`).
 
+use std::net::SocketAddr;
+
 use bytes::BytesMut;
 
 use crate::base::{Blame, Fault, Key, Time};
@@ -14,7 +16,7 @@ use crate::session::LeaseRequest;
 use crate::topology::BackendView;
 use crate::wire::Side;
 use crate::wire::{self, code};
-use crate::worker::entry::{BackendLink, Link, Stage};
+use crate::worker::entry::{BackendLink, Entry, Link, Stage};
 use crate::worker::traffic::Ending;
 use crate::worker::traffic::Input;
 use crate::worker::{LOGIN_CHECK, Worker, pack};
@@ -22,32 +24,64 @@ use crate::worker::{LOGIN_CHECK, Worker, pack};
 impl<D: Driver> Worker<D> {
     /// Opens a backend connection for a session whose client has proven who it is.
     pub(super) fn open_lease(&mut self, key: Key, request: LeaseRequest) {
-        let Some(entry) = self.sessions.get_mut(key) else { return };
-        let cluster = self.config.endpoint(entry.endpoint).map(|endpoint| endpoint.cluster);
-        let Some(primary) = cluster.and_then(|cluster| self.snapshot.primary(cluster)) else {
+        let Some(entry) = self.sessions.get(key) else { return };
+        if let Some(address) = entry.address {
+            self.resources.shared.hosts.succeeded(address);
+        }
+        self.counters.increment(Counter::LoginsOk);
+        let until = self.driver.now() + self.config.limits.lease_wait;
+        self.find_backend(key, request, until);
+    }
+
+    fn find_backend(&mut self, key: Key, request: LeaseRequest, until: Time) {
+        let Some(entry) = self.sessions.get(key) else { return };
+        let Some(server) = self.primary_of(entry).map(|primary| primary.address) else {
             let text = "weir: the cluster has no primary";
             self.fail(key, &wire::fault(Blame::Backend, code::UNKNOWN_ERROR, text));
             return;
         };
-        self.counters.increment(Counter::LoginsOk);
+        self.enqueue(key, request, server, until);
+    }
+
+    fn primary_of(&self, entry: &Entry) -> Option<&BackendView> {
+        let endpoint = self.config.endpoint(entry.endpoint)?;
+        self.snapshot.primary(endpoint.cluster)
+    }
+
+    /// Connects a session that has a permit and a turn for `server`. False when that is not its
+    /// server any more: it waits for the other one, its permit is given back and its turn is free.
+    pub(super) fn connect_backend(
+        &mut self,
+        key: Key,
+        request: LeaseRequest,
+        server: SocketAddr,
+        until: Time,
+    ) -> bool {
+        let entry = self.sessions.get(key);
+        let primary = entry.and_then(|entry| self.primary_of(entry));
+        let Some(primary) = primary.filter(|primary| primary.address == server) else {
+            self.resources.shared.permits.give_back(server);
+            self.find_backend(key, request, until);
+            return false;
+        };
+        let (id, name) = (primary.id, primary.name.clone());
         self.counters.increment(Counter::BackendConnects);
         let deadline = self.driver.now() + self.config.limits.connect_timeout;
-        let conn = self.driver.connect(primary.address, pack(key, Side::Backend), deadline);
+        let conn = self.driver.connect(server, pack(key, Side::Backend), deadline);
         self.driver.set_recv(conn, RecvMode::Small);
-        entry.backend = Some(BackendLink {
-            link: Link::new(conn),
-            id: primary.id,
-            connected: false,
-            stage: Stage::Login(
-                Box::new(BackendLogin::new(
-                    request.login,
-                    request.proof,
-                    TlsWish::No,
-                    self.nonces.seed(),
-                )),
-                deadline,
-            ),
-        });
+        let seed = self.nonces.seed();
+        let login = Box::new(BackendLogin::new(request.login, request.proof, TlsWish::No, seed));
+        if let Some(entry) = self.sessions.get_mut(key) {
+            entry.backend = Some(BackendLink {
+                link: Link::new(conn),
+                id,
+                name,
+                address: server,
+                connected: false,
+                stage: Stage::Login(login, deadline),
+            });
+        }
+        true
     }
 
     pub(super) fn on_connected(&mut self, key: Key) {
@@ -95,11 +129,9 @@ impl<D: Driver> Worker<D> {
             capabilities: established.capabilities,
         };
         backend.stage = Stage::Leased(lease);
-        if let Some(view) = self.snapshot.backend(lease.backend) {
-            let server = view.address.to_string().into();
-            let place = Place { server, thread: lease.server_thread_id };
-            self.resources.directory.insert(entry.session.id(), place);
-        }
+        let server = backend.address;
+        let place = Place { server: server.to_string().into(), thread: lease.server_thread_id };
+        self.resources.directory.insert(entry.session.id(), place);
         self.edits.clear();
         let early =
             entry.session.on_lease(established.capabilities, &established.ok, &mut self.edits);
@@ -111,6 +143,7 @@ impl<D: Driver> Worker<D> {
         );
         self.send_edits(key);
         self.login_over(key);
+        self.turn_over(server);
         match early {
             Ok(early) if early.is_empty() => {}
             // Commands the client sent before it was told that it is logged in.
@@ -139,8 +172,7 @@ impl<D: Driver> Worker<D> {
             self.fail_backend(key, code::UNKNOWN_ERROR, &text);
             return;
         }
-        let name = self.snapshot.backend(backend.id).map_or("?", |view| &view.name);
-        match entry.session.on_backend_end(name) {
+        match entry.session.on_backend_end(&backend.name) {
             Ok(()) => self.act(key),
             Err(fault) => self.fail(key, &fault),
         }
@@ -149,9 +181,8 @@ impl<D: Driver> Worker<D> {
     /// Ends a session because its backend cannot be had.
     pub(super) fn fail_backend(&mut self, key: Key, code: u16, text: &str) {
         let backend = self.sessions.get(key).and_then(|entry| entry.backend.as_ref());
-        let view = backend.and_then(|backend| self.snapshot.backend(backend.id));
-        let name = view.map_or_else(|| "?".to_owned(), name_and_address);
-        let message = format!("weir: backend {name}: {text}");
+        let Some(BackendLink { name, address, .. }) = backend else { return };
+        let message = format!("weir: backend '{name}' ({address}): {text}");
         crate::observe::log_limited!(self.driver.now(), warn, "{message}");
         let fault =
             Fault { blame: Blame::Backend, code, sqlstate: *b"HY000", message: message.into() };
@@ -167,6 +198,10 @@ impl<D: Driver> Worker<D> {
             .filter(|key| self.login_deadline(*key).is_some_and(|deadline| now >= deadline))
             .collect();
         for key in late {
+            if self.sessions.get(key).is_some_and(|entry| entry.waiting.is_some()) {
+                self.fail_waiting(key);
+                continue;
+            }
             self.counters.increment(Counter::LoginTimeouts);
             let Some(entry) = self.sessions.get(key) else { continue };
             if entry.session.is_parting() {
@@ -191,6 +226,9 @@ impl<D: Driver> Worker<D> {
 
     fn login_deadline(&self, key: Key) -> Option<Time> {
         let entry = self.sessions.get(key)?;
+        if let Some(waiting) = &entry.waiting {
+            return Some(waiting.until);
+        }
         match &entry.backend {
             // The driver itself ends a connect that takes too long, and says that it was that.
             Some(BackendLink { connected: false, .. }) => None,
@@ -212,8 +250,4 @@ impl<D: Driver> Worker<D> {
             entry.login_slot = Some(slot);
         }
     }
-}
-
-fn name_and_address(view: &BackendView) -> String {
-    format!("'{}' ({})", view.name, view.address)
 }

@@ -5,8 +5,8 @@
 //! in the driver's turn.
 //!
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
-//! (bytes and back-pressure), `lease` (backend connections), `change` (what a session asks for after
-//! its login), `drain`, `thread`.
+//! (bytes and back-pressure), `lease` (backend connections), `queue` (waiting for them), `change`
+//! (what a session asks for after its login), `drain`, `thread`.
 
 mod accept;
 mod change;
@@ -14,22 +14,25 @@ mod drain;
 mod entry;
 mod lease;
 mod nonce;
+mod queue;
 mod thread;
 mod traffic;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{EndpointId, Key, Slab, Time, WorkerId};
-use crate::bus::{Inbox, Resources, ToWorker};
+use crate::bus::{Desk, Inbox, Resources, ToWorker};
 use crate::config::Config;
 use crate::io::{Driver, DriverStats, Event, Token};
 use crate::observe::Counters;
 use crate::topology::Snapshot;
 use crate::wire::{Edits, Side};
 use crate::worker::entry::Entry;
+use crate::worker::queue::Lane;
 
 pub use nonce::NonceSource;
 pub use thread::spawn;
@@ -82,6 +85,10 @@ pub struct Worker<D: Driver> {
     /// Sessions that are logging in, changing their account or parting, in no order.
     logging_in: Vec<Key>,
     next_login_check: Time,
+    /// Where sessions of this worker are called when they waited for a permit.
+    desk: Arc<Desk>,
+    /// Logins in progress and waiting, by server.
+    lanes: HashMap<SocketAddr, Lane>,
     /// Sessions something was sent for in the last turn, to look for back-pressure after it.
     touched: Vec<Key>,
     draining: bool,
@@ -95,6 +102,7 @@ impl<D: Driver> Worker<D> {
     /// A worker that has not taken a turn yet.
     #[must_use]
     pub fn new(parts: Parts<D>) -> Self {
+        let desk = Arc::new(Desk::new(parts.driver.waker()));
         Self {
             id: parts.id,
             driver: parts.driver,
@@ -109,6 +117,8 @@ impl<D: Driver> Worker<D> {
             next_sequence: 0,
             logging_in: Vec::new(),
             next_login_check: Time::NEVER,
+            desk,
+            lanes: HashMap::new(),
             touched: Vec::new(),
             draining: false,
             drain_deadline: Time::NEVER,
@@ -212,6 +222,7 @@ impl<D: Driver> Worker<D> {
                 ToWorker::Drain(within) => self.begin_drain(within),
             }
         }
+        self.on_called();
     }
 }
 

@@ -3,7 +3,7 @@
 //! Purpose: feed sessions, carry out their edits, and keep a fast side from flooding a slow one.
 //! Never: look into the bytes.
 
-use crate::base::{Fault, Key, Time};
+use crate::base::{Blame, Fault, Key, Time};
 use crate::io::{Chunk, CloseMode, ConnId, Driver, EndReason, RecvMode};
 use crate::observe::Counter;
 use crate::session::{Action, Tally};
@@ -200,9 +200,13 @@ impl<D: Driver> Worker<D> {
                 if cut || reason != EndReason::Eof && !entry.session.is_logging_in() {
                     self.counters.increment(Counter::ClientFaults);
                 }
+                let failed = entry.is_shaking_hands().then_some(entry.address);
                 self.edits.clear();
                 entry.session.on_client_end(&mut self.edits);
                 self.send_edits(key);
+                if let Some(address) = failed {
+                    self.handshake_failed(address);
+                }
                 if reason == EndReason::Eof {
                     self.act(key);
                 } else {
@@ -219,6 +223,8 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let id = entry.session.id();
         let denied = entry.session.is_logging_in() && fault.code == code::ACCESS_DENIED_ERROR;
+        let failed = fault.blame == Blame::Client && !denied && entry.is_shaking_hands();
+        let failed = failed.then_some(entry.address);
         let counter = if denied { Counter::LoginsDenied } else { Counter::from(fault.blame) };
         self.counters.increment(counter);
         crate::observe::log_limited!(
@@ -232,6 +238,9 @@ impl<D: Driver> Worker<D> {
         let out_of_time = self.draining && self.drain_deadline == Time::NEVER;
         let parting_max = if out_of_time { now } else { now + self.config.limits.login_timeout };
         entry.session.fail(fault, parting_max, &mut self.edits);
+        if let Some(address) = failed {
+            self.handshake_failed(address);
+        }
         self.send_edits(key);
         if self.sessions.get(key).is_some_and(|entry| entry.session.is_parting()) {
             self.part(key);
@@ -243,8 +252,9 @@ impl<D: Driver> Worker<D> {
     /// Closes both connections of a session and forgets it.
     pub(super) fn close_session(&mut self, key: Key, ending: Ending) {
         self.login_over(key);
-        let Some(entry) = self.sessions.remove(key) else { return };
+        let Some(mut entry) = self.sessions.remove(key) else { return };
         let id = entry.session.id();
+        self.leave_backend(&mut entry);
         self.resources.shared.dismiss(entry.address);
         self.ids.remove(&id.get());
         self.resources.directory.remove(id);

@@ -1,0 +1,170 @@
+//! Sessions that wait until they may connect to their backend.
+//!
+//! Purpose: a storm of clients is none for the server: first a permit (`connections_max`, over all
+//! workers), then a turn (`backend_handshakes_max`, this worker's), each in the order of coming.
+//! Never: let a session wait longer than `lease_wait`, or keep a permit or a turn that nobody uses.
+
+use std::net::SocketAddr;
+
+use crate::base::{Blame, Fault, Key, Line, Ticket, Time};
+use crate::bus::Permit;
+use crate::io::Driver;
+use crate::observe::Counter;
+use crate::session::LeaseRequest;
+use crate::wire::code;
+use crate::worker::Worker;
+use crate::worker::entry::{BackendLink, Entry, Stage};
+
+/// A session that has proven who it is and has no backend connection yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    request: LeaseRequest,
+    server: SocketAddr,
+    /// When it has waited long enough.
+    pub(super) until: Time,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// For a permit.
+    Permit(Ticket),
+    /// Has a permit, for its turn.
+    Turn(Ticket),
+}
+
+/// Logins of this worker on one server.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// In progress.
+    busy: usize,
+    line: Line<Key>,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Connects a session to a server as soon as it may.
+    pub(super) fn enqueue(
+        &mut self,
+        key: Key,
+        request: LeaseRequest,
+        server: SocketAddr,
+        until: Time,
+    ) {
+        match self.resources.shared.permits.ask(server, &self.desk, key) {
+            Permit::Granted => self.await_turn(key, request, server, until),
+            Permit::Waits(ticket) => {
+                self.wait_in_line(
+                    key,
+                    Waiting { request, server, until, place: Place::Permit(ticket) },
+                );
+            }
+        }
+    }
+
+    /// Has a permit; connects when fewer than `backend_handshakes_max` others are logging in there.
+    fn await_turn(&mut self, key: Key, request: LeaseRequest, server: SocketAddr, until: Time) {
+        let lane = self.lanes.entry(server).or_default();
+        if lane.busy >= self.config.limits.backend_handshakes_max {
+            let ticket = lane.line.join(key);
+            self.wait_in_line(key, Waiting { request, server, until, place: Place::Turn(ticket) });
+            return;
+        }
+        lane.busy += 1;
+        if !self.connect_backend(key, request, server, until) {
+            self.turn_over(server);
+        }
+    }
+
+    fn wait_in_line(&mut self, key: Key, waiting: Waiting) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        self.counters.increment(Counter::BackendWaits);
+        entry.waiting = Some(Box::new(waiting));
+    }
+
+    /// Takes in what permits became free for sessions of this worker.
+    pub(super) fn on_called(&mut self) {
+        for (server, key) in self.desk.take_called() {
+            let waiting = self.sessions.get_mut(key).and_then(|entry| entry.waiting.take());
+            match waiting {
+                Some(waiting) => {
+                    self.await_turn(key, waiting.request, server, waiting.until);
+                }
+                // It went away between the call and now.
+                None => self.resources.shared.permits.give_back(server),
+            }
+        }
+    }
+
+    /// A login on a server is over, for good or ill: the next one may begin.
+    pub(super) fn turn_over(&mut self, server: SocketAddr) {
+        let Some(lane) = self.lanes.get_mut(&server) else { return };
+        lane.busy -= 1;
+        self.next_turns(server);
+    }
+
+    /// Begins logins for which there is room.
+    pub(super) fn next_turns(&mut self, server: SocketAddr) {
+        while let Some(lane) = self.lanes.get_mut(&server)
+            && lane.busy < self.config.limits.backend_handshakes_max
+        {
+            let Some(key) = lane.line.call() else {
+                if lane.busy == 0 {
+                    self.lanes.remove(&server);
+                }
+                return;
+            };
+            let waiting = self.sessions.get_mut(key).and_then(|entry| entry.waiting.take());
+            let Some(waiting) = waiting else { continue };
+            lane.busy += 1;
+            // A loop and no recursion: thousands may wait for a server that is no longer wanted.
+            if !self.connect_backend(key, waiting.request, server, waiting.until)
+                && let Some(lane) = self.lanes.get_mut(&server)
+            {
+                lane.busy -= 1;
+            }
+        }
+    }
+
+    /// Gives back what a session that is over held of its backend: its place in a line, its turn,
+    /// its permit.
+    pub(super) fn leave_backend(&mut self, entry: &mut Entry) {
+        let permits = &self.resources.shared.permits;
+        if let Some(waiting) = entry.waiting.take() {
+            match waiting.place {
+                Place::Permit(ticket) => permits.leave(waiting.server, ticket),
+                Place::Turn(ticket) => {
+                    if let Some(lane) = self.lanes.get_mut(&waiting.server) {
+                        lane.line.leave(ticket);
+                    }
+                    permits.give_back(waiting.server);
+                }
+            }
+        }
+        if let Some(BackendLink { stage, address, .. }) = &entry.backend {
+            permits.give_back(*address);
+            if matches!(stage, Stage::Login(..)) {
+                self.turn_over(*address);
+            }
+        }
+    }
+
+    /// The end of a session that has waited long enough.
+    pub(super) fn fail_waiting(&mut self, key: Key) {
+        let waiting = self.sessions.get(key).and_then(|entry| entry.waiting.as_ref());
+        let Some(Waiting { server, place, .. }) = waiting.map(AsRef::as_ref) else { return };
+        let what = match place {
+            Place::Permit(_) => "no connection of connections_max became free",
+            Place::Turn(_) => "too many logins are in progress (backend_handshakes_max)",
+        };
+        let waited_ms = self.config.limits.lease_wait.as_millis();
+        let message = format!("weir: backend {server}: {what} within {waited_ms} ms; try again");
+        self.counters.increment(Counter::BackendWaitTimeouts);
+        let fault = Fault {
+            blame: Blame::Limit,
+            code: code::CON_COUNT_ERROR,
+            sqlstate: *b"08004",
+            message: message.into(),
+        };
+        self.fail(key, &fault);
+    }
+}
