@@ -19,7 +19,7 @@ pub(crate) struct Cli {
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
     /// Run until SIGTERM or SIGINT, which end sessions when they are at rest; a second one ends
-    /// them at once.
+    /// them at once. SIGHUP reads the file again and ends none.
     Run {
         /// The configuration file, in TOML.
         file: PathBuf,

@@ -1,7 +1,7 @@
 //! The machine as a configuration refers to it.
 //!
 //! Purpose: environment, files and host names for `config::parse`, and the file itself.
-//! Never: read without a bound, or after the start.
+//! Never: read without a bound, or between the start and a reload.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read};

@@ -7,12 +7,13 @@ mod cli;
 mod lookup;
 
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use weir::config::{self, Config, LogFormat, LogLevel};
+use weir::config::{self, Config};
 use weir::control;
 use weir::observe;
 use weir::tls::Contexts;
@@ -23,7 +24,7 @@ use crate::lookup::{System, read_config};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run { file } => load(&file).and_then(run),
+        Command::Run { file } => run(file),
         Command::Check { file } => load(&file).and_then(|_| print("OK\n")),
         Command::Sample => print(&config::sample()),
         Command::Reference => print(&config::reference()),
@@ -56,20 +57,12 @@ fn load(file: &Path) -> anyhow::Result<Config> {
 }
 
 /// Runs until told to stop.
-fn run(config: Config) -> anyhow::Result<()> {
-    let format = match config.log.format {
-        LogFormat::Text => observe::LogFormat::Text,
-        LogFormat::Json => observe::LogFormat::Json,
-    };
-    let level = match config.log.level {
-        LogLevel::Error => observe::LogLevel::Error,
-        LogLevel::Warn => observe::LogLevel::Warn,
-        LogLevel::Info => observe::LogLevel::Info,
-        LogLevel::Debug => observe::LogLevel::Debug,
-        LogLevel::Trace => observe::LogLevel::Trace,
-    };
+fn run(file: PathBuf) -> anyhow::Result<()> {
+    let config = load(&file)?;
+    let (format, level) = control::log_settings(&config.log);
     observe::start_log(format, level)?;
-    Ok(control::run(config, worker::spawn)?)
+    let again = move || load(&file).map_err(|error| format!("{error:#}"));
+    Ok(control::run(config, worker::spawn, Arc::new(again))?)
 }
 
 /// Writes text to standard output. A reader that has seen enough is no failure.

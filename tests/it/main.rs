@@ -39,6 +39,8 @@ mod queue;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod slow;
 #[cfg(test)]
 mod start;

@@ -44,6 +44,12 @@ index_id!(
     EndpointId
 );
 
+impl BackendId {
+    /// A backend that is no longer configured, while connections to it go on. No configuration has
+    /// so many backends that it would be the id of one.
+    pub const REMOVED: Self = Self(u16::MAX);
+}
+
 /// The connection id a client is told in its greeting; unique on this node while the session lives.
 ///
 /// ```text

@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use crate::base::WorkerId;
+use crate::config::Config;
 use crate::io::Waker;
 use crate::topology::Snapshot;
 
@@ -31,10 +32,24 @@ const WAITING_MAX: usize = 256;
 /// What control tells a worker.
 #[derive(Clone, Debug)]
 pub enum ToWorker {
+    /// The configuration changed, and with it all that depends on it.
+    Config(NewConfig),
     /// The picture changed.
     Snapshot(Arc<Snapshot>),
     /// Accept no more; end every session when it is at rest, at the latest after this long.
     Drain(Duration),
+}
+
+/// A configuration with the picture and the resources made for it: ids in the picture are positions
+/// in the configuration, so that neither may be used without the other.
+#[derive(Clone, Debug)]
+pub struct NewConfig {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The picture of its backends.
+    pub snapshot: Arc<Snapshot>,
+    /// What all workers share.
+    pub resources: Arc<Resources>,
 }
 
 /// What a worker tells control.

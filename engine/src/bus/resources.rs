@@ -47,15 +47,15 @@ pub enum Bound {
 impl Resources {
     /// What a configuration starts with.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
-        Self::default().renewed(config)
+    pub fn new(config: &Config, tls: Contexts) -> Self {
+        Self::default().renewed(config, tls)
     }
 
     /// What a new configuration needs; the counts go on.
     #[must_use]
-    pub fn renewed(&self, config: &Config) -> Self {
+    pub fn renewed(&self, config: &Config, tls: Contexts) -> Self {
         self.shared.permits.adopt(config);
-        self.clone()
+        Self { tls: tls.into(), ..self.clone() }
     }
 }
 

@@ -157,7 +157,9 @@ pub(super) static SECTIONS: &[Section] = &[
     Section {
         path: "weir",
         many: false,
-        doc: "The process.",
+        doc: "The process. On SIGHUP Weir reads this file again: what is right takes effect at once and \
+              ends no session, but for the keys that say otherwise; a file with a problem changes \
+              nothing. The log says what changed.",
         keys: WEIR,
         children: &[],
         samples: &[&[]],
@@ -209,7 +211,7 @@ pub(super) static SECTIONS: &[Section] = &[
     Section {
         path: "endpoint",
         many: true,
-        doc: "An address clients connect to. At least one.",
+        doc: "An address clients connect to. At least one. One more or one less needs a restart.",
         keys: ENDPOINT,
         children: &["certificate"],
         samples: &[&[]],
@@ -255,12 +257,13 @@ const WEIR: &[Key] = &[
             required: false,
         },
         doc: "Threads of the data path: one per CPU this process may use, so many on its first \
-              CPUs, or one on each CPU listed. Each is pinned to its CPU.",
+              CPUs, or one on each CPU listed. Each is pinned to its CPU. A change needs a restart.",
     },
     Key::word(
         "driver",
         words::<DriverChoice>,
-        "How sockets are driven. \"auto\" takes io_uring where the kernel has and allows it.",
+        "How sockets are driven. \"auto\" takes io_uring where the kernel has and allows it. A change \
+         needs a restart.",
     ),
     Key::integer(
         "drain_timeout_ms",
@@ -376,28 +379,33 @@ const LIMITS: &[Key] = &[
         name: "receive_buffers",
         kind: Kind::Integer { default: 256, min: 8, max: 32_768, power_of_two: true },
         doc: "Small receive buffers per worker. More than are in use at once only makes memory \
-              colder.",
+              colder. A change needs a restart.",
     },
     Key::integer(
         "receive_buffer_bytes",
         8 * KIB,
         (512, 64 * KIB),
-        "Size of a small receive buffer.",
+        "Size of a small receive buffer. A change needs a restart.",
     ),
     Key::integer(
         "large_buffer_bytes",
         512 * KIB,
         (4 * KIB, 16 * MIB),
         "Size of a large receive buffer, used for large results and statements. More than \
-         receive_buffer_bytes.",
+         receive_buffer_bytes. A change needs a restart.",
     ),
-    Key::integer("large_buffers_max", 64, (1, 32_768), "Large receive buffers per worker."),
+    Key::integer(
+        "large_buffers_max",
+        64,
+        (1, 32_768),
+        "Large receive buffers per worker. A change needs a restart.",
+    ),
     Key::integer(
         "listen_backlog",
         16_384,
         (1, 65_535),
         "Connections the kernel keeps that are not yet accepted, per worker and endpoint. The \
-         kernel caps it at net.core.somaxconn.",
+         kernel caps it at net.core.somaxconn. A change needs a restart.",
     ),
 ];
 
@@ -424,8 +432,8 @@ const BACKEND: &[Key] = &[
         "address",
         ADDRESS,
         "\"127.0.0.1:3306\"",
-        "Where the server listens. A host name is resolved once, at start; an IPv4 address is \
-         preferred.",
+        "Where the server listens. A host name is resolved at start and at each reload; an IPv4 \
+         address is preferred.",
     ),
     Key::word("role", words::<Role>, "What the server is in its topology."),
     Key::word(
@@ -478,7 +486,8 @@ const ENDPOINT: &[Key] = &[
         "listen",
         ADDRESS,
         "\"127.0.0.1:6033\"",
-        "Where Weir listens. \"0.0.0.0:6033\" is every IPv4 address of the machine.",
+        "Where Weir listens. \"0.0.0.0:6033\" is every IPv4 address of the machine. A change needs a \
+         restart.",
     ),
     Key::required("cluster", "the name of a cluster", "\"main\"", "The cluster it serves."),
     Key::word(

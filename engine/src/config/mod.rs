@@ -7,6 +7,7 @@
 mod address;
 mod check;
 mod default;
+mod diff;
 mod expand;
 mod fuzz;
 mod page;
@@ -18,6 +19,7 @@ mod types;
 mod words;
 
 pub use check::parse;
+pub use diff::{Diff, diff};
 pub use fuzz::fuzz;
 pub use page::{reference, sample};
 pub use problem::Problem;

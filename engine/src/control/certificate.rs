@@ -13,20 +13,16 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use crate::bus::Resources;
 use crate::config::{Config, Identity, TlsMode};
-use crate::control::StartError;
 use crate::tls::{Contexts, SelfSigned};
 
 /// Makes ready what the configuration's files hold.
 ///
 /// # Errors
-/// A certificate or key that cannot be used.
-pub(super) fn resources(config: &Config) -> Result<Resources, StartError> {
-    let tls = |problems: Vec<String>| StartError::Tls(problems.join("; "));
-    let own = if needs_own(config) { Some(own(&config.state_dir).map_err(tls)?) } else { None };
-    let contexts = Contexts::build(config, own.as_ref()).map_err(tls)?;
-    Ok(Resources { tls: contexts.into(), ..Resources::new(config) })
+/// Certificates or keys that cannot be used, one line each.
+pub(super) fn contexts(config: &Config) -> Result<Contexts, Vec<String>> {
+    let own = if needs_own(config) { Some(own(&config.state_dir)?) } else { None };
+    Contexts::build(config, own.as_ref())
 }
 
 /// Whether an endpoint offers TLS and has no certificate.

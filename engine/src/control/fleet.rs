@@ -10,7 +10,9 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::base::{ConnectionId, WorkerId};
-use crate::bus::{DriverKind, FromWorker, Outbox, Resources, Seed, SendError, Spawned, ToWorker};
+use crate::bus::{
+    DriverKind, FromWorker, NewConfig, Outbox, Resources, Seed, SendError, Spawned, ToWorker,
+};
 use crate::config::{Config, DriverChoice, Workers};
 use crate::control::{Spawn, StartError};
 use crate::io;
@@ -72,7 +74,8 @@ struct WorkerHandle {
     outbox: Outbox,
     thread: Option<JoinHandle<()>>,
     counters: Arc<Counters>,
-    /// Messages that found the worker's queue full, oldest first; only the last snapshot counts.
+    /// Messages that found the worker's queue full, oldest first; only the last of each kind counts.
+    config: Option<NewConfig>,
     snapshot: Option<Arc<Snapshot>>,
     drain: Option<ToWorker>,
 }
@@ -139,6 +142,7 @@ impl Fleet {
                 outbox,
                 thread,
                 counters,
+                config: None,
                 snapshot: None,
                 drain: None,
             });
@@ -154,6 +158,15 @@ impl Fleet {
         self.retry();
     }
 
+    /// The snapshot belongs to the configuration: earlier ones are void.
+    pub(super) fn publish_config(&mut self, new: NewConfig) {
+        for worker in &mut self.workers {
+            worker.config = Some(new.clone());
+            worker.snapshot = None;
+        }
+        self.retry();
+    }
+
     pub(super) fn drain(&mut self, message: &ToWorker) {
         for worker in &mut self.workers {
             worker.drain = Some(message.clone());
@@ -164,7 +177,14 @@ impl Fleet {
     /// Sends what has not been taken yet.
     pub(super) fn retry(&mut self) {
         for worker in &mut self.workers {
-            if let Some(snapshot) = worker.snapshot.take()
+            if let Some(new) = worker.config.take()
+                && worker.outbox.send(ToWorker::Config(new.clone())) == Err(SendError::Busy)
+            {
+                worker.config = Some(new);
+            }
+            // A picture must not overtake its configuration.
+            if worker.config.is_none()
+                && let Some(snapshot) = worker.snapshot.take()
                 && worker.outbox.send(ToWorker::Snapshot(snapshot.clone())) == Err(SendError::Busy)
             {
                 worker.snapshot = Some(snapshot);

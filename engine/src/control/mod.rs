@@ -4,12 +4,13 @@
 //! Never: touch a client's bytes, or make a worker wait.
 //!
 //! Reading order: this file (start and stop), `fleet` (the workers), `prober` and its `link`,
-//! `certificate`, `runtime`.
+//! `certificate`, `reload`, `runtime`.
 
 mod certificate;
 mod fleet;
 mod link;
 mod prober;
+mod reload;
 mod runtime;
 
 use std::net::SocketAddr;
@@ -22,11 +23,13 @@ use tokio::sync::mpsc;
 
 use crate::base::{BackendId, WorkerId};
 use crate::bus::{FromWorker, Resources, Seed, Spawned, ToWorker};
-use crate::config::{Config, Role};
+use crate::config::Config;
 use crate::control::fleet::Fleet;
-use crate::control::prober::Sighting;
+use crate::control::prober::{Probers, Sighting};
+use crate::control::reload::{Loader, State};
 use crate::io;
-use crate::topology::Topology;
+
+pub use reload::{Load, log_settings};
 
 /// Observations that may wait for the control thread; probes are a few a second.
 const SIGHTINGS_MAX: usize = 1024;
@@ -77,58 +80,44 @@ pub enum StartError {
 pub type Spawn = fn(Seed) -> std::io::Result<Spawned>;
 
 /// Runs Weir, with workers made by `spawn`, until it is told to stop and every session has ended.
+/// On SIGHUP the configuration is loaded again.
 ///
 /// # Errors
 /// [`StartError`] when it cannot start, or a worker fails.
-pub fn run(config: Config, spawn: Spawn) -> Result<(), StartError> {
+pub fn run(config: Config, spawn: Spawn, load: Load) -> Result<(), StartError> {
     let config = Arc::new(config);
     io::raise_open_files();
     let driver = fleet::choose_driver(config.driver)?;
     let cpus = fleet::choose_cpus(&config.workers)?;
-    let resources = Arc::new(certificate::resources(&config)?);
+    let tls = certificate::contexts(&config);
+    let tls = tls.map_err(|problems| StartError::Tls(problems.join("; ")))?;
+    let resources = Arc::new(Resources::new(&config, tls));
     let fleet = Fleet::bind(config.clone(), driver, cpus, spawn)?;
-    runtime::block_on(driver, control(config, resources, fleet)).map_err(StartError::Control)?
+    let state = |sightings| State::new(config, resources, Probers::new(sightings), fleet);
+    runtime::block_on(driver, control(state, Loader::new(load))).map_err(StartError::Control)?
 }
 
 async fn control(
-    config: Arc<Config>,
-    resources: Arc<Resources>,
-    mut fleet: Fleet,
+    state: impl FnOnce(mpsc::Sender<Sighting>) -> State,
+    mut loader: Loader,
 ) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Control)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Control)?;
-    let mut topology = Topology::new(&config);
+    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Control)?;
     let (sightings, mut seen) = mpsc::channel(SIGHTINGS_MAX);
-    prober::start_all(&config, &resources.tls, &sightings);
-
-    // Workers start once every primary was seen, so that the first client already finds the real
-    // version in its greeting; a primary that is down delays the start by one probe only.
-    let mut waiting = primaries(&config);
-    while !waiting.is_empty()
-        && let Some(Sighting { backend, observation }) = seen.recv().await
-    {
-        waiting.retain(|id| *id != backend);
-        topology.observe(backend, observation);
-    }
-    let mut reports = fleet.start(&topology.current(), &resources)?;
-    for endpoint in &config.endpoints {
-        tracing::info!(endpoint = endpoint.name, address = %endpoint.listen, "ready for clients");
-    }
+    let mut state = state(sightings);
+    state.probers.follow(&state.config, &state.resources.tls);
+    let mut reports = start(&mut state, &mut seen).await?;
 
     let mut retry = tokio::time::interval(RETRY);
     let mut stopping: Option<tokio::time::Instant> = None;
     loop {
         tokio::select! {
-            Some(Sighting { backend, observation }) = seen.recv() => {
-                if let Some(snapshot) = topology.observe(backend, observation) {
-                    log_change(&snapshot, backend);
-                    fleet.publish(&snapshot);
-                }
-            }
+            Some(sighting) = seen.recv() => on_sighting(&mut state, sighting),
             Some(report) = reports.recv() => match report {
                 FromWorker::Drained(worker) => {
-                    if fleet.ended(worker) {
-                        fleet.log_totals();
+                    if state.fleet.ended(worker) {
+                        state.fleet.log_totals();
                         return Ok(());
                     }
                 }
@@ -136,10 +125,13 @@ async fn control(
                     return Err(StartError::Failed(worker, error));
                 }
             },
-            _ = terminate.recv() => begin_stop(&mut fleet, &config, &mut stopping),
-            _ = interrupt.recv() => begin_stop(&mut fleet, &config, &mut stopping),
+            // Further signals are kept as one until this one is done.
+            Some(()) = hangup.recv(), if !loader.is_busy() => loader.begin(),
+            loaded = loader.loaded() => state.reload(loaded),
+            _ = terminate.recv() => begin_stop(&mut state, &mut stopping),
+            _ = interrupt.recv() => begin_stop(&mut state, &mut stopping),
             _ = retry.tick() => {
-                fleet.retry();
+                state.fleet.retry();
                 if stopping.is_some_and(|deadline| tokio::time::Instant::now() > deadline) {
                     return Err(StartError::Stuck);
                 }
@@ -148,18 +140,47 @@ async fn control(
     }
 }
 
-/// The first signal drains with the configured deadline, the second ends at once.
-fn begin_stop(fleet: &mut Fleet, config: &Config, stopping: &mut Option<tokio::time::Instant>) {
-    let within = if stopping.is_none() { config.drain_timeout } else { Duration::ZERO };
-    tracing::info!(within_ms = within.as_millis(), "stopping: sessions end when at rest");
-    *stopping = Some(tokio::time::Instant::now() + within + STOP_SLACK);
-    fleet.drain(&ToWorker::Drain(within));
+/// Workers start once every primary was seen, so that the first client already finds the real
+/// version in its greeting; a primary that is down delays the start by one probe only.
+async fn start(
+    state: &mut State,
+    seen: &mut mpsc::Receiver<Sighting>,
+) -> Result<mpsc::Receiver<FromWorker>, StartError> {
+    while state.probers.await_a_primary(&state.config)
+        && let Some(Sighting { name, address, observation }) = seen.recv().await
+    {
+        state.probers.saw(&name, address);
+        if let Some(backend) = state.topology.find(&name, address) {
+            state.topology.observe(backend, observation);
+        }
+    }
+    let reports = state.fleet.start(&state.topology.current(), &state.resources)?;
+    for endpoint in &state.config.endpoints {
+        tracing::info!(endpoint = endpoint.name, address = %endpoint.listen, "ready for clients");
+    }
+    Ok(reports)
 }
 
-fn primaries(config: &Config) -> Vec<BackendId> {
-    let ids = (0..).map(BackendId);
-    let backends = config.backends.iter().zip(ids);
-    backends.filter(|(backend, _)| backend.role == Role::Primary).map(|(_, id)| id).collect()
+fn on_sighting(state: &mut State, sighting: Sighting) {
+    let Sighting { name, address, observation } = sighting;
+    // A prober that was ended may have left one behind.
+    let Some(backend) = state.topology.find(&name, address) else { return };
+    state.probers.saw(&name, address);
+    if let Some(snapshot) = state.topology.observe(backend, observation) {
+        log_change(&snapshot, backend);
+        if !state.is_between() {
+            state.fleet.publish(&snapshot);
+        }
+    }
+    state.publish_when_seen();
+}
+
+/// The first signal drains with the configured deadline, the second ends at once.
+fn begin_stop(state: &mut State, stopping: &mut Option<tokio::time::Instant>) {
+    let within = if stopping.is_none() { state.config.drain_timeout } else { Duration::ZERO };
+    tracing::info!(within_ms = within.as_millis(), "stopping: sessions end when at rest");
+    *stopping = Some(tokio::time::Instant::now() + within + STOP_SLACK);
+    state.fleet.drain(&ToWorker::Drain(within));
 }
 
 fn log_change(snapshot: &crate::topology::Snapshot, backend: BackendId) {

@@ -3,16 +3,18 @@
 //! Purpose: tell the topology, as often as configured, whether a backend answers and what it is.
 //! Never: judge; what an observation means is decided in `topology`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::sync::mpsc::Sender;
+use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::auth::{Proof, Seed};
 use crate::base::BackendId;
-use crate::config::{Config, Monitor, User};
+use crate::config::{BackendTls, Config, Monitor, Role, User};
 use crate::control::link::Link;
 use crate::io::random;
 use crate::pool::{BackendLogin, LoginStep, TlsWish};
@@ -23,32 +25,89 @@ use crate::wire::{Capabilities, ErrPacket, Greeting, LoginRequest};
 /// utf8mb4_general_ci, known to every supported server.
 const COLLATION: u8 = 45;
 
-/// An observation of a backend.
+/// An observation of a backend, named by what stays the same across reloads.
 #[derive(Debug)]
 pub(super) struct Sighting {
-    pub(super) backend: BackendId,
+    pub(super) name: Arc<str>,
+    pub(super) address: SocketAddr,
     pub(super) observation: Observation,
 }
 
-/// Starts a prober for every backend. They end with the runtime.
-pub(super) fn start_all(config: &Config, tls: &Contexts, sightings: &Sender<Sighting>) {
-    for (backend, index) in config.backends.iter().zip(0..) {
-        let Some(cluster) = config.cluster(backend.cluster) else { continue };
-        let prober = Prober {
-            backend: BackendId(index),
-            name: backend.name.clone(),
-            address: backend.address,
-            monitor: cluster.monitor.clone(),
-            tls: tls.backend(BackendId(index)).cloned(),
-            sightings: sightings.clone(),
-        };
-        tokio::task::spawn_local(prober.run());
+/// A prober for every backend of the configuration in force.
+pub(super) struct Probers {
+    running: BTreeMap<Arc<str>, Running>,
+    sightings: Sender<Sighting>,
+}
+
+struct Running {
+    address: SocketAddr,
+    monitor: Monitor,
+    tls: BackendTls,
+    task: JoinHandle<()>,
+    /// Whether its first probe has come to something.
+    has_seen: bool,
+}
+
+impl Probers {
+    pub(super) fn new(sightings: Sender<Sighting>) -> Self {
+        Self { running: BTreeMap::new(), sightings }
+    }
+
+    /// Ends the probers of backends that are gone or are probed otherwise now, and starts those
+    /// that are missing. The others go on with their connections.
+    pub(super) fn follow(&mut self, config: &Config, contexts: &Contexts) {
+        let mut before = std::mem::take(&mut self.running);
+        for (backend, id) in config.backends.iter().zip((0..).map(BackendId)) {
+            let Some(cluster) = config.cluster(backend.cluster) else { continue };
+            let name = Arc::from(backend.name.as_str());
+            let same = before.remove(&name).filter(|running| {
+                let same = running.address == backend.address
+                    && running.monitor == cluster.monitor
+                    && running.tls == backend.tls;
+                if !same {
+                    running.task.abort();
+                }
+                same
+            });
+            let running = same.unwrap_or_else(|| {
+                let (address, monitor) = (backend.address, cluster.monitor.clone());
+                let prober = Prober {
+                    name: Arc::clone(&name),
+                    address,
+                    monitor: monitor.clone(),
+                    tls: contexts.backend(id).cloned(),
+                    sightings: self.sightings.clone(),
+                };
+                let task = spawn_local(prober.run());
+                Running { address, monitor, tls: backend.tls.clone(), task, has_seen: false }
+            });
+            self.running.insert(name, running);
+        }
+        for gone in before.into_values() {
+            gone.task.abort();
+        }
+    }
+
+    /// A sighting came.
+    pub(super) fn saw(&mut self, name: &str, address: SocketAddr) {
+        if let Some(running) = self.running.get_mut(name)
+            && running.address == address
+        {
+            running.has_seen = true;
+        }
+    }
+
+    /// Whether the first probe of a primary is still under way.
+    pub(super) fn await_a_primary(&self, config: &Config) -> bool {
+        let mut primaries = config.backends.iter().filter(|it| it.role == Role::Primary);
+        primaries.any(|primary| {
+            self.running.get(primary.name.as_str()).is_some_and(|running| !running.has_seen)
+        })
     }
 }
 
 struct Prober {
-    backend: BackendId,
-    name: String,
+    name: Arc<str>,
     address: SocketAddr,
     monitor: Monitor,
     tls: Option<Arc<ClientContext>>,
@@ -71,7 +130,7 @@ impl Prober {
                 }
                 // Said once, not at every probe.
                 Err(reason) if reason != last_reason => {
-                    tracing::warn!(backend = self.name, reason, "the probe cannot log in");
+                    tracing::warn!(backend = &*self.name, reason, "the probe cannot log in");
                     last_reason = reason;
                 }
                 Err(_) => {}
@@ -95,7 +154,8 @@ impl Prober {
     }
 
     async fn report(&self, observation: Observation) -> bool {
-        self.sightings.send(Sighting { backend: self.backend, observation }).await.is_ok()
+        let (name, address) = (self.name.clone(), self.address);
+        self.sightings.send(Sighting { name, address, observation }).await.is_ok()
     }
 
     async fn log_in(&self) -> Result<(Link, Greeting), String> {

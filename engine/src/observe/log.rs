@@ -4,12 +4,16 @@
 //! Never: filter or format on behalf of one module.
 
 use std::io;
+use std::sync::OnceLock;
 
 use thiserror::Error;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::set_global_default;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::{Layer, Registry};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,39 +61,56 @@ pub struct LogError;
 /// # Errors
 /// [`LogError`] when called a second time.
 pub fn start_log(format: LogFormat, level: LogLevel) -> Result<(), LogError> {
-    match format {
-        LogFormat::Text => set_global_default(text(level, io::stderr)),
-        LogFormat::Json => set_global_default(json(level, io::stderr)),
+    let (subscriber, handle) = log(format, level, io::stderr);
+    set_global_default(subscriber).map_err(|_| LogError)?;
+    // Set once: setting the subscriber succeeds once.
+    drop(CHANGE.set(handle));
+    Ok(())
+}
+
+/// Changes format and level of a log that was started.
+pub fn change_log(format: LogFormat, level: LogLevel) {
+    if let Some(handle) = CHANGE.get() {
+        // Fails only when the subscriber is gone, and then nobody writes.
+        drop(handle.reload(lines(format, level, io::stderr)));
     }
-    .map_err(|_| LogError)
 }
 
-fn text<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
+static CHANGE: OnceLock<Handle<Lines, Registry>> = OnceLock::new();
+
+/// What writes lines: boxed, because a reload may put another format in its place.
+type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn log<W>(
+    format: LogFormat,
+    level: LogLevel,
+    writer: W,
+) -> (impl Subscriber + Send + Sync, Handle<Lines, Registry>)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
+    let (layer, handle) = reload::Layer::new(lines(format, level, writer));
+    (Registry::default().with(layer), handle)
+}
+
+fn lines<W>(format: LogFormat, level: LogLevel, writer: W) -> Lines
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let level = LevelFilter::from(level);
     // No colours: the lines mostly end in a journal or a file.
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(false)
-        .with_target(false)
-        .with_writer(writer)
-        .finish()
-}
-
-fn json<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
-where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
-{
-    // Fields at the top of the object, where collectors look for them.
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
-        .with_writer(writer)
-        .finish()
+    let layer = fmt::layer().with_ansi(false).with_writer(writer);
+    match format {
+        LogFormat::Text => layer.with_target(false).and_then(level).boxed(),
+        // Fields at the top of the object, where collectors look for them.
+        LogFormat::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .and_then(level)
+            .boxed(),
+    }
 }
 
 #[cfg(test)]
@@ -129,7 +150,7 @@ mod tests {
     }
 
     fn text_at(level: LogLevel) -> impl FnOnce(Page) -> Box<dyn Subscriber + Send + Sync> {
-        move |page| Box::new(text(level, move || page.clone()))
+        move |page| Box::new(log(LogFormat::Text, level, move || page.clone()).0)
     }
 
     #[test]
@@ -144,11 +165,40 @@ mod tests {
 
     #[test]
     fn json_lines_are_for_machines() {
-        let subscriber = |page: Page| json(LogLevel::Info, move || page.clone());
+        let subscriber = |page: Page| log(LogFormat::Json, LogLevel::Info, move || page.clone()).0;
         let lines = written(subscriber, || tracing::warn!(client = 7, "say \"hello\""));
         assert_eq!(lines.len(), 1, "{lines:?}");
         let expected = r#""level":"WARN","message":"say \"hello\"","client":7,"target":"weir::"#;
         assert!(lines[0].contains(expected) && lines[0].ends_with('}'), "{lines:?}");
+    }
+
+    #[test]
+    fn format_and_level_change_while_lines_are_written() {
+        let page = Page::default();
+        let writer = page.clone();
+        let (subscriber, handle) = log(LogFormat::Text, LogLevel::Info, move || writer.clone());
+        with_default(subscriber, || {
+            // One call site: what it found at first must not be all it ever knows.
+            for turn in 0..3 {
+                tracing::debug!(turn, "say");
+                if turn == 0 {
+                    let writer = page.clone();
+                    let json = lines(LogFormat::Json, LogLevel::Debug, move || writer.clone());
+                    handle.reload(json).unwrap();
+                }
+                if turn == 1 {
+                    let writer = page.clone();
+                    let text = lines(LogFormat::Text, LogLevel::Error, move || writer.clone());
+                    handle.reload(text).unwrap();
+                }
+            }
+            tracing::error!("still here");
+        });
+        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains(r#""message":"say","turn":1"#), "{lines:?}");
+        assert!(lines[1].ends_with("ERROR still here"), "{lines:?}");
     }
 
     #[test]

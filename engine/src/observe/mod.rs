@@ -10,4 +10,4 @@ mod log;
 pub use crate::log_limited;
 pub use counters::{Counter, Counters, Totals, sum};
 pub use limit::LogGate;
-pub use log::{LogError, LogFormat, LogLevel, start_log};
+pub use log::{LogError, LogFormat, LogLevel, change_log, start_log};

@@ -3,6 +3,8 @@
 //! Purpose: keep the latest knowledge of every backend and say when the picture changed.
 //! Never: decide from silence; a missing observation changes nothing.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::base::BackendId;
@@ -25,27 +27,38 @@ pub enum Observation {
 #[derive(Debug)]
 pub struct Topology {
     snapshot: Snapshot,
+    ids: BTreeMap<Arc<str>, BackendId>,
 }
 
 impl Topology {
     /// Knows what the configuration says, and nothing of reachability.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let backends = config
-            .backends
-            .iter()
-            .zip(0..)
-            .map(|(backend, index)| BackendView {
-                id: BackendId(index),
-                name: Arc::from(backend.name.as_str()),
-                cluster: backend.cluster,
-                address: backend.address,
-                role: backend.role,
-                reachable: false,
-                greeting: None,
-            })
-            .collect();
-        Self { snapshot: Snapshot { generation: 0, backends } }
+        let snapshot = Snapshot { generation: 0, backends: views(config) };
+        let ids = ids(&snapshot);
+        Self { snapshot, ids }
+    }
+
+    /// Takes a new configuration: what is known of a backend stays as long as name and address do.
+    pub fn reload(&mut self, config: &Config) {
+        let mut backends = views(config);
+        for view in &mut backends {
+            if let Some(known) = self.find(&view.name, view.address)
+                && let Some(known) = self.snapshot.backend(known)
+            {
+                view.reachable = known.reachable;
+                view.greeting.clone_from(&known.greeting);
+            }
+        }
+        self.snapshot = Snapshot { generation: self.snapshot.generation + 1, backends };
+        self.ids = ids(&self.snapshot);
+    }
+
+    /// The backend of that name, if that is where it is.
+    #[must_use]
+    pub fn find(&self, name: &str, address: SocketAddr) -> Option<BackendId> {
+        let id = *self.ids.get(name)?;
+        self.snapshot.backend(id).filter(|view| view.address == address).map(|_| id)
     }
 
     /// Takes in an observation. Returns the new picture when it differs from the last.
@@ -73,6 +86,24 @@ impl Topology {
     pub fn current(&self) -> Arc<Snapshot> {
         Arc::new(self.snapshot.clone())
     }
+}
+
+/// What the configuration says, and nothing of reachability.
+fn views(config: &Config) -> Vec<BackendView> {
+    let views = config.backends.iter().zip(0..).map(|(backend, index)| BackendView {
+        id: BackendId(index),
+        name: Arc::from(backend.name.as_str()),
+        cluster: backend.cluster,
+        address: backend.address,
+        role: backend.role,
+        reachable: false,
+        greeting: None,
+    });
+    views.collect()
+}
+
+fn ids(snapshot: &Snapshot) -> BTreeMap<Arc<str>, BackendId> {
+    snapshot.backends.iter().map(|view| (view.name.clone(), view.id)).collect()
 }
 
 /// Greetings differ in connection id and nonce every time; clients are shown the rest.

@@ -153,3 +153,30 @@ fn a_probe_takes_an_ok_for_an_answer_and_nothing_else() {
     }
     assert_eq!(ask(&[0xFF], 1), ProbeStep::Wait);
 }
+
+#[test]
+fn a_reload_keeps_what_is_known_of_unchanged_backends() {
+    let mut topology = Topology::new(&config());
+    for id in 0..3 {
+        topology.observe(BackendId(id), Observation::LoggedIn(Arc::new(greeting())));
+    }
+    let before = topology.current().generation;
+    // db1 is gone, db2 stays, db3 moves, db4 is new; so positions change.
+    let text = CONFIG
+        .replace("name = \"db1\"", "name = \"db4\"")
+        .replace("127.0.0.1:3306", "127.0.0.1:4406")
+        .replace("127.0.0.1:3308", "127.0.0.1:4408");
+    topology.reload(&parse(&text, &Offline).unwrap());
+    let snapshot = topology.current();
+    assert_eq!(snapshot.generation, before + 1);
+    let known: Vec<_> = snapshot
+        .backends
+        .iter()
+        .map(|view| (&*view.name, view.reachable, view.greeting.is_some()))
+        .collect();
+    assert_eq!(known, [("db4", false, false), ("db2", true, true), ("db3", false, false)]);
+    let find = |name, address: &str| topology.find(name, address.parse().unwrap());
+    assert_eq!(find("db2", "127.0.0.1:3307"), Some(BackendId(1)));
+    assert_eq!(find("db3", "127.0.0.1:3308"), None, "a sighting of where it was");
+    assert_eq!(find("db1", "127.0.0.1:3306"), None);
+}

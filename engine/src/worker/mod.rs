@@ -6,7 +6,7 @@
 //!
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
 //! (bytes and back-pressure), `lease` (backend connections), `queue` (waiting for them), `change`
-//! (what a session asks for after its login), `drain`, `thread`.
+//! (what a session asks for after its login), `reload`, `drain`, `thread`.
 
 mod accept;
 mod change;
@@ -15,6 +15,7 @@ mod entry;
 mod lease;
 mod nonce;
 mod queue;
+mod reload;
 mod thread;
 mod traffic;
 
@@ -219,6 +220,7 @@ impl<D: Driver> Worker<D> {
         while let Some(message) = self.inbox.next() {
             match message {
                 ToWorker::Snapshot(snapshot) => self.snapshot = snapshot,
+                ToWorker::Config(new) => self.on_config(new),
                 ToWorker::Drain(within) => self.begin_drain(within),
             }
         }

@@ -1,0 +1,44 @@
+//! A new configuration.
+//!
+//! Purpose: swap configuration, picture and resources between two turns, with every session still
+//! meaning the backend it is connected to.
+//! Never: end a session because of it.
+
+use std::collections::HashMap;
+
+use crate::base::BackendId;
+use crate::bus::NewConfig;
+use crate::io::Driver;
+use crate::worker::Worker;
+use crate::worker::entry::Stage;
+
+impl<D: Driver> Worker<D> {
+    /// Endpoints keep their order until a restart, so that listeners and sessions keep their
+    /// endpoint ids. A backend's id is its position, which may be another one now.
+    pub(super) fn on_config(&mut self, new: NewConfig) {
+        let NewConfig { config, snapshot, resources } = new;
+        let ids: HashMap<&str, BackendId> = config
+            .backends
+            .iter()
+            .zip(0..)
+            .map(|(backend, index)| (backend.name.as_str(), BackendId(index)))
+            .collect();
+        for entry in self.sessions.iter_mut() {
+            if let Some(backend) = &mut entry.backend {
+                let id = ids.get(&*backend.name).copied().unwrap_or(BackendId::REMOVED);
+                backend.id = id;
+                if let Stage::Leased(lease) | Stage::Changing(_, lease) = &mut backend.stage {
+                    lease.backend = id;
+                }
+            }
+        }
+        self.config = config;
+        self.snapshot = snapshot;
+        self.resources = resources;
+        // There may be room for more logins at once.
+        let servers: Vec<_> = self.lanes.keys().copied().collect();
+        for server in servers {
+            self.next_turns(server);
+        }
+    }
+}
