@@ -5,6 +5,7 @@
 //! Never: touch a server it did not start, read the machine's own configuration files, or leave a
 //! process behind (owned ones die with the process that started them, detached ones have pid files).
 
+mod certificates;
 mod client;
 mod drivers;
 mod flavour;
@@ -23,6 +24,7 @@ mod talk;
 mod template;
 mod weir;
 
+pub use certificates::TestCertificates;
 pub use client::Client;
 pub use drivers::Driver;
 pub use flavour::{Flavour, Program, mysql_home, unpacked_servers};

@@ -21,3 +21,4 @@ mod login;
 mod protocol;
 mod shapes;
 mod stall;
+mod tls;
