@@ -7,11 +7,17 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use weir_tests::{RunFolder, Script, ScriptedServer, weir_binary};
+use weir_tests::{Lifetime, RunFolder, Script, ScriptedServer, Weir, WeirConfig, weir_binary};
 
 use crate::fixture::{config, wait};
 
-on_both_drivers!(wrong_configuration, port_in_use, no_backend_yet);
+on_both_drivers!(
+    wrong_configuration,
+    port_in_use,
+    no_backend_yet,
+    a_certificate_is_made_once,
+    a_certificate_that_cannot_be_kept,
+);
 
 /// Runs `weir run` with a configuration that must not work: what it said.
 fn failed_run(folder: &Path, toml: &str) -> String {
@@ -89,4 +95,49 @@ fn no_backend_yet(driver: &str) {
     assert!(error.text.starts_with("weir: the primary has not been reached yet"), "{error:?}");
     client.closed().unwrap();
     weir.stop().unwrap();
+}
+
+/// Starts Weir, ends it, and gives what it said.
+fn run(config: &WeirConfig) -> String {
+    let folder = RunFolder::create("start").unwrap();
+    let binary = weir_binary().unwrap();
+    let mut weir = Weir::start(&binary, folder.path(), config, Lifetime::WithParent).unwrap();
+    weir.stop().unwrap();
+    weir.log_text()
+}
+
+const MADE: &str = "a certificate made by Weir";
+
+fn a_certificate_is_made_once(driver: &str) {
+    let folder = RunFolder::create("state").unwrap();
+    let server = ScriptedServer::start(Script::default()).unwrap();
+    let mut config = config(driver, &server, "secret", &[], 1000);
+    config.state_dir = folder.path().join("below/weir");
+    config.endpoint_lines = vec!["tls = \"disabled\"".to_owned()];
+    let said = run(&config);
+    assert!(!said.contains(MADE) && !config.state_dir.exists(), "{said}");
+    config.endpoint_lines.clear();
+    let mut kept = None;
+    for _ in 0..2 {
+        let said = run(&config);
+        assert!(said.contains("WARN") && said.contains(MADE), "{said}");
+        let files = ["weir-cert.pem", "weir-key.pem"]
+            .map(|name| fs::read_to_string(config.state_dir.join(name)).unwrap());
+        assert_eq!(kept.get_or_insert_with(|| files.clone()), &files);
+    }
+    // One that somebody broke is named, and not replaced.
+    fs::write(config.state_dir.join("weir-key.pem"), "no key").unwrap();
+    let port = weir_tests::free_port().unwrap();
+    let said = failed_run(folder.path(), &config.to_toml(port).unwrap());
+    assert!(said.contains("weir-key.pem holds no private key"), "{said}");
+}
+
+fn a_certificate_that_cannot_be_kept(driver: &str) {
+    let folder = RunFolder::create("state").unwrap();
+    let server = ScriptedServer::start(Script::default()).unwrap();
+    let mut config = config(driver, &server, "secret", &[], 1000);
+    config.state_dir = folder.path().join("file");
+    fs::write(&config.state_dir, "no folder").unwrap();
+    let said = run(&config);
+    assert!(said.contains(MADE) && said.contains("cannot be kept in state_dir"), "{said}");
 }
