@@ -60,7 +60,8 @@ fn load(file: &Path) -> anyhow::Result<Config> {
 fn run(file: PathBuf) -> anyhow::Result<()> {
     let config = load(&file)?;
     let (format, level) = control::log_settings(&config.log);
-    observe::start_log(format, level)?;
+    // Dropped last, and before an error is printed: then every line has been written.
+    let _log = observe::start_log(format, level)?;
     let again = move || load(&file).map_err(|error| format!("{error:#}"));
     Ok(control::run(config, worker::spawn, Arc::new(again))?)
 }

@@ -10,14 +10,17 @@ use weir_tests::{
     WeirConfig, free_port, weir_binary,
 };
 
-use crate::fixture::{Database, PASSWORD, USER, eventually, on_both_drivers};
+use crate::fixture::{Database, On, PASSWORD, USER, eventually};
 
-on_both_drivers!(
-    probes_log_in_over_tls,
-    probes_come_back_over_tls,
-    probes_say_why_they_cannot,
-    a_server_without_tls_is_probed_unless_it_is_required,
-);
+mod mariadb {
+    crate::fixture::on_both_drivers!(
+        weir_tests::Flavour::MariaDb,
+        probes_log_in_over_tls,
+        probes_come_back_over_tls,
+        probes_say_why_they_cannot,
+        a_server_without_tls_is_probed_unless_it_is_required
+    );
+}
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -79,7 +82,7 @@ fn says(config: &WeirConfig, text: &str) {
     weir.stop().unwrap();
 }
 
-fn probes_log_in_over_tls(driver: &str) {
+fn probes_log_in_over_tls(On { driver, .. }: On) {
     let secure = Secure::start();
     secure.require("SSL");
     for mode in ["preferred", "required"] {
@@ -99,7 +102,7 @@ fn probes_log_in_over_tls(driver: &str) {
 
 /// A later connection shows the server the session of an earlier one; it must be taken, with the
 /// client's certificate and without.
-fn probes_come_back_over_tls(driver: &str) {
+fn probes_come_back_over_tls(On { driver, .. }: On) {
     let secure = Secure::start();
     let keys = [("tls_certificate_file", "client.pem"), ("tls_key_file", "client-key.pem")];
     for (needed, keys) in [("SSL", &keys[..0]), ("X509", &keys)] {
@@ -126,7 +129,7 @@ fn probes_come_back_over_tls(driver: &str) {
     }
 }
 
-fn probes_say_why_they_cannot(driver: &str) {
+fn probes_say_why_they_cannot(On { driver, .. }: On) {
     let secure = Secure::start();
     let [ca, other] = ["ca.pem", "other-ca.pem"].map(|file| ("tls_ca_file", file));
     let lines = [("tls", "verify-ca"), other];
@@ -138,11 +141,11 @@ fn probes_say_why_they_cannot(driver: &str) {
     says(&secure.config(driver, &[("tls", "disabled")]), "it refused the monitor account");
 }
 
-fn a_server_without_tls_is_probed_unless_it_is_required(driver: &str) {
-    let server = Database::shared();
+fn a_server_without_tls_is_probed_unless_it_is_required(on: On) {
+    let server = Database::shared(on);
     let with = |mode: &str| WeirConfig {
         backend_lines: vec![format!("tls = \"{mode}\"")],
-        ..config(driver, server)
+        ..config(on.driver, server)
     };
     greets(&with("preferred"));
     says(&with("required"), "it does not offer TLS");

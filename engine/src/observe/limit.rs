@@ -7,6 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::Time;
 
+/// Lines all gates together did not let through.
+static SUPPRESSED: AtomicU64 = AtomicU64::new(0);
+
+/// Log lines of this process that were left out because too many came from one place.
+#[must_use]
+pub fn log_lines_suppressed() -> u64 {
+    SUPPRESSED.load(Ordering::Relaxed)
+}
+
 /// Lets a bounded number of lines per second through, over all threads.
 ///
 /// ```text
@@ -48,6 +57,9 @@ impl LogGate {
         };
         // Always stores, so it cannot fail.
         let stored = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+        if verdict.is_none() {
+            SUPPRESSED.fetch_add(1, Ordering::Relaxed);
+        }
         stored.ok().and(verdict).map(|suppressed| u32::try_from(suppressed).unwrap_or(u32::MAX))
     }
 }
@@ -110,6 +122,8 @@ mod tests {
         let admitted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         assert_eq!(admitted, 10);
         assert_eq!(GATE.admit(at_ms(1_000)), Some(1_000 * 4 - 10));
+        // Other tests suppress lines at the same time.
+        assert!(log_lines_suppressed() >= 1_000 * 4 - 10);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Never: filter or format on behalf of one module.
 
 use std::io;
+use std::panic;
 use std::sync::OnceLock;
 
 use thiserror::Error;
@@ -14,6 +15,8 @@ use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::{Layer, Registry};
+
+use super::writer::{LogTally, Sink};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,32 +54,70 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
-/// The log could not be set up: the fault of the program, which did so twice.
+/// The log could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the log is set up already")]
-pub struct LogError;
+pub enum LogError {
+    /// The fault of the program, which did so twice.
+    #[error("the log is set up already")]
+    Twice,
+    /// The operating system's.
+    #[error("the log's thread cannot start: {0}")]
+    Thread(io::ErrorKind),
+}
 
-/// Sends the log lines of all threads to standard error, from now until the process ends.
+/// Dropping it waits until the last lines are written, unless nobody reads them.
+#[derive(Debug)]
+#[must_use]
+pub struct LogGuard(Sink);
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.0.flush_all();
+    }
+}
+
+static TALLY: LogTally = LogTally::new();
+
+/// Log lines of this process that nobody took in time.
+#[must_use]
+pub fn log_lines_dropped() -> u64 {
+    TALLY.dropped()
+}
+
+/// Sends the log lines of all threads to standard error, from now until the process ends. Whoever
+/// logs does not wait for it: a thread writes.
 ///
 /// # Errors
-/// [`LogError`] when called a second time.
-pub fn start_log(format: LogFormat, level: LogLevel) -> Result<(), LogError> {
-    let (subscriber, handle) = log(format, level, io::stderr);
-    set_global_default(subscriber).map_err(|_| LogError)?;
+/// [`LogError`] when called a second time, or when there can be no thread.
+pub fn start_log(format: LogFormat, level: LogLevel) -> Result<LogGuard, LogError> {
+    let sink = Sink::start(io::stderr(), &TALLY).map_err(|error| LogError::Thread(error.kind()))?;
+    let (subscriber, handle) = log(format, level, writer_to(&sink));
+    set_global_default(subscriber).map_err(|_| LogError::Twice)?;
     // Set once: setting the subscriber succeeds once.
-    drop(CHANGE.set(handle));
-    Ok(())
+    drop(CHANGE.set((handle, sink.clone())));
+    // A panic ends the process: what led to it is to be read before it.
+    let (last, report) = (sink.clone(), panic::take_hook());
+    panic::set_hook(Box::new(move |info| {
+        last.flush_all();
+        report(info);
+    }));
+    Ok(LogGuard(sink))
+}
+
+fn writer_to(sink: &Sink) -> impl Fn() -> Sink + Send + Sync + 'static {
+    let sink = sink.clone();
+    move || sink.clone()
 }
 
 /// Changes format and level of a log that was started.
 pub fn change_log(format: LogFormat, level: LogLevel) {
-    if let Some(handle) = CHANGE.get() {
+    if let Some((handle, sink)) = CHANGE.get() {
         // Fails only when the subscriber is gone, and then nobody writes.
-        drop(handle.reload(lines(format, level, io::stderr)));
+        drop(handle.reload(lines(format, level, writer_to(sink))));
     }
 }
 
-static CHANGE: OnceLock<Handle<Lines, Registry>> = OnceLock::new();
+static CHANGE: OnceLock<(Handle<Lines, Registry>, Sink)> = OnceLock::new();
 
 /// What writes lines: boxed, because a reload may put another format in its place.
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;

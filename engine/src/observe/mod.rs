@@ -6,8 +6,9 @@
 mod counters;
 mod limit;
 mod log;
+mod writer;
 
 pub use crate::log_limited;
 pub use counters::{Counter, Counters, Totals, sum};
-pub use limit::LogGate;
-pub use log::{LogError, LogFormat, LogLevel, change_log, start_log};
+pub use limit::{LogGate, log_lines_suppressed};
+pub use log::{LogError, LogFormat, LogGuard, LogLevel, change_log, log_lines_dropped, start_log};
