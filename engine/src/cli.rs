@@ -33,6 +33,9 @@ pub(crate) enum Command {
     Sample,
     /// Print the configuration's reference page, in Markdown.
     Reference,
+    /// Print the metrics' reference page, in Markdown.
+    #[command(hide = true)]
+    MetricsReference,
 }
 
 /// The package's version, and the commit it was built from where the build said so.

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Check { file } => load(&file).and_then(|_| print("OK\n")),
         Command::Sample => print(&config::sample()),
         Command::Reference => print(&config::reference()),
+        Command::MetricsReference => print(&observe::reference()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
-//! `cargo xtask docs`: pages generated from the configuration's defaults.
+//! `cargo xtask docs`: pages generated from the program's own tables.
 //!
-//! Purpose: `docs/config.md` and `docs/weir.sample.toml` say what the program does.
+//! Purpose: `docs/config.md`, `docs/weir.sample.toml` and `docs/metrics.md` say what the program
+//! does.
 //! Never: edit them by hand; the program prints them.
 
 use std::fs;
@@ -11,8 +12,11 @@ use weir_tests::workspace_root;
 use crate::shell::{cargo, read, say};
 
 /// Generated pages and the sub-command of `weir` that prints each.
-const PAGES: [(&str, &str); 2] =
-    [("docs/weir.sample.toml", "sample"), ("docs/config.md", "reference")];
+const PAGES: [(&str, &str); 3] = [
+    ("docs/weir.sample.toml", "sample"),
+    ("docs/config.md", "reference"),
+    ("docs/metrics.md", "metrics-reference"),
+];
 
 /// Flags of `docs`.
 #[derive(Debug, clap::Args)]

@@ -1,0 +1,207 @@
+//! What a worker keeps of itself besides counters.
+//!
+//! Purpose: figures that have a name: by endpoint, by backend, by error number.
+//! Never: be shared: a worker owns its figures and hands out copies.
+
+use std::sync::Arc;
+
+use super::errors::ErrorCodes;
+use super::latency::Latency;
+use crate::base::{BackendId, EndpointId};
+
+/// One endpoint's times.
+#[derive(Clone, Debug)]
+pub struct EndpointFigures {
+    /// Its name.
+    pub name: Arc<str>,
+    /// From a command's first byte to its answer's end.
+    pub commands: Latency,
+    /// From accept to the end of the login.
+    pub logins: Latency,
+}
+
+/// One backend's connections.
+#[derive(Clone, Debug)]
+pub struct BackendFigures {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Connections to it that are open, those still logging in included.
+    pub connections: u64,
+    /// From connect to the end of the login.
+    pub logins: Latency,
+}
+
+/// Figures of one worker, or the sum of several.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// In the configuration's order.
+    pub endpoints: Vec<EndpointFigures>,
+    /// In the configuration's order.
+    pub backends: Vec<BackendFigures>,
+    /// Errors of backends that clients were shown.
+    pub backend_errors: ErrorCodes,
+    /// Weir's own errors.
+    pub own_errors: ErrorCodes,
+}
+
+impl Figures {
+    /// Takes the names of a configuration, by position. What has the same name as before keeps its
+    /// figures; what is not listed any more is forgotten.
+    pub fn adopt<'n>(
+        &mut self,
+        endpoints: impl Iterator<Item = &'n str>,
+        backends: impl Iterator<Item = &'n str>,
+    ) {
+        let mut old = std::mem::take(self);
+        self.endpoints = endpoints
+            .map(|name| match old.endpoints.iter().position(|known| *known.name == *name) {
+                Some(place) => old.endpoints.swap_remove(place),
+                None => EndpointFigures::new(name.into()),
+            })
+            .collect();
+        self.backends = backends
+            .map(|name| match old.backends.iter().position(|known| *known.name == *name) {
+                Some(place) => old.backends.swap_remove(place),
+                None => BackendFigures::new(name.into()),
+            })
+            .collect();
+        self.backend_errors = old.backend_errors;
+        self.own_errors = old.own_errors;
+    }
+
+    /// Sets everything to the sum of these. Names appear in the order they are first met.
+    pub fn set_to_sum<'f>(&mut self, parts: impl Iterator<Item = &'f Self> + Clone) {
+        self.endpoints.clear();
+        self.backends.clear();
+        for part in parts.clone() {
+            for other in &part.endpoints {
+                let known = self.endpoints.iter_mut().find(|known| known.name == other.name);
+                let Some(sum) = known else {
+                    self.endpoints.push(other.clone());
+                    continue;
+                };
+                sum.commands.add(&other.commands);
+                sum.logins.add(&other.logins);
+            }
+            for other in &part.backends {
+                let known = self.backends.iter_mut().find(|known| known.name == other.name);
+                let Some(sum) = known else {
+                    self.backends.push(other.clone());
+                    continue;
+                };
+                sum.connections += other.connections;
+                sum.logins.add(&other.logins);
+            }
+        }
+        self.backend_errors.set_to_sum(parts.clone().map(|part| &part.backend_errors));
+        self.own_errors.set_to_sum(parts.map(|part| &part.own_errors));
+    }
+
+    /// A command of a client was answered, after so many nanoseconds.
+    pub fn command(&mut self, endpoint: EndpointId, nanos: u64) {
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint.index()) {
+            endpoint.commands.record(nanos);
+        }
+    }
+
+    /// A client was logged in, after so many nanoseconds.
+    pub fn login(&mut self, endpoint: EndpointId, nanos: u64) {
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint.index()) {
+            endpoint.logins.record(nanos);
+        }
+    }
+
+    /// A connection to a backend was begun.
+    pub fn backend_opened(&mut self, backend: BackendId) {
+        if let Some(backend) = self.backends.get_mut(backend.index()) {
+            backend.connections += 1;
+        }
+    }
+
+    /// A connection to a backend was logged in, after so many nanoseconds.
+    pub fn backend_login(&mut self, backend: BackendId, nanos: u64) {
+        if let Some(backend) = self.backends.get_mut(backend.index()) {
+            backend.logins.record(nanos);
+        }
+    }
+
+    /// A connection to a backend was closed.
+    pub fn backend_closed(&mut self, backend: BackendId) {
+        if let Some(backend) = self.backends.get_mut(backend.index()) {
+            backend.connections = backend.connections.saturating_sub(1);
+        }
+    }
+}
+
+impl EndpointFigures {
+    fn new(name: Arc<str>) -> Self {
+        Self { name, commands: Latency::default(), logins: Latency::default() }
+    }
+}
+
+impl BackendFigures {
+    fn new(name: Arc<str>) -> Self {
+        Self { name, connections: 0, logins: Latency::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn named(endpoints: &[&str], backends: &[&str]) -> Figures {
+        let mut figures = Figures::default();
+        figures.adopt(endpoints.iter().copied(), backends.iter().copied());
+        figures
+    }
+
+    #[test]
+    fn a_new_configuration_keeps_what_has_the_same_name() {
+        let mut figures = named(&["a", "b"], &["x", "y"]);
+        figures.command(EndpointId(1), MS);
+        figures.backend_opened(BackendId(0));
+        figures.own_errors.count(1040);
+        figures.adopt(["c", "b"].into_iter(), ["y", "x"].into_iter());
+        let names: Vec<_> = figures.endpoints.iter().map(|endpoint| &*endpoint.name).collect();
+        assert_eq!(names, ["c", "b"]);
+        assert_eq!(figures.endpoints[1].commands.count(), 1);
+        assert_eq!(figures.endpoints[0].commands.count(), 0);
+        assert_eq!(figures.backends[1].connections, 1);
+        assert_eq!(figures.own_errors.iter().count(), 1);
+    }
+
+    #[test]
+    fn workers_are_added_by_name() {
+        let (mut one, mut two) = (named(&["a", "b"], &["x"]), named(&["b"], &["x"]));
+        one.command(EndpointId(1), MS);
+        two.command(EndpointId(0), MS);
+        two.login(EndpointId(0), MS);
+        for figures in [&mut one, &mut two] {
+            figures.backend_opened(BackendId(0));
+            figures.backend_login(BackendId(0), MS);
+            figures.backend_errors.count(1064);
+        }
+        two.backend_closed(BackendId(0));
+        let mut sum = Figures::default();
+        // Twice: what was there before is replaced.
+        for _ in 0..2 {
+            sum.set_to_sum([&one, &two].into_iter());
+        }
+        assert_eq!(sum.endpoints.len(), 2);
+        let b = &sum.endpoints[1];
+        assert_eq!((&*b.name, b.commands.count(), b.logins.count()), ("b", 2, 1));
+        let x = &sum.backends[0];
+        assert_eq!((x.connections, x.logins.count()), (1, 2));
+        assert_eq!(sum.backend_errors.iter().collect::<Vec<_>>(), [(Some(1064), 2)]);
+    }
+
+    #[test]
+    fn what_no_configuration_names_is_counted_nowhere() {
+        let mut figures = named(&[], &[]);
+        figures.command(EndpointId(3), MS);
+        figures.backend_closed(BackendId(3));
+        assert!(figures.endpoints.is_empty() && figures.backends.is_empty());
+    }
+}
