@@ -7,12 +7,15 @@ mod census;
 mod directory;
 mod hosts;
 mod permits;
+mod report;
 mod resources;
 mod seed;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
+
+use tokio::sync::mpsc::Sender;
 
 use crate::base::WorkerId;
 use crate::config::Config;
@@ -23,6 +26,7 @@ pub use census::Census;
 pub use directory::{Directory, Place};
 pub use hosts::Hosts;
 pub use permits::{Desk, Permit, Permits};
+pub use report::Report;
 pub use resources::{Bound, Resources, Shared};
 pub use seed::{DriverKind, Seed, Spawned};
 
@@ -38,6 +42,8 @@ pub enum ToWorker {
     Snapshot(Arc<Snapshot>),
     /// Accept no more; end every session when it is at rest, at the latest after this long.
     Drain(Duration),
+    /// Say how things stand. A channel without room, or without receiver, is passed over.
+    Report(Sender<Box<Report>>),
 }
 
 /// A configuration with the picture and the resources made for it: ids in the picture are positions
@@ -55,8 +61,8 @@ pub struct NewConfig {
 /// What a worker tells control.
 #[derive(Debug)]
 pub enum FromWorker {
-    /// The worker's last session is over, after [`ToWorker::Drain`].
-    Drained(WorkerId),
+    /// The worker's last session is over, after [`ToWorker::Drain`]: its last figures.
+    Drained(WorkerId, Box<Report>),
     /// The worker cannot go on.
     Failed(WorkerId, std::io::Error),
 }

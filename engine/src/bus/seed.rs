@@ -52,6 +52,8 @@ pub struct Seed {
 pub struct Spawned {
     /// Its mail.
     pub outbox: Outbox,
+    /// The kernel's number of its thread, if it could be had.
+    pub thread_number: Option<u32>,
     /// Its thread, which ends after its report.
     pub thread: JoinHandle<()>,
 }

@@ -135,7 +135,7 @@ impl Fleet {
                 listeners: self.listeners.iter_mut().filter_map(Vec::pop).collect(),
                 reports: reports.clone(),
             };
-            let Spawned { outbox, thread } =
+            let Spawned { outbox, thread, .. } =
                 (self.spawn)(seed).map_err(|error| StartError::Worker(id, error))?;
             let thread = Some(thread);
             self.workers.push(WorkerHandle {

@@ -115,7 +115,7 @@ async fn control(
         tokio::select! {
             Some(sighting) = seen.recv() => on_sighting(&mut state, sighting),
             Some(report) = reports.recv() => match report {
-                FromWorker::Drained(worker) => {
+                FromWorker::Drained(worker, _) => {
                     if state.fleet.ended(worker) {
                         state.fleet.log_totals();
                         return Ok(());

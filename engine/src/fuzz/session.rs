@@ -16,7 +16,7 @@ use crate::config::{
 };
 use crate::fuzz::Sides;
 use crate::fuzz::walks::{form, optional};
-use crate::session::{Action, LoginContext, Session, Tally, Thread};
+use crate::session::{Action, Entry, Ledger, LoginContext, Session, Tally, Thread};
 use crate::wire::{Capabilities, Edits, Greeting, LoginRequest, Side, Status};
 
 /// Longer inputs reach the limit of bytes sent ahead of a login, which counts pieces.
@@ -57,6 +57,7 @@ pub(super) struct Came {
     pub(super) commands: u32,
     pub(super) replies: u32,
     errors: u32,
+    entered: Vec<Entry>,
     leases: u32,
     fault: Option<Fault>,
     pub(super) over: bool,
@@ -66,6 +67,7 @@ pub(super) struct Came {
 struct Exchange {
     session: Session,
     edits: Edits,
+    ledger: Ledger,
     piece: usize,
     backend: Capabilities,
     awaits_lease: bool,
@@ -83,6 +85,7 @@ impl Exchange {
         let mut exchange = Self {
             session,
             edits,
+            ledger: Ledger::default(),
             piece,
             backend,
             awaits_lease: false,
@@ -116,21 +119,21 @@ impl Exchange {
             0 | 1 => self.feed(Side::Client, bytes),
             2 | 3 if self.leased && !self.changing => self.feed(Side::Backend, bytes),
             4 if self.changing => {
-                self.changed(|session, edits| session.on_user_changed(bytes, edits))
+                self.changed(|session, edits, ledger| session.on_user_changed(bytes, edits, ledger))
             }
             5 if self.changing => {
-                self.changed(|session, edits| session.on_user_refused(bytes, edits))
+                self.changed(|session, edits, ledger| session.on_user_refused(bytes, edits, ledger))
             }
             4 if self.awaits_lease => self.lease(bytes),
-            5 if self.awaits_lease => self.free(|session, edits| {
+            5 if self.awaits_lease => self.free(|session, edits, _| {
                 session.on_lease_refused(bytes, edits);
                 Ok(())
             }),
-            6 => self.free(|session, edits| {
+            6 => self.free(|session, edits, _| {
                 session.on_client_end(edits);
                 Ok(())
             }),
-            7 if self.leased => self.free(|session, _| session.on_backend_end("db1")),
+            7 if self.leased => self.free(|session, _, _| session.on_backend_end("db1")),
             _ => {}
         }
     }
@@ -143,8 +146,12 @@ impl Exchange {
             let mut input = piece.to_vec();
             self.edits.clear();
             let fed = match from {
-                Side::Client => self.session.on_client(&mut input, &mut self.edits),
-                Side::Backend => self.session.on_backend(&mut input, &mut self.edits),
+                Side::Client => {
+                    self.session.on_client(&mut input, &mut self.edits, &mut self.ledger)
+                }
+                Side::Backend => {
+                    self.session.on_backend(&mut input, &mut self.edits, &mut self.ledger)
+                }
             };
             let covered = self.came.sides.carry_out(&self.edits, from, &input);
             match fed {
@@ -153,6 +160,8 @@ impl Exchange {
                     self.came.commands += commands;
                     self.came.replies += replies;
                     self.came.errors += errors;
+                    self.came.entered.extend(self.ledger.entries());
+                    self.ledger.clear();
                     self.act();
                 }
                 Err(fault) => self.fail(fault),
@@ -162,12 +171,19 @@ impl Exchange {
     }
 
     /// Something happens that is not bytes of a relayed stream.
-    fn free(&mut self, happens: impl FnOnce(&mut Session, &mut Edits) -> Result<(), Fault>) {
+    fn free(
+        &mut self,
+        happens: impl FnOnce(&mut Session, &mut Edits, &mut Ledger) -> Result<(), Fault>,
+    ) {
         self.edits.clear();
-        let result = happens(&mut self.session, &mut self.edits);
+        let result = happens(&mut self.session, &mut self.edits, &mut self.ledger);
         self.came.sides.carry_out(&self.edits, Side::Client, &[]);
         match result {
-            Ok(()) => self.act(),
+            Ok(()) => {
+                self.came.entered.extend(self.ledger.entries());
+                self.ledger.clear();
+                self.act();
+            }
             Err(fault) => self.fail(fault),
         }
     }
@@ -176,7 +192,7 @@ impl Exchange {
         self.awaits_lease = false;
         let backend = self.backend;
         let mut early = BytesMut::new();
-        self.free(|session, edits| {
+        self.free(|session, edits, _| {
             early = session.on_lease(backend, ok, edits)?;
             Ok(())
         });
@@ -194,18 +210,18 @@ impl Exchange {
             _ => Thread::Unknown,
         };
         let threads: Vec<Thread> = ids.iter().map(thread).collect();
-        self.changed(|session, edits| session.on_threads(&threads, edits));
+        self.changed(|session, edits, ledger| session.on_threads(&threads, edits, ledger));
     }
 
     /// A command can go on, and what was sent behind it.
     fn changed(
         &mut self,
-        happens: impl FnOnce(&mut Session, &mut Edits) -> Result<BytesMut, Fault>,
+        happens: impl FnOnce(&mut Session, &mut Edits, &mut Ledger) -> Result<BytesMut, Fault>,
     ) {
         self.changing = false;
         let mut rest = BytesMut::new();
-        self.free(|session, edits| {
-            rest = happens(session, edits)?;
+        self.free(|session, edits, ledger| {
+            rest = happens(session, edits, ledger)?;
             Ok(())
         });
         self.feed(Side::Client, &rest);
@@ -220,7 +236,7 @@ impl Exchange {
             Some(Action::FindThreads(ids)) => self.find(&ids),
             Some(Action::Identify) => {
                 let context = context(self.backend);
-                self.free(|session, edits| session.on_identity(context, edits));
+                self.free(|session, edits, _| session.on_identity(context, edits));
             }
             Some(Action::ChangeUser(request)) => {
                 self.changing = true;
@@ -241,6 +257,7 @@ impl Exchange {
         self.came.over = true;
         // What the last feed had counted is lost, and how much that is depends on the cut.
         (self.came.commands, self.came.replies, self.came.errors) = (0, 0, 0);
+        self.came.entered.clear();
     }
 }
 

@@ -31,6 +31,6 @@ pub use epoll::Epoll;
 pub use fake::{Fake, FakeNet, FakePeer, Faults, PeerRead};
 pub use listen::bind_reuseport;
 pub use options::DriverOptions;
-pub use process::{raise_open_files, random};
+pub use process::{raise_open_files, random, thread_number};
 pub use uring::{Features, Unavailable, Uring, probe_uring};
 pub use wake::Waker;

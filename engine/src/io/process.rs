@@ -20,6 +20,14 @@ pub fn raise_open_files() -> u64 {
     }
 }
 
+/// The kernel's number of the calling thread; `None` where /proc is not mounted.
+#[must_use]
+pub fn thread_number() -> Option<u32> {
+    // `self/task/NUMBER`, as it was when the link was read.
+    let link = std::fs::read_link("/proc/thread-self").ok()?;
+    link.file_name()?.to_str()?.parse().ok()
+}
+
 /// Fills `bytes` from the kernel's generator (`getrandom`, Linux 3.17).
 ///
 /// # Panics
@@ -53,5 +61,13 @@ mod tests {
         random(&mut two);
         assert_ne!(one, two);
         assert!(raise_open_files() >= 256);
+    }
+
+    #[test]
+    fn threads_have_numbers() {
+        let own = thread_number().unwrap();
+        let other = std::thread::spawn(thread_number).join().unwrap().unwrap();
+        assert_ne!(own, other);
+        assert_eq!(thread_number(), Some(own));
     }
 }

@@ -5,13 +5,16 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod ledger;
 mod login;
+mod owed;
 mod parting;
 mod relay;
 mod state;
 mod text;
 
 pub use change::ChangeRequest;
+pub use ledger::{Entry, Ledger};
 pub use login::{LeaseRequest, LoginContext};
 pub use state::{Action, Session, Tally};
 pub use text::Thread;

@@ -5,9 +5,11 @@
 
 use bytes::BytesMut;
 
-use crate::base::{Blame, BoundedQueue, ConnectionId, Fault, Time};
+use crate::base::{Blame, ConnectionId, Fault, Time};
 use crate::session::change::{Change, FAILURES_MAX, Step};
+use crate::session::ledger::{Entry, Ledger};
 use crate::session::login::{EARLY_BYTES_MAX, LOGIN_PACKET_BYTES_MAX, LoginContext, too_long};
+use crate::session::owed::{Owed, OwedQueue};
 use crate::session::state::{Action, Tally};
 use crate::session::text::{self, Naming, Refusal, Thread, Verdict};
 use crate::wire::reply::{Dialect, Expect, ReplyError, ReplyEvent, ReplyWalk};
@@ -15,15 +17,6 @@ use crate::wire::request::{RequestEvent, RequestWalk};
 use crate::wire::{
     ChangeUser, Command, Edits, ErrPacket, OkPacket, Side, Status, code, fault, frame,
 };
-
-/// An answer the client is owed, oldest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owed {
-    /// By the backend; its first packet has this sequence id.
-    Reply { expect: Expect, seq: u8 },
-    /// By Weir.
-    Refusal { seq: u8, why: Refusal },
-}
 
 /// A command that cannot go on yet, and whatever was sent behind it.
 #[derive(Debug)]
@@ -53,7 +46,11 @@ enum What {
 pub(super) struct Relay {
     request: RequestWalk,
     reply: ReplyWalk,
-    owed: BoundedQueue<Owed>,
+    owed: OwedQueue,
+    /// When the first byte came of a command of which too little came to know it.
+    cut_since: Option<Time>,
+    /// When the last command began: the one that is being refused, held or waits.
+    command_since: Time,
     /// The client sends no more, and did not say so with a COM_QUIT.
     gone: bool,
     /// The backend speaks without being asked (it is being shut down, or killed the connection).
@@ -80,7 +77,9 @@ impl Relay {
         Self {
             request: RequestWalk::default(),
             reply: ReplyWalk::new(dialect, status),
-            owed: BoundedQueue::new(pipelined_commands_max),
+            owed: OwedQueue::new(pipelined_commands_max),
+            cut_since: None,
+            command_since: Time::ZERO,
             gone: false,
             unasked: false,
             owes_current: false,
@@ -169,6 +168,7 @@ impl Relay {
         &mut self,
         input: &mut [u8],
         edits: &mut Edits,
+        ledger: &mut Ledger,
     ) -> Result<Tally, Fault> {
         let mut tally = Tally::default();
         let mut at = 0;
@@ -181,16 +181,23 @@ impl Relay {
             let walked = self.request.feed(rest, edits).map_err(|_| out_of_order())?;
             at += walked.used;
             match walked.event {
-                None => return Ok(tally),
+                None => {
+                    if self.request.is_cut() && self.request.is_between_commands() {
+                        self.cut_since.get_or_insert(ledger.now());
+                    }
+                    return Ok(tally);
+                }
                 Some(RequestEvent::Command(command)) => {
                     tally.commands += 1;
+                    let since = if self.request.is_cut() { self.cut_since.take() } else { None };
+                    self.command_since = since.unwrap_or_else(|| ledger.now());
                     self.on_command(command, input.get(at..).unwrap_or_default())?;
                 }
                 Some(RequestEvent::Long { seq }) => self.on_long(seq),
-                Some(RequestEvent::Held) => self.on_held(edits)?,
+                Some(RequestEvent::Held) => self.on_held(edits, ledger)?,
                 Some(RequestEvent::Refused { seq }) => {
                     self.owe(Owed::Refusal { seq, why: Refusal::UnknownCommand })?;
-                    self.refuse_what_is_next(edits);
+                    self.refuse_what_is_next(edits, ledger);
                 }
                 Some(RequestEvent::UploadEnd) => {
                     self.reply.uploaded(self.request.answer_seq().wrapping_sub(1));
@@ -253,19 +260,19 @@ impl Relay {
 
     /// A command that was to be seen whole is whole.
     #[cold]
-    fn on_held(&mut self, edits: &mut Edits) -> Result<(), Fault> {
+    fn on_held(&mut self, edits: &mut Edits, ledger: &mut Ledger) -> Result<(), Fault> {
         let payload = self.request.take_held();
         let dialect = self.reply.dialect();
         let command = payload.first().and_then(|byte| Command::from_byte(*byte));
         let verdict = match command {
-            Some(Command::ChangeUser) => return self.on_change_user(&payload, edits),
+            Some(Command::ChangeUser) => return self.on_change_user(&payload, edits, ledger),
             Some(Command::ProcessKill) => text::judge_process_kill(&payload, dialect),
             Some(_) | None => text::judge(&payload, dialect, self.reply.status(), self.id),
         };
         match verdict {
             Verdict::AsIs => self.send_command(command, &payload, edits),
             Verdict::Instead(payload) => self.send_command(command, &payload, edits),
-            Verdict::Refuse(why) => self.answer_with(why, edits),
+            Verdict::Refuse(why) => self.answer_with(why, edits, ledger),
             Verdict::Ask(naming) => {
                 let action = Action::FindThreads(naming.ids().collect());
                 self.wait = Some(Box::new(Wait::new(What::Threads(naming), Some(action))));
@@ -288,9 +295,14 @@ impl Relay {
         Ok(())
     }
 
-    fn answer_with(&mut self, why: Refusal, edits: &mut Edits) -> Result<(), Fault> {
+    fn answer_with(
+        &mut self,
+        why: Refusal,
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<(), Fault> {
         self.owe(Owed::Refusal { seq: 1, why })?;
-        self.refuse_what_is_next(edits);
+        self.refuse_what_is_next(edits, ledger);
         Ok(())
     }
 
@@ -300,6 +312,7 @@ impl Relay {
         &mut self,
         threads: &[Thread],
         edits: &mut Edits,
+        ledger: &mut Ledger,
     ) -> Result<BytesMut, Fault> {
         let wait = self.wait.take().map(|wait| *wait);
         let Some(Wait { what: What::Threads(naming), rest, .. }) = wait else {
@@ -307,18 +320,23 @@ impl Relay {
         };
         match naming.decide(self.id, threads) {
             Ok(payload) => self.send_command(naming.command(), &payload, edits)?,
-            Err(why) => self.answer_with(why, edits)?,
+            Err(why) => self.answer_with(why, edits, ledger)?,
         }
         Ok(rest)
     }
 
-    fn on_change_user(&mut self, payload: &[u8], edits: &mut Edits) -> Result<(), Fault> {
+    fn on_change_user(
+        &mut self,
+        payload: &[u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<(), Fault> {
         let command = ChangeUser::parse(payload, self.reply.dialect().client);
         let Ok(command) = command else {
-            return self.answer_with(Refusal::UnknownCommand, edits);
+            return self.answer_with(Refusal::UnknownCommand, edits, ledger);
         };
         if self.failed_changes >= FAILURES_MAX {
-            return self.answer_with(Refusal::UnknownCommand, edits);
+            return self.answer_with(Refusal::UnknownCommand, edits, ledger);
         }
         let what = What::Change(Change::new(command));
         self.wait = Some(Box::new(Wait::new(what, None)));
@@ -412,6 +430,7 @@ impl Relay {
         &mut self,
         ok: &[u8],
         edits: &mut Edits,
+        ledger: &mut Ledger,
     ) -> Result<BytesMut, Fault> {
         let Dialect { client, backend } = self.reply.dialect();
         let packet = OkPacket::parse(ok, backend)
@@ -420,6 +439,7 @@ impl Relay {
             return Err(unexpected("a change of account"));
         };
         self.reply.set_status(packet.status);
+        ledger.answered(self.command_since);
         let seq = change.next_seq();
         edits.send(Side::Client, |out| match change.take_denied() {
             None => packet.encode(client, seq, out),
@@ -434,6 +454,7 @@ impl Relay {
         &mut self,
         err: &[u8],
         edits: &mut Edits,
+        ledger: &mut Ledger,
     ) -> Result<BytesMut, Fault> {
         let packet = ErrPacket::parse(err)
             .map_err(|malformed| not_a_reply(ReplyError::Malformed(malformed)))?;
@@ -441,6 +462,10 @@ impl Relay {
             return Err(unexpected("a refused account"));
         };
         let denied = change.take_denied();
+        ledger.answered(self.command_since);
+        if denied.is_none() {
+            ledger.enter(Entry::BackendError(packet.code));
+        }
         edits.send(Side::Client, |out| {
             denied.as_ref().map_or(packet, ErrPacket::from).encode(change.next_seq(), out);
         });
@@ -460,7 +485,7 @@ impl Relay {
     }
 
     fn owe(&mut self, owed: Owed) -> Result<(), Fault> {
-        self.owed.push(owed).map_err(|_| {
+        self.owed.push(owed, self.command_since).map_err(|_| {
             fault(
                 Blame::Limit,
                 code::UNKNOWN_ERROR,
@@ -474,6 +499,7 @@ impl Relay {
         &mut self,
         input: &mut [u8],
         edits: &mut Edits,
+        ledger: &mut Ledger,
     ) -> Result<Tally, Fault> {
         let mut tally = Tally::default();
         let mut at = 0;
@@ -506,20 +532,23 @@ impl Relay {
                 Some(ReplyEvent::End { failed }) => {
                     tally.replies += 1;
                     tally.errors += u32::from(failed);
-                    self.reply_over(edits);
+                    if failed {
+                        ledger.enter(Entry::BackendError(self.reply.error_code()));
+                    }
+                    self.reply_over(edits, ledger);
                 }
             }
         }
         Ok(tally)
     }
 
-    fn reply_over(&mut self, edits: &mut Edits) {
+    fn reply_over(&mut self, edits: &mut Edits, ledger: &mut Ledger) {
         if self.unasked {
             self.unasked = false;
         } else {
-            self.owed.pop();
+            self.owed.pop(ledger);
         }
-        self.refuse_what_is_next(edits);
+        self.refuse_what_is_next(edits, ledger);
         if let Some(&Owed::Reply { expect, .. }) = self.owed.front() {
             self.reply.begin(expect);
         } else if self.wait.is_some() {
@@ -528,10 +557,11 @@ impl Relay {
     }
 
     /// Sends the refusals whose turn has come.
-    fn refuse_what_is_next(&mut self, edits: &mut Edits) {
+    fn refuse_what_is_next(&mut self, edits: &mut Edits, ledger: &mut Ledger) {
         while let Some(&Owed::Refusal { seq, why }) = self.owed.front() {
-            self.owed.pop();
+            self.owed.pop(ledger);
             let (code, sqlstate, message) = why.error();
+            ledger.enter(Entry::OwnError(code));
             edits.send(Side::Client, |out| {
                 ErrPacket { code, sqlstate, message: message.as_bytes() }.encode(seq, out);
             });
@@ -551,7 +581,7 @@ impl Relay {
             });
         } else {
             // Half a command will never be answered.
-            self.owed = BoundedQueue::new(0);
+            self.owed = OwedQueue::new(0);
             self.wait = None;
         }
     }

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use crate::base::{Blame, ConnectionId, Fault, Time};
 use crate::session::change::ChangeRequest;
+use crate::session::ledger::Ledger;
 use crate::session::login::{LeaseRequest, Login, LoginContext, Verdict};
 use crate::session::parting::Parting;
 use crate::session::relay::Relay;
@@ -132,10 +133,15 @@ impl Session {
     ///
     /// # Errors
     /// The fault that ends the session.
-    pub fn on_client(&mut self, input: &mut [u8], edits: &mut Edits) -> Result<Tally, Fault> {
+    pub fn on_client(
+        &mut self,
+        input: &mut [u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<Tally, Fault> {
         match &mut self.phase {
             Phase::Relay(relay) => {
-                let tally = relay.on_client(input, edits)?;
+                let tally = relay.on_client(input, edits, ledger)?;
                 self.close_when_done();
                 Ok(tally)
             }
@@ -164,10 +170,15 @@ impl Session {
     ///
     /// # Errors
     /// The fault that ends the session.
-    pub fn on_backend(&mut self, input: &mut [u8], edits: &mut Edits) -> Result<Tally, Fault> {
+    pub fn on_backend(
+        &mut self,
+        input: &mut [u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<Tally, Fault> {
         match &mut self.phase {
             Phase::Relay(relay) => {
-                let tally = relay.on_backend(input, edits)?;
+                let tally = relay.on_backend(input, edits, ledger)?;
                 self.close_when_done();
                 Ok(tally)
             }
@@ -210,8 +221,13 @@ impl Session {
     ///
     /// # Errors
     /// The fault that ends the session.
-    pub fn on_threads(&mut self, threads: &[Thread], edits: &mut Edits) -> Result<BytesMut, Fault> {
-        self.relay(|relay| relay.on_threads(threads, edits))
+    pub fn on_threads(
+        &mut self,
+        threads: &[Thread],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<BytesMut, Fault> {
+        self.relay(|relay| relay.on_threads(threads, edits, ledger))
     }
 
     /// A fresh nonce, and the rules of the moment, after [`Action::Identify`].
@@ -227,16 +243,26 @@ impl Session {
     ///
     /// # Errors
     /// The fault that ends the session.
-    pub fn on_user_changed(&mut self, ok: &[u8], edits: &mut Edits) -> Result<BytesMut, Fault> {
-        self.relay(|relay| relay.on_user_changed(ok, edits))
+    pub fn on_user_changed(
+        &mut self,
+        ok: &[u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<BytesMut, Fault> {
+        self.relay(|relay| relay.on_user_changed(ok, edits, ledger))
     }
 
     /// The backend refused it; `err` is its ERR's payload. As [`Session::on_user_changed`].
     ///
     /// # Errors
     /// The fault that ends the session.
-    pub fn on_user_refused(&mut self, err: &[u8], edits: &mut Edits) -> Result<BytesMut, Fault> {
-        self.relay(|relay| relay.on_user_refused(err, edits))
+    pub fn on_user_refused(
+        &mut self,
+        err: &[u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<BytesMut, Fault> {
+        self.relay(|relay| relay.on_user_refused(err, edits, ledger))
     }
 
     /// Something that only a session past its login asks for.

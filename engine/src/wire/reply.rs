@@ -18,6 +18,7 @@ use bytes::BytesMut;
 pub use kinds::{Dialect, Expect, ReplyError, ReplyEvent, Walked};
 
 use crate::wire::edit::{Edits, Side};
+use crate::wire::error::ErrPacket;
 use crate::wire::frame::{self, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX};
 use crate::wire::ok::{self, EofPacket, OkPacket};
 use crate::wire::prepared::PrepareOk;
@@ -96,6 +97,8 @@ pub struct ReplyWalk {
     /// Sequence id of the last frame as the client sees it.
     last_seq: u8,
     status: Status,
+    /// Of the last ERR.
+    error_code: u16,
     /// The head of a frame that was cut before it could be decided on.
     partial: BytesMut,
 }
@@ -117,6 +120,7 @@ impl ReplyWalk {
             next_backend_seq: None,
             last_seq: 0,
             status,
+            error_code: 0,
             partial: BytesMut::new(),
         }
     }
@@ -155,6 +159,12 @@ impl ReplyWalk {
     #[must_use]
     pub const fn status(&self) -> Status {
         self.status
+    }
+
+    /// The error number of the last [`ReplyEvent::End`] that failed; 0 when it had none.
+    #[must_use]
+    pub const fn error_code(&self) -> u16 {
+        self.error_code
     }
 
     /// Bytes the current frame is known to have still.
@@ -414,6 +424,8 @@ impl ReplyWalk {
                 self.pass(frame, edits);
                 return Ok(None);
             }
+            // What follows the first byte is the client's to judge.
+            self.error_code = ErrPacket::parse(frame.payload()).map_or(0, |error| error.code);
             self.pay_eof(edits);
             self.pass(frame, edits);
             return Ok(Some(ReplyEvent::End { failed: true }));

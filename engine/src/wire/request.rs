@@ -174,6 +174,12 @@ impl RequestWalk {
         self.state == State::Idle
     }
 
+    /// The head of a frame was cut, and its pieces are kept.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
     /// The last command has gone by.
     #[must_use]
     pub fn is_over(&self) -> bool {

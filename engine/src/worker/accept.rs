@@ -27,7 +27,7 @@ impl<D: Driver> Worker<D> {
         });
         match context {
             Ok(context) => self.open_session(endpoint, context, conn),
-            Err(fault) => self.refuse(conn, &fault),
+            Err(fault) => self.refuse(endpoint, conn, &fault),
         }
     }
 
@@ -135,6 +135,7 @@ impl<D: Driver> Worker<D> {
         let entry = Entry {
             session,
             endpoint,
+            accepted: self.ledger.now(),
             client: Link::new(conn),
             address,
             backend: None,
@@ -172,9 +173,18 @@ impl<D: Driver> Worker<D> {
         self.logging_in.push(key);
     }
 
-    fn refuse(&mut self, conn: ConnId, fault: &Fault) {
+    fn refuse(&mut self, endpoint: EndpointId, conn: ConnId, fault: &Fault) {
         self.counters.increment(Counter::ClientsRefused);
-        crate::observe::log_limited!(self.driver.now(), warn, "client refused: {}", fault.message);
+        self.figures.own_errors.count(fault.code);
+        let endpoint = self.config.endpoint(endpoint).map_or("?", |endpoint| &endpoint.name);
+        crate::observe::log_limited!(
+            self.ledger.now(),
+            warn,
+            endpoint,
+            code = fault.code,
+            "client refused: {}",
+            fault.message
+        );
         self.edits.clear();
         self.edits.send(Side::Client, |out| {
             ErrPacket {

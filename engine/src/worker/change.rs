@@ -37,7 +37,7 @@ impl<D: Driver> Worker<D> {
             })
             .collect();
         self.edits.clear();
-        let rest = entry.session.on_threads(&threads, &mut self.edits);
+        let rest = entry.session.on_threads(&threads, &mut self.edits, &mut self.ledger);
         self.go_on(key, rest);
     }
 
@@ -97,11 +97,11 @@ impl<D: Driver> Worker<D> {
             }
             ChangeStep::Done(ok) => {
                 backend.stage = Stage::Leased(lease);
-                entry.session.on_user_changed(&ok, &mut self.edits)
+                entry.session.on_user_changed(&ok, &mut self.edits, &mut self.ledger)
             }
             ChangeStep::Refused(err) => {
                 backend.stage = Stage::Leased(lease);
-                entry.session.on_user_refused(&err, &mut self.edits)
+                entry.session.on_user_refused(&err, &mut self.edits, &mut self.ledger)
             }
         };
         self.login_over(key);
@@ -111,6 +111,9 @@ impl<D: Driver> Worker<D> {
     /// Sends what a session wrote, then feeds it what its client sent meanwhile.
     fn go_on(&mut self, key: Key, rest: Result<BytesMut, Fault>) {
         self.send_edits(key);
+        if let Some(entry) = self.sessions.get(key) {
+            self.book(entry.endpoint);
+        }
         match rest {
             Ok(rest) if rest.is_empty() => {
                 self.act(key);
@@ -133,6 +136,7 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         self.resources.directory.remove(entry.session.id());
         if let Some(backend) = entry.backend.take() {
+            self.figures.backend_closed(backend.id);
             self.driver.close(backend.link.conn, CloseMode::Now);
             self.resources.shared.permits.give_back(backend.address);
             // Nothing is held back for it any more.

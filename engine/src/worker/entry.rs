@@ -18,6 +18,8 @@ use crate::worker::queue::Waiting;
 pub(super) struct Entry {
     pub(super) session: Session,
     pub(super) endpoint: EndpointId,
+    /// When its client was accepted.
+    pub(super) accepted: Time,
     pub(super) client: Link,
     /// The client's address, as it was counted in.
     pub(super) address: Option<IpAddr>,
@@ -69,6 +71,8 @@ pub(super) struct BackendLink {
     /// As it was when it was connected: a reload may remove or move the backend.
     pub(super) name: Arc<str>,
     pub(super) address: SocketAddr,
+    /// When connecting began.
+    pub(super) since: Time,
     pub(super) connected: bool,
     pub(super) stage: Stage,
 }

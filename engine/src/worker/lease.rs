@@ -14,8 +14,7 @@ use crate::observe::Counter;
 use crate::pool::{BackendLogin, Established, Lease, LoginStep, TlsWish};
 use crate::session::LeaseRequest;
 use crate::topology::BackendView;
-use crate::wire::Side;
-use crate::wire::{self, code};
+use crate::wire::{self, ErrPacket, Side, code};
 use crate::worker::entry::{BackendLink, Entry, Link, Stage};
 use crate::worker::traffic::Ending;
 use crate::worker::traffic::Input;
@@ -71,12 +70,14 @@ impl<D: Driver> Worker<D> {
         self.driver.set_recv(conn, RecvMode::Small);
         let seed = self.nonces.seed();
         let login = Box::new(BackendLogin::new(request.login, request.proof, TlsWish::No, seed));
+        self.figures.backend_opened(id);
         if let Some(entry) = self.sessions.get_mut(key) {
             entry.backend = Some(BackendLink {
                 link: Link::new(conn),
                 id,
                 name,
                 address: server,
+                since: self.ledger.now(),
                 connected: false,
                 stage: Stage::Login(login, deadline),
             });
@@ -105,6 +106,8 @@ impl<D: Driver> Worker<D> {
             LoginStep::Ready(established) => self.grant(key, *established),
             LoginStep::Refused(err) => {
                 self.counters.increment(Counter::BackendLoginFailures);
+                let code = ErrPacket::parse(&err).map_or(0, |error| error.code);
+                self.figures.backend_errors.count(code);
                 self.edits.clear();
                 entry.session.on_lease_refused(&err, &mut self.edits);
                 self.send_edits(key);
@@ -123,6 +126,8 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(backend) = &mut entry.backend else { return };
         self.counters.increment(Counter::BackendLogins);
+        self.figures.backend_login(backend.id, self.ledger.nanos_since(backend.since));
+        self.figures.login(entry.endpoint, self.ledger.nanos_since(entry.accepted));
         let lease = Lease {
             backend: backend.id,
             server_thread_id: established.greeting.connection_id,
@@ -183,7 +188,6 @@ impl<D: Driver> Worker<D> {
         let backend = self.sessions.get(key).and_then(|entry| entry.backend.as_ref());
         let Some(BackendLink { name, address, .. }) = backend else { return };
         let message = format!("weir: backend '{name}' ({address}): {text}");
-        crate::observe::log_limited!(self.driver.now(), warn, "{message}");
         let fault =
             Fault { blame: Blame::Backend, code, sqlstate: *b"HY000", message: message.into() };
         self.fail(key, &fault);

@@ -26,10 +26,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{EndpointId, Key, Slab, Time, WorkerId};
-use crate::bus::{Desk, Inbox, Resources, ToWorker};
+use crate::bus::{Desk, Inbox, Report, Resources, ToWorker};
 use crate::config::Config;
 use crate::io::{Driver, DriverStats, Event, Token};
-use crate::observe::Counters;
+use crate::observe::{Counters, Figures};
+use crate::session::Ledger;
 use crate::topology::Snapshot;
 use crate::wire::{Edits, Side};
 use crate::worker::entry::Entry;
@@ -77,6 +78,8 @@ pub struct Worker<D: Driver> {
     snapshot: Arc<Snapshot>,
     resources: Arc<Resources>,
     counters: Arc<Counters>,
+    figures: Figures,
+    ledger: Ledger,
     inbox: Inbox,
     nonces: NonceSource,
     sessions: Slab<Entry>,
@@ -104,6 +107,11 @@ impl<D: Driver> Worker<D> {
     #[must_use]
     pub fn new(parts: Parts<D>) -> Self {
         let desk = Arc::new(Desk::new(parts.driver.waker()));
+        let mut figures = Figures::default();
+        figures.adopt(
+            parts.config.endpoints.iter().map(|endpoint| endpoint.name.as_str()),
+            parts.config.backends.iter().map(|backend| backend.name.as_str()),
+        );
         Self {
             id: parts.id,
             driver: parts.driver,
@@ -111,6 +119,8 @@ impl<D: Driver> Worker<D> {
             snapshot: parts.snapshot,
             resources: parts.resources,
             counters: parts.counters,
+            figures,
+            ledger: Ledger::default(),
             inbox: parts.inbox,
             nonces: parts.nonces,
             sessions: Slab::default(),
@@ -136,15 +146,15 @@ impl<D: Driver> Worker<D> {
         self.driver.listen(listener, Token(u64::from(endpoint.0)))
     }
 
-    /// Takes turns until the worker is drained.
+    /// Takes turns until the worker is drained; its last report.
     ///
     /// # Errors
     /// When the driver cannot go on.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<Report> {
         while !self.is_drained() {
             self.turn()?;
         }
-        Ok(())
+        Ok(self.report())
     }
 
     /// One turn: submit, wait, take everything in, decide, queue.
@@ -153,13 +163,15 @@ impl<D: Driver> Worker<D> {
     /// When the driver cannot go on.
     pub fn turn(&mut self) -> io::Result<()> {
         self.driver.turn(self.next_deadline(), &mut self.events)?;
+        // The one look at the clock per turn.
+        let now = self.driver.now();
+        self.ledger.set_now(now);
         self.check_back_pressure();
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             self.on_event(event);
         }
         self.events = events;
-        let now = self.driver.now();
         if now >= self.next_login_check {
             self.check_logins(now);
         }
@@ -181,6 +193,18 @@ impl<D: Driver> Worker<D> {
         self.driver.stats()
     }
 
+    /// How things stand.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        Report {
+            worker: self.id,
+            sessions: self.sessions.len(),
+            logging_in: self.logging_in.len(),
+            driver: self.driver.stats(),
+            figures: self.figures.clone(),
+        }
+    }
+
     fn next_deadline(&self) -> Time {
         if self.draining && self.sessions.is_empty() {
             // No event tells that the last bytes have left.
@@ -189,6 +213,8 @@ impl<D: Driver> Worker<D> {
         self.next_login_check.min(self.drain_deadline)
     }
 
+    // A call of its own would move each event into it once more.
+    #[inline(always)]
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Received { token, chunk } => {
@@ -222,6 +248,8 @@ impl<D: Driver> Worker<D> {
                 ToWorker::Snapshot(snapshot) => self.snapshot = snapshot,
                 ToWorker::Config(new) => self.on_config(new),
                 ToWorker::Drain(within) => self.begin_drain(within),
+                // Who asked may have stopped waiting.
+                ToWorker::Report(to) => drop(to.try_send(Box::new(self.report()))),
             }
         }
         self.on_called();

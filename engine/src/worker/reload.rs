@@ -33,6 +33,10 @@ impl<D: Driver> Worker<D> {
             }
         }
         self.config = config;
+        self.figures.adopt(
+            self.config.endpoints.iter().map(|endpoint| endpoint.name.as_str()),
+            self.config.backends.iter().map(|backend| backend.name.as_str()),
+        );
         self.snapshot = snapshot;
         self.resources = resources;
         // There may be room for more logins at once.

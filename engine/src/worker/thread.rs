@@ -12,10 +12,10 @@ use core_affinity::CoreId;
 use crate::base::EndpointId;
 use crate::bus::{self, DriverKind, FromWorker, Outbox, Seed, Spawned};
 use crate::config::Limits;
-use crate::io::{BufferSizes, Driver, DriverOptions, Epoll, Uring, random};
+use crate::io::{BufferSizes, Driver, DriverOptions, Epoll, Uring, random, thread_number};
 use crate::worker::{NonceSource, Parts, Worker};
 
-type Started = io::Result<Outbox>;
+type Started = io::Result<(Outbox, Option<u32>)>;
 
 /// Starts a worker's thread and waits until it accepts clients.
 ///
@@ -26,8 +26,9 @@ pub fn spawn(seed: Seed) -> io::Result<Spawned> {
     let thread = std::thread::Builder::new()
         .name(format!("weir-worker-{}", seed.id))
         .spawn(move || start(seed, &ready))?;
-    let outbox = started.recv().map_err(|_| io::Error::other("its thread ended"))??;
-    Ok(Spawned { outbox, thread })
+    let (outbox, thread_number) =
+        started.recv().map_err(|_| io::Error::other("its thread ended"))??;
+    Ok(Spawned { outbox, thread_number, thread })
 }
 
 fn start(seed: Seed, ready: &SyncSender<Started>) {
@@ -54,9 +55,9 @@ fn run<D: Driver<Listener = OwnedFd>>(
     let report = match driver.and_then(|driver| build(seed, driver)) {
         Err(error) => return tell(Err(error)),
         Ok((worker, outbox)) => {
-            tell(Ok(outbox));
+            tell(Ok((outbox, thread_number())));
             match worker.run() {
-                Ok(()) => FromWorker::Drained(id),
+                Ok(last) => FromWorker::Drained(id, Box::new(last)),
                 Err(error) => FromWorker::Failed(id, error),
             }
         }

@@ -3,10 +3,10 @@
 //! Purpose: feed sessions, carry out their edits, and keep a fast side from flooding a slow one.
 //! Never: look into the bytes.
 
-use crate::base::{Blame, Fault, Key, Time};
+use crate::base::{Blame, EndpointId, Fault, Key, Time};
 use crate::io::{Chunk, CloseMode, ConnId, Driver, EndReason, RecvMode};
 use crate::observe::Counter;
-use crate::session::{Action, Tally};
+use crate::session::{Action, Entry, Tally};
 use crate::wire::{Edit, Side, code};
 use crate::worker::entry::{BackendLink, Stage};
 use crate::worker::{FLUSH_MAX, Worker};
@@ -41,9 +41,12 @@ impl<D: Driver> Worker<D> {
     /// Lets a machine see bytes of one side, and does what it wants done.
     pub(super) fn feed(&mut self, key: Key, side: Side, mut input: Input<'_>) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
+        let endpoint = entry.endpoint;
         self.edits.clear();
         let fed = match (side, &entry.backend) {
-            (Side::Client, _) => entry.session.on_client(input.bytes(), &mut self.edits),
+            (Side::Client, _) => {
+                entry.session.on_client(input.bytes(), &mut self.edits, &mut self.ledger)
+            }
             (Side::Backend, Some(BackendLink { stage: Stage::Login(..), .. })) => {
                 self.on_backend_login(key, input.bytes());
                 return;
@@ -52,13 +55,30 @@ impl<D: Driver> Worker<D> {
                 self.on_backend_change(key, input.bytes());
                 return;
             }
-            (Side::Backend, _) => entry.session.on_backend(input.bytes(), &mut self.edits),
+            (Side::Backend, _) => {
+                entry.session.on_backend(input.bytes(), &mut self.edits, &mut self.ledger)
+            }
         };
         self.carry_out(key, side, input);
+        if !self.ledger.entries().is_empty() {
+            self.book(endpoint);
+        }
         match fed {
             Ok(tally) => self.after_feed(key, tally),
             Err(fault) => self.fail(key, &fault),
         }
+    }
+
+    /// Books what feeding a session of that endpoint came to.
+    pub(super) fn book(&mut self, endpoint: EndpointId) {
+        for entry in self.ledger.entries() {
+            match *entry {
+                Entry::Answered(nanos) => self.figures.command(endpoint, nanos),
+                Entry::BackendError(code) => self.figures.backend_errors.count(code),
+                Entry::OwnError(code) => self.figures.own_errors.count(code),
+            }
+        }
+        self.ledger.clear();
     }
 
     /// Carries out the edits of one input.
@@ -227,10 +247,17 @@ impl<D: Driver> Worker<D> {
         let failed = failed.then_some(entry.address);
         let counter = if denied { Counter::LoginsDenied } else { Counter::from(fault.blame) };
         self.counters.increment(counter);
+        self.figures.own_errors.count(fault.code);
+        let endpoint = self.config.endpoint(entry.endpoint).map_or("?", |it| &it.name);
+        let backend = entry.backend.as_ref().and_then(|it| self.snapshot.backend(it.id));
         crate::observe::log_limited!(
-            self.driver.now(),
+            self.ledger.now(),
             warn,
-            "session {id} ended: {}",
+            session = id.get(),
+            endpoint,
+            backend = backend.map(|view| &*view.name),
+            code = fault.code,
+            "session ended: {}",
             fault.message
         );
         self.edits.clear();
@@ -261,6 +288,7 @@ impl<D: Driver> Worker<D> {
         let flush = CloseMode::Flush(FLUSH_MAX);
         self.driver.close(entry.client.conn, flush);
         if let Some(backend) = entry.backend {
+            self.figures.backend_closed(backend.id);
             if let Some(lease) = backend.lease() {
                 tracing::debug!(session = id.get(), ?lease, "lease ended");
             }

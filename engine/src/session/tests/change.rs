@@ -57,12 +57,12 @@ impl Pair {
 
     fn changed(&mut self, ok: &[u8]) {
         self.change = None;
-        self.answer(|session, edits| session.on_user_changed(ok, edits));
+        self.answer(|session, edits, ledger| session.on_user_changed(ok, edits, ledger));
     }
 
     fn refused(&mut self, err: &[u8]) {
         self.change = None;
-        self.answer(|session, edits| session.on_user_refused(err, edits));
+        self.answer(|session, edits, ledger| session.on_user_refused(err, edits, ledger));
     }
 }
 

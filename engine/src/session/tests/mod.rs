@@ -10,6 +10,7 @@ mod login;
 mod model;
 mod recorded;
 mod relay;
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,9 @@ use crate::auth::{BackendAuth, Proof, Seed};
 use crate::base::{Blame, ConnectionId, Fault, Time, WorkerId};
 use crate::config::{Config, Offline, Secret, User, parse};
 use crate::fuzz::Sides;
-use crate::session::{Action, ChangeRequest, LeaseRequest, LoginContext, Session, Tally, Thread};
+use crate::session::{
+    Action, ChangeRequest, LeaseRequest, Ledger, LoginContext, Session, Tally, Thread,
+};
 use crate::wire::frame::{Assembler, Header};
 use crate::wire::{
     Capabilities, Edits, ErrPacket, Greeting, LoginRequest, Side, Status, fault, frame,
@@ -129,6 +132,7 @@ fn thread_of(id: u64) -> Thread {
 struct Pair {
     session: Session,
     edits: Edits,
+    ledger: Ledger,
     /// What the sides got and the tests have not taken yet.
     sides: Sides,
     lease: Option<LeaseRequest>,
@@ -151,6 +155,7 @@ impl Pair {
         Self {
             session,
             edits,
+            ledger: Ledger::default(),
             sides,
             lease: None,
             change: None,
@@ -184,8 +189,8 @@ impl Pair {
         let mut input = bytes.to_vec();
         self.edits.clear();
         let fed = match from {
-            Side::Client => self.session.on_client(&mut input, &mut self.edits),
-            Side::Backend => self.session.on_backend(&mut input, &mut self.edits),
+            Side::Client => self.session.on_client(&mut input, &mut self.edits, &mut self.ledger),
+            Side::Backend => self.session.on_backend(&mut input, &mut self.edits, &mut self.ledger),
         };
         let covered = self.sides.carry_out(&self.edits, from, &input);
         match fed {
@@ -245,11 +250,11 @@ impl Pair {
             Some(Action::Lease(request)) => self.lease = Some(*request),
             Some(Action::FindThreads(ids)) => {
                 let threads: Vec<_> = ids.iter().map(|id| thread_of(*id)).collect();
-                self.answer(|session, edits| session.on_threads(&threads, edits));
+                self.answer(|session, edits, ledger| session.on_threads(&threads, edits, ledger));
             }
             Some(Action::Identify) => {
                 let context = context(&self.server, NEW_NONCE);
-                self.answer(|session, edits| {
+                self.answer(|session, edits, _| {
                     session.on_identity(context, edits).map(|()| BytesMut::new())
                 });
             }
@@ -260,9 +265,12 @@ impl Pair {
     }
 
     /// What the session asked for is there.
-    fn answer(&mut self, give: impl FnOnce(&mut Session, &mut Edits) -> Result<BytesMut, Fault>) {
+    fn answer(
+        &mut self,
+        give: impl FnOnce(&mut Session, &mut Edits, &mut Ledger) -> Result<BytesMut, Fault>,
+    ) {
         self.edits.clear();
-        let rest = give(&mut self.session, &mut self.edits);
+        let rest = give(&mut self.session, &mut self.edits, &mut self.ledger);
         self.sides.carry_out(&self.edits, Side::Client, &[]);
         match rest {
             Ok(rest) => {
