@@ -27,6 +27,8 @@ pub mod session;
 
 pub mod bus;
 
+pub mod admin;
+
 pub mod worker;
 
 pub mod control;

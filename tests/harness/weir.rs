@@ -17,9 +17,11 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::client::Client;
+use crate::http::http_get;
 use crate::paths::{profile_folder, target_dir, workspace_root};
 use crate::ports::free_port;
 use crate::process::{Lifetime, Process, Spec, descriptors, resident_kib};
+use crate::prometheus::Metrics;
 use crate::server::greets;
 
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -61,6 +63,12 @@ pub struct WeirConfig {
     pub endpoint_lines: Vec<String>,
     /// Further lines of every `[[cluster.backend]]`: key and value.
     pub backend_keys: Vec<(String, u64)>,
+    /// Loopback port of the admin pages; `None`: none, and one that is free for [`Weir::start`].
+    pub admin_port: Option<u16>,
+    /// `text` or `json`.
+    pub log_format: String,
+    /// Least severity logged.
+    pub log_level: String,
 }
 
 impl WeirConfig {
@@ -80,6 +88,9 @@ impl WeirConfig {
             backend_lines: Vec::new(),
             endpoint_lines: Vec::new(),
             backend_keys: Vec::new(),
+            admin_port: None,
+            log_format: "text".to_owned(),
+            log_level: "info".to_owned(),
         }
     }
 
@@ -93,7 +104,11 @@ impl WeirConfig {
         writeln!(text, "[weir]\nworkers = {}\ndriver = \"{}\"", self.workers, self.driver)?;
         writeln!(text, "drain_timeout_ms = {}", self.drain_timeout_ms)?;
         writeln!(text, "state_dir = \"{}\"\n", self.state_dir.display())?;
-        writeln!(text, "[log]\nformat = \"text\"\nlevel = \"info\"\n\n[limits]")?;
+        let (format, level) = (&self.log_format, &self.log_level);
+        writeln!(text, "[log]\nformat = \"{format}\"\nlevel = \"{level}\"\n")?;
+        let admin = self.admin_port.map(|port| format!("127.0.0.1:{port}"));
+        writeln!(text, "[admin]\nlisten = \"{}\"\n", admin.as_deref().unwrap_or("disabled"))?;
+        writeln!(text, "[limits]")?;
         for (key, value) in &self.limits {
             writeln!(text, "{key} = {value}")?;
         }
@@ -125,6 +140,7 @@ impl WeirConfig {
 pub struct Weir {
     process: Process,
     port: u16,
+    admin_port: u16,
     config: PathBuf,
     log: PathBuf,
 }
@@ -141,16 +157,31 @@ impl Weir {
         config: &WeirConfig,
         lifetime: Lifetime,
     ) -> Result<Self> {
-        let port = free_port()?;
-        let (file, log) = (folder.join("weir.toml"), folder.join("weir.log"));
-        fs::write(&file, config.to_toml(port)?)?;
-        let spec = Spec::new(binary, folder, &log).arg("run").arg(file.to_string_lossy());
-        let process = Process::start(&spec, &folder.join("pid"), lifetime)?;
-        let mut weir = Self { process, port, config: file, log };
+        let mut weir = Self::start_unready(binary, folder, config, lifetime)?;
         match weir.wait_ready() {
             Ok(()) => Ok(weir),
             Err(error) => Err(error).with_context(|| format!("weir says:\n{}", weir.log_text())),
         }
+    }
+
+    /// As [`Self::start`], but returns at once.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn start_unready(
+        binary: &Path,
+        folder: &Path,
+        config: &WeirConfig,
+        lifetime: Lifetime,
+    ) -> Result<Self> {
+        let port = free_port()?;
+        let admin_port = config.admin_port.map_or_else(free_port, Ok)?;
+        let config = WeirConfig { admin_port: Some(admin_port), ..config.clone() };
+        let (file, log) = (folder.join("weir.toml"), folder.join("weir.log"));
+        fs::write(&file, config.to_toml(port)?)?;
+        let spec = Spec::new(binary, folder, &log).arg("run").arg(file.to_string_lossy());
+        let process = Process::start(&spec, &folder.join("pid"), lifetime)?;
+        Ok(Self { process, port, admin_port, config: file, log })
     }
 
     /// Port of the endpoint.
@@ -163,6 +194,24 @@ impl Weir {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Address of the admin pages.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.admin_port).into()
+    }
+
+    /// The metrics as they are now.
+    ///
+    /// # Errors
+    /// When the page is not there, or is not what it should be.
+    pub fn metrics(&self) -> Result<Metrics> {
+        let answer = http_get(self.admin(), "/metrics")?;
+        if answer.status != 200 {
+            bail!("/metrics answers {}: {}", answer.status, answer.body);
+        }
+        Metrics::parse(&answer.body)
     }
 
     /// Process id.
@@ -341,6 +390,7 @@ mod tests {
         for part in [
             "driver = \"epoll\"",
             "[limits]\nclients_max = 10",
+            "[admin]\nlisten = \"disabled\"",
             "name = \"one\"\naddress = \"127.0.0.1:1\"\nrole = \"primary\"",
             "name = \"two\"\naddress = \"127.0.0.1:2\"\nrole = \"replica\"\ntls = \"required\"",
             "pooling = \"none\"\ntls = \"disabled\"",

@@ -21,6 +21,8 @@ macro_rules! on_both_drivers {
 }
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod backend;
 #[cfg(test)]
 mod commands;
@@ -33,7 +35,11 @@ mod hosts;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod login;
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]

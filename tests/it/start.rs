@@ -20,7 +20,7 @@ on_both_drivers!(
 );
 
 /// Runs `weir run` with a configuration that must not work: what it said.
-fn failed_run(folder: &Path, toml: &str) -> String {
+pub(crate) fn failed_run(folder: &Path, toml: &str) -> String {
     let file = folder.join("weir.toml");
     fs::write(&file, toml).unwrap();
     let mut child = Command::new(weir_binary().unwrap())

@@ -15,14 +15,15 @@ use toml::de::DeValue;
 use super::Lookup;
 use super::address;
 use super::default::{
-    CPU_MAX, ITEMS_MAX, NAME, NAME_CHARS_MAX, STATE_DIR, USER_CHARS_MAX, USER_NAME, WORKERS_MAX,
+    ADMIN_LISTEN, CPU_MAX, ITEMS_MAX, NAME, NAME_CHARS_MAX, STATE_DIR, USER_CHARS_MAX, USER_NAME,
+    WORKERS_MAX,
 };
 use super::problem::{Place, Problem, nearest};
 use super::raw::{At, Document, Number, Table};
 use super::secret;
 use super::tls;
 use super::types::{
-    Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
+    Admin, Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
     EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
 };
 use crate::base::{BackendId, ClusterId};
@@ -73,6 +74,7 @@ impl<'d> Checker<'d> {
         let limits = self.limits(&root.one("limits"));
         self.read_clusters(&root);
         let endpoints = self.endpoints(&root);
+        let admin = self.admin(&root.one("admin"));
         self.reject_loops();
         Config {
             workers: self.workers(&weir),
@@ -83,6 +85,7 @@ impl<'d> Checker<'d> {
                 format: log.word("format").unwrap_or(LogFormat::Text),
                 level: log.word("level").unwrap_or(LogLevel::Info),
             },
+            admin,
             limits,
             endpoints,
             users: self.users(&root),
@@ -273,6 +276,21 @@ impl<'d> Checker<'d> {
             });
         }
         endpoints
+    }
+
+    fn admin(&mut self, table: &Table<'_>) -> Admin {
+        // Absent may also mean rejected: then nobody sees what it is replaced by.
+        let listen = match table.text("listen") {
+            None => {
+                ADMIN_LISTEN.parse().ok().map(|value| At { value, place: table.place_of("listen") })
+            }
+            Some(text) if matches!(text.value.as_str(), "" | "disabled") => None,
+            Some(_) => self.address(table, "listen"),
+        };
+        if let Some(listen) = &listen {
+            take(self.document, &mut self.listeners, listen.value, &listen.place);
+        }
+        Admin { listen: listen.map(|listen| listen.value) }
     }
 
     fn cluster_of(&self, endpoint: &Table<'_>) -> Option<ClusterId> {

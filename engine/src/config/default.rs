@@ -11,6 +11,13 @@ use super::types::{
 use super::words::{Words, words};
 use crate::base::ConnectionId;
 
+/// As a macro, to stand in other literals.
+macro_rules! admin_listen {
+    () => {
+        "127.0.0.1:6032"
+    };
+}
+
 /// A table of the file.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -173,6 +180,14 @@ pub(super) static SECTIONS: &[Section] = &[
         samples: &[&[]],
     },
     Section {
+        path: "admin",
+        many: false,
+        doc: "Pages for operators and their programs: see docs/metrics.md. There is no password.",
+        keys: ADMIN,
+        children: &[],
+        samples: &[&[]],
+    },
+    Section {
         path: "limits",
         many: false,
         doc: "Bounds of time, number and memory. Buffers and clients are counted per worker.",
@@ -242,7 +257,7 @@ pub(super) static ROOT: Section = Section {
     many: false,
     doc: "",
     keys: &[],
-    children: &["weir", "log", "limits", "cluster", "endpoint", "user"],
+    children: &["weir", "log", "admin", "limits", "cluster", "endpoint", "user"],
     samples: &[],
 };
 
@@ -288,6 +303,17 @@ const LOG: &[Key] = &[
     Key::word("format", words::<LogFormat>, "Lines for people or JSON objects for machines."),
     Key::word("level", words::<LogLevel>, "Least severity written."),
 ];
+
+const ADMIN: &[Key] = &[Key {
+    name: "listen",
+    kind: Kind::Other {
+        accepted: "\"HOST:PORT\", or \"\" or \"disabled\" for nowhere",
+        default: Some(concat!("\"", admin_listen!(), "\"")),
+        example: concat!("\"", admin_listen!(), "\""),
+        required: false,
+    },
+    doc: "Where metrics, histograms and health are served over HTTP.",
+}];
 
 const LIMITS: &[Key] = &[
     Key::integer(
@@ -584,6 +610,8 @@ const PASSWORD_FILE: Key = Key::alternative(
      starts at the folder of the configuration file.",
 );
 
+/// What `admin.listen` is without being set.
+pub(super) const ADMIN_LISTEN: &str = admin_listen!();
 /// Most clusters, backends, endpoints or users: their ids have 16 bits.
 pub(super) const ITEMS_MAX: usize = u16::MAX as usize;
 /// Most workers: the connection id has that many bits for them.

@@ -101,6 +101,7 @@ impl Changes {
             restart driver "driver";
             live drain_timeout "drain_timeout_ms";
             live state_dir "state_dir";
+            restart admin "admin.listen";
             apart log "";
             apart limits "";
             apart clusters "";

@@ -25,7 +25,7 @@ pub use page::{reference, sample};
 pub use problem::Problem;
 pub use tls::{BackendTls, Certificates, EndpointTls, Identity, PrivateKey, TlsMode};
 pub use types::{
-    Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
+    Admin, Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
     EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
 };
 

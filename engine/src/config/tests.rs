@@ -1,5 +1,6 @@
 //! The reader as a whole: what a file means, and what is said about a wrong one.
 
+mod admin;
 mod compression;
 
 use std::net::IpAddr;
@@ -104,6 +105,11 @@ fn a_minimal_file_takes_all_defaults() {
             log: Log {
                 format: Text,
                 level: Info,
+            },
+            admin: Admin {
+                listen: Some(
+                    127.0.0.1:6032,
+                ),
             },
             limits: Limits {
                 login_timeout: 10s,

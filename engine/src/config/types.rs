@@ -26,6 +26,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Logging.
     pub log: Log,
+    /// Pages for operators and their programs.
+    pub admin: Admin,
     /// Bounds of time, number and memory.
     pub limits: Limits,
     /// Replication topologies, in file order.
@@ -84,6 +86,13 @@ pub enum DriverChoice {
     IoUring,
     /// epoll.
     Epoll,
+}
+
+/// Pages for operators and their programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where they are served over HTTP; `None` for nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Logging.

@@ -14,9 +14,10 @@ use crate::bus::{
     DriverKind, FromWorker, NewConfig, Outbox, Resources, Seed, SendError, Spawned, ToWorker,
 };
 use crate::config::{Config, DriverChoice, Workers};
+use crate::control::scrape::Source;
 use crate::control::{Spawn, StartError};
 use crate::io;
-use crate::observe::{self, Counters};
+use crate::observe::{self, Counters, Metric};
 use crate::topology::Snapshot;
 
 /// Decides the driver and logs why when it is not the best one.
@@ -74,6 +75,7 @@ struct WorkerHandle {
     outbox: Outbox,
     thread: Option<JoinHandle<()>>,
     counters: Arc<Counters>,
+    thread_number: Option<u32>,
     /// Messages that found the worker's queue full, oldest first; only the last of each kind counts.
     config: Option<NewConfig>,
     snapshot: Option<Arc<Snapshot>>,
@@ -135,13 +137,14 @@ impl Fleet {
                 listeners: self.listeners.iter_mut().filter_map(Vec::pop).collect(),
                 reports: reports.clone(),
             };
-            let Spawned { outbox, thread, .. } =
+            let Spawned { outbox, thread_number, thread } =
                 (self.spawn)(seed).map_err(|error| StartError::Worker(id, error))?;
             let thread = Some(thread);
             self.workers.push(WorkerHandle {
                 outbox,
                 thread,
                 counters,
+                thread_number,
                 config: None,
                 snapshot: None,
                 drain: None,
@@ -208,11 +211,23 @@ impl Fleet {
         self.workers.iter().all(|worker| worker.thread.is_none())
     }
 
+    /// Where the figures of the workers come from, by worker id.
+    pub(super) fn sources(&self) -> Vec<Source> {
+        let source = |worker: &WorkerHandle| {
+            Source::new(worker.outbox.clone(), worker.counters.clone(), worker.thread_number)
+        };
+        self.workers.iter().map(source).collect()
+    }
+
     /// Writes every counter that is not zero to the log.
     pub(super) fn log_totals(&self) {
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
         for (counter, total) in observe::sum(&counters).iter().filter(|(_, total)| *total > 0) {
             tracing::info!(total, "{}", counter.name());
+        }
+        let suppressed = observe::log_lines_suppressed();
+        if suppressed > 0 {
+            tracing::info!(total = suppressed, "{}", Metric::LogSuppressed.name());
         }
     }
 }

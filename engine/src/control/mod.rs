@@ -4,16 +4,22 @@
 //! Never: touch a client's bytes, or make a worker wait.
 //!
 //! Reading order: this file (start and stop), `fleet` (the workers), `prober` and its `link`,
-//! `certificate`, `reload`, `runtime`.
+//! `certificate`, `reload`, `desk` (what can be said about the process), `scrape` (the workers'
+//! figures), `process`, `http`, `runtime`.
 
 mod certificate;
+mod desk;
 mod fleet;
+mod http;
 mod link;
 mod prober;
+mod process;
 mod reload;
 mod runtime;
+mod scrape;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +30,12 @@ use tokio::sync::mpsc;
 use crate::base::{BackendId, WorkerId};
 use crate::bus::{FromWorker, Resources, Seed, Spawned, ToWorker};
 use crate::config::Config;
+use crate::control::desk::Desk;
 use crate::control::fleet::Fleet;
 use crate::control::prober::{Probers, Sighting};
 use crate::control::reload::{Loader, State};
 use crate::io;
+use crate::topology::Topology;
 
 pub use reload::{Load, log_settings};
 
@@ -56,6 +64,9 @@ pub enum StartError {
     /// A certificate or key cannot be used.
     #[error("TLS cannot be offered: {0}")]
     Tls(String),
+    /// The admin pages' address cannot be had.
+    #[error("cannot listen on {0} (admin.listen): {1}; another address or \"disabled\" is needed")]
+    Admin(SocketAddr, std::io::Error),
     /// `driver = "io_uring"` was asked for and cannot be had.
     #[error("driver = \"io_uring\" cannot be used here: {0}; use \"auto\" or \"epoll\"")]
     NoRing(io::Unavailable),
@@ -93,12 +104,20 @@ pub fn run(config: Config, spawn: Spawn, load: Load) -> Result<(), StartError> {
     let tls = tls.map_err(|problems| StartError::Tls(problems.join("; ")))?;
     let resources = Arc::new(Resources::new(&config, tls));
     let fleet = Fleet::bind(config.clone(), driver, cpus, spawn)?;
-    let state = |sightings| State::new(config, resources, Probers::new(sightings), fleet);
-    runtime::block_on(driver, control(state, Loader::new(load))).map_err(StartError::Control)?
+    let admin = config.admin.listen.map(bind_admin).transpose()?;
+    let state = move |sightings| {
+        let topology = Topology::new(&config);
+        let desk = Rc::new(Desk::new(config.clone(), driver, topology.current()));
+        let probers = Probers::new(sightings);
+        State { config, resources, topology, probers, fleet, desk, announced: None }
+    };
+    let control = control(state, admin, Loader::new(load));
+    runtime::block_on(driver, control).map_err(StartError::Control)?
 }
 
 async fn control(
     state: impl FnOnce(mpsc::Sender<Sighting>) -> State,
+    admin: Option<TcpListener>,
     mut loader: Loader,
 ) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Control)?;
@@ -106,6 +125,10 @@ async fn control(
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Control)?;
     let (sightings, mut seen) = mpsc::channel(SIGHTINGS_MAX);
     let mut state = state(sightings);
+    if let Some(listener) = admin {
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Control)?;
+        tokio::task::spawn_local(http::serve(listener, state.desk.clone()));
+    }
     state.probers.follow(&state.config, &state.resources.tls);
     let mut reports = start(&mut state, &mut seen).await?;
 
@@ -115,7 +138,8 @@ async fn control(
         tokio::select! {
             Some(sighting) = seen.recv() => on_sighting(&mut state, sighting),
             Some(report) = reports.recv() => match report {
-                FromWorker::Drained(worker, _) => {
+                FromWorker::Drained(worker, last) => {
+                    state.desk.ended(last);
                     if state.fleet.ended(worker) {
                         state.fleet.log_totals();
                         return Ok(());
@@ -155,6 +179,8 @@ async fn start(
         }
     }
     let reports = state.fleet.start(&state.topology.current(), &state.resources)?;
+    state.desk.publish(state.topology.current());
+    state.desk.serving(state.fleet.sources());
     for endpoint in &state.config.endpoints {
         tracing::info!(endpoint = endpoint.name, address = %endpoint.listen, "ready for clients");
     }
@@ -170,13 +196,27 @@ fn on_sighting(state: &mut State, sighting: Sighting) {
         log_change(&snapshot, backend);
         if !state.is_between() {
             state.fleet.publish(&snapshot);
+            state.desk.publish(snapshot);
         }
     }
     state.publish_when_seen();
 }
 
+fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listener = TcpListener::bind(address)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|error| StartError::Admin(address, error))?;
+    if address.ip().is_loopback() {
+        tracing::info!(%address, "admin pages");
+    } else {
+        tracing::warn!(%address, "admin pages: other machines reach them, and no password is asked");
+    }
+    Ok(listener)
+}
+
 /// The first signal drains with the configured deadline, the second ends at once.
 fn begin_stop(state: &mut State, stopping: &mut Option<tokio::time::Instant>) {
+    state.desk.draining();
     let within = if stopping.is_none() { state.config.drain_timeout } else { Duration::ZERO };
     tracing::info!(within_ms = within.as_millis(), "stopping: sessions end when at rest");
     *stopping = Some(tokio::time::Instant::now() + within + STOP_SLACK);

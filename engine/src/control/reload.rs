@@ -5,6 +5,7 @@
 //! Never: end a session, or make probes wait for a slow file or name server.
 
 use std::future::pending;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -12,6 +13,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::bus::{NewConfig, Resources};
 use crate::config::{self, Config, Diff, Log, LogFormat, LogLevel};
 use crate::control::certificate;
+use crate::control::desk::Desk;
 use crate::control::fleet::Fleet;
 use crate::control::prober::Probers;
 use crate::observe;
@@ -57,21 +59,12 @@ pub(super) struct State {
     pub(super) topology: Topology,
     pub(super) probers: Probers,
     pub(super) fleet: Fleet,
+    pub(super) desk: Rc<Desk>,
     /// Changes of a new configuration that workers will get as soon as its primaries were seen.
-    announced: Option<Diff>,
+    pub(super) announced: Option<Diff>,
 }
 
 impl State {
-    pub(super) fn new(
-        config: Arc<Config>,
-        resources: Arc<Resources>,
-        probers: Probers,
-        fleet: Fleet,
-    ) -> Self {
-        let topology = Topology::new(&config);
-        Self { config, resources, topology, probers, fleet, announced: None }
-    }
-
     /// Takes a configuration that was read, or says why not.
     pub(super) fn reload(&mut self, loaded: Result<Config, String>) {
         let diff = loaded.and_then(|new| {
@@ -110,6 +103,7 @@ impl State {
             snapshot: self.topology.current(),
             resources: self.resources.clone(),
         });
+        self.desk.reloaded(self.config.clone(), self.topology.current());
         tracing::info!("reloaded: {}", diff.summary());
     }
 

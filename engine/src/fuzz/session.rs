@@ -12,7 +12,7 @@ use bytes::BytesMut;
 
 use crate::base::{Blame, ConnectionId, Fault, Time, WorkerId};
 use crate::config::{
-    Config, DriverChoice, Limits, Log, LogFormat, LogLevel, Secret, User, Workers,
+    Admin, Config, DriverChoice, Limits, Log, LogFormat, LogLevel, Secret, User, Workers,
 };
 use crate::fuzz::Sides;
 use crate::fuzz::walks::{form, optional};
@@ -304,6 +304,7 @@ fn config() -> Config {
         driver: DriverChoice::Auto,
         drain_timeout: Duration::ZERO,
         state_dir: PathBuf::new(),
+        admin: Admin { listen: None },
         log: Log { format: LogFormat::Text, level: LogLevel::Error },
         limits: Limits {
             login_timeout: Duration::ZERO,

@@ -1,0 +1,130 @@
+//! Requests over HTTP and their answers.
+//!
+//! Purpose: decide what a method and a path ask for.
+//! Never: parse HTTP, or know what is on a page.
+
+use std::borrow::Cow;
+
+/// A page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// For Prometheus.
+    Metrics,
+    /// HDR histograms.
+    Histograms,
+    /// Whether the process serves.
+    Healthz,
+    /// Whether clients should be sent here.
+    Readyz,
+}
+
+/// An answer as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status code.
+    pub status: u16,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// Methods the path takes, where another was used.
+    pub allow: Option<&'static str>,
+    /// The body; not sent for HEAD.
+    pub body: Cow<'static, [u8]>,
+}
+
+impl Answer {
+    /// A page that is there.
+    #[must_use]
+    pub fn page(content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self { status: 200, content_type, allow: None, body: body.into() }
+    }
+
+    /// One line for people.
+    #[must_use]
+    pub fn line(status: u16, text: &str) -> Self {
+        let body = format!("{text}\n").into_bytes().into();
+        Self { status, content_type: PLAIN, allow: None, body }
+    }
+
+    /// Whether the process serves; it does when it can say so.
+    #[must_use]
+    pub fn healthz() -> Self {
+        Self::line(200, "ok")
+    }
+
+    /// Whether clients should be sent here.
+    #[must_use]
+    pub fn readyz(ready: &Result<(), String>) -> Self {
+        match ready {
+            Ok(()) => Self::line(200, "ok"),
+            Err(reason) => Self::line(503, reason),
+        }
+    }
+}
+
+/// The page that is asked for.
+///
+/// # Errors
+/// The answer to a request for something else.
+pub fn route(method: &str, path: &str, has_body: bool) -> Result<Page, Answer> {
+    let page = match path {
+        "/metrics" => Page::Metrics,
+        "/histograms" => Page::Histograms,
+        "/healthz" => Page::Healthz,
+        "/readyz" => Page::Readyz,
+        _ => return Err(Answer::line(404, UNKNOWN)),
+    };
+    if !matches!(method, "GET" | "HEAD") {
+        let refusal = Answer::line(405, "only GET and HEAD are taken here");
+        return Err(Answer { allow: Some("GET, HEAD"), ..refusal });
+    }
+    if has_body {
+        return Err(Answer::line(413, "no body is taken here"));
+    }
+    Ok(page)
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+const UNKNOWN: &str = "pages are /metrics, /histograms, /healthz and /readyz";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(method: &str, path: &str, has_body: bool) -> (u16, Option<&'static str>) {
+        let answer = route(method, path, has_body).unwrap_err();
+        assert!(answer.body.ends_with(b"\n"));
+        (answer.status, answer.allow)
+    }
+
+    #[test]
+    fn pages_are_known_by_their_path() {
+        for (path, page) in [
+            ("/metrics", Page::Metrics),
+            ("/histograms", Page::Histograms),
+            ("/healthz", Page::Healthz),
+            ("/readyz", Page::Readyz),
+        ] {
+            for method in ["GET", "HEAD"] {
+                assert_eq!(route(method, path, false), Ok(page));
+            }
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused_by_the_right_status() {
+        for path in ["/", "", "/metrics/", "/METRICS", "/metrics%00", "*", "//metrics"] {
+            assert_eq!(refused("GET", path, false), (404, None), "{path}");
+        }
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "get", "CONNECT", "BREW"] {
+            assert_eq!(refused(method, "/healthz", false), (405, Some("GET, HEAD")), "{method}");
+        }
+        assert_eq!(refused("GET", "/metrics", true), (413, None));
+    }
+
+    #[test]
+    fn readiness_is_a_status_and_a_reason() {
+        assert_eq!(Answer::readyz(&Ok(())).status, 200);
+        let answer = Answer::readyz(&Err("stopping".to_owned()));
+        assert_eq!((answer.status, &*answer.body), (503, &b"stopping\n"[..]));
+    }
+}

@@ -1,0 +1,240 @@
+//! What control can say about the process.
+//!
+//! Purpose: put the pages together from workers' figures, the topology and the kernel's.
+//! Never: touch a socket; `http` does.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+use crate::admin::{Answer, Page, Phase, readiness};
+use crate::base::Time;
+use crate::bus::{DriverKind, Report};
+use crate::config::{Config, Role};
+use crate::control::process::{cpu_nanos, resident_bytes};
+use crate::control::scrape::{PATIENCE, Scraper, Source};
+use crate::io;
+use crate::observe::{
+    self, Counters, Figures, INTERVAL_LOG_TYPE, Metric, MetricsPage, Seconds, interval_log,
+};
+use crate::topology::Snapshot;
+
+/// Everything a page is made of.
+#[derive(Debug)]
+pub(super) struct Desk {
+    driver: DriverKind,
+    started: SystemTime,
+    began: Instant,
+    /// The control thread's number.
+    thread: Option<u32>,
+    view: RefCell<View>,
+    scraper: Scraper,
+}
+
+/// What changes from outside.
+#[derive(Clone, Debug)]
+struct View {
+    phase: Phase,
+    config: Arc<Config>,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Desk {
+    /// A desk on the control thread, which knows what is configured and no more.
+    pub(super) fn new(config: Arc<Config>, driver: DriverKind, snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            driver,
+            started: SystemTime::now(),
+            began: Instant::now(),
+            thread: io::thread_number(),
+            view: RefCell::new(View { phase: Phase::Starting, config, snapshot }),
+            scraper: Scraper::new(PATIENCE),
+        }
+    }
+
+    /// Workers accept clients.
+    pub(super) fn serving(&self, workers: Vec<Source>) {
+        self.scraper.set_sources(workers);
+        self.view.borrow_mut().phase = Phase::Serving;
+    }
+
+    /// Workers accept no more clients.
+    pub(super) fn draining(&self) {
+        self.view.borrow_mut().phase = Phase::Draining;
+    }
+
+    /// The picture changed.
+    pub(super) fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.view.borrow_mut().snapshot = snapshot;
+    }
+
+    /// Workers have another configuration, and the picture that belongs to it.
+    pub(super) fn reloaded(&self, config: Arc<Config>, snapshot: Arc<Snapshot>) {
+        let mut view = self.view.borrow_mut();
+        (view.config, view.snapshot) = (config, snapshot);
+    }
+
+    /// A worker has ended.
+    pub(super) fn ended(&self, last: Box<Report>) {
+        self.scraper.take(last);
+    }
+
+    /// Time for [`log_limited!`](crate::log_limited): since the desk was made.
+    pub(super) fn now(&self) -> Time {
+        Time::ZERO + self.began.elapsed()
+    }
+
+    pub(super) async fn answer(&self, page: Page) -> Answer {
+        match page {
+            Page::Healthz => Answer::healthz(),
+            Page::Readyz => Answer::readyz(&self.readiness()),
+            Page::Metrics => {
+                self.scraper.refresh(Instant::now()).await;
+                Answer::page(MetricsPage::CONTENT_TYPE, self.metrics().into_bytes())
+            }
+            Page::Histograms => {
+                self.scraper.refresh(Instant::now()).await;
+                let uptime = self.began.elapsed();
+                match interval_log(&self.scraper.figures(), self.started, uptime) {
+                    Ok(log) => Answer::page(INTERVAL_LOG_TYPE, log),
+                    Err(error) => Answer::line(500, &format!("weir: {error}")),
+                }
+            }
+        }
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        let View { phase, config, snapshot } = &*self.view.borrow();
+        readiness(*phase, config, snapshot)
+    }
+
+    fn metrics(&self) -> String {
+        let mut page = MetricsPage::default();
+        let view = self.view.borrow().clone();
+        let sources = self.scraper.sources();
+        self.process(&mut page, &sources);
+        workers(&mut page, &sources);
+        backends(&mut page, &view);
+        figures(&mut page, &self.scraper.figures());
+        drivers(&mut page, &sources);
+        let counters: Vec<Arc<Counters>> =
+            sources.iter().map(|source| source.counters.clone()).collect();
+        page.counters(&observe::sum(&counters));
+        page.finish()
+    }
+
+    fn process(&self, page: &mut MetricsPage, sources: &[Source]) {
+        let commit = option_env!("WEIR_GIT_HASH").unwrap_or("unknown");
+        let driver = match self.driver {
+            DriverKind::IoUring => "io_uring",
+            DriverKind::Epoll => "epoll",
+        };
+        page.family(Metric::BuildInfo, [([env!("CARGO_PKG_VERSION"), commit, driver], 1)]);
+        let started = self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let nanos = u64::try_from(started.as_nanos()).unwrap_or(u64::MAX);
+        page.single(Metric::StartTime, Seconds(nanos));
+        page.family(Metric::Resident, resident_bytes().map(|bytes| (NO_LABELS, bytes)));
+        let control = self.thread.map(|thread| ("control".to_owned(), thread));
+        let workers = sources.iter().enumerate();
+        let workers = workers.filter_map(|(id, it)| Some((format!("worker-{id}"), it.thread?)));
+        let cpu = control.into_iter().chain(workers);
+        let cpu = cpu.filter_map(|(name, thread)| Some(([name], Seconds(cpu_nanos(thread)?))));
+        page.family(Metric::ThreadCpu, cpu);
+        page.single(Metric::Ready, u8::from(self.readiness().is_ok()));
+        page.single(Metric::LogSuppressed, observe::log_lines_suppressed());
+        page.single(Metric::LogDropped, observe::log_lines_dropped());
+    }
+}
+
+fn workers(page: &mut MetricsPage, sources: &[Source]) {
+    let mut family = |metric, read: fn(&Source) -> u64| {
+        let rows = sources.iter().enumerate().map(|(id, it)| ([id.to_string()], read(it)));
+        page.family(metric, rows);
+    };
+    family(Metric::WorkerResponsive, |it| u64::from(it.responsive));
+    family(Metric::ScrapeTimeouts, |it| it.timeouts);
+    family(Metric::Sessions, |it| last(it, |report| report.sessions as u64));
+    family(Metric::SessionsLoggingIn, |it| last(it, |report| report.logging_in as u64));
+}
+
+fn last(source: &Source, read: fn(&Report) -> u64) -> u64 {
+    source.last.as_deref().map_or(0, read)
+}
+
+fn backends(page: &mut MetricsPage, view: &View) {
+    let rows = view.snapshot.backends.iter().map(|backend| {
+        let cluster = view.config.cluster(backend.cluster).map_or("", |it| &it.name);
+        let role = match backend.role {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        };
+        ([&*backend.name, cluster, role], u8::from(backend.reachable))
+    });
+    page.family(Metric::BackendUp, rows);
+}
+
+fn figures(page: &mut MetricsPage, figures: &Figures) {
+    let Figures { endpoints, backends, backend_errors, own_errors } = figures;
+    let connections = backends.iter().map(|it| ([&*it.name], it.connections));
+    page.family(Metric::BackendConnections, connections);
+    let sides = [("backend", backend_errors), ("weir", own_errors)];
+    let errors = sides.into_iter().flat_map(|(side, errors)| {
+        errors.iter().map(move |(code, count)| {
+            let code = code.map_or_else(|| "other".to_owned(), |code| code.to_string());
+            ([side.to_owned(), code], count)
+        })
+    });
+    page.family(Metric::Errors, errors);
+    let commands = endpoints.iter().map(|it| ([&*it.name], &it.commands));
+    page.histograms(Metric::CommandDuration, commands);
+    page.histograms(Metric::LoginDuration, endpoints.iter().map(|it| ([&*it.name], &it.logins)));
+    let logins = backends.iter().map(|it| ([&*it.name], &it.logins));
+    page.histograms(Metric::BackendLoginDuration, logins);
+}
+
+fn drivers(page: &mut MetricsPage, sources: &[Source]) {
+    let sum = |read: fn(&Report) -> u64| sources.iter().map(|it| last(it, read)).sum::<u64>();
+    page.single(Metric::DriverConnections, sum(|it| it.driver.connections as u64));
+    let all = sum(|it| it.driver.small_buffers as u64);
+    let free = sum(|it| it.driver.small_buffers_free as u64);
+    let states = [(["free"], free), (["used"], all.saturating_sub(free))];
+    page.family(Metric::SmallBuffers, states);
+    page.single(Metric::LargeBuffersUsed, sum(|it| it.driver.large_buffers_used as u64));
+    page.single(Metric::SpilledBytes, sum(|it| it.driver.spilled_bytes as u64));
+    page.single(Metric::BufferStarvations, sum(|it| it.driver.starvations));
+    page.single(Metric::Turns, sum(|it| it.driver.turns));
+}
+
+const NO_LABELS: [&str; 0] = [];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::{Offline, parse, sample};
+    use crate::observe::Counter;
+    use crate::topology::Topology;
+
+    #[test]
+    fn the_page_has_every_metric_of_the_table_once_and_no_other() {
+        let config = Arc::new(parse(&sample(), &Offline).unwrap());
+        let snapshot = Topology::new(&config).current();
+        let desk = Desk::new(config, DriverKind::Epoll, snapshot);
+        let text = desk.metrics();
+        let heads: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let counters = Counter::ALL.map(|counter| format!("{} counter", counter.name()));
+        let metrics =
+            Metric::ALL.map(|metric| format!("{} {}", metric.name(), metric.kind().word()));
+        let expected: BTreeSet<&str> =
+            counters.iter().chain(&metrics).map(String::as_str).collect();
+        assert_eq!(heads.len(), expected.len());
+        assert_eq!(heads.into_iter().collect::<BTreeSet<_>>(), expected);
+        assert!(text.contains("weir_ready 0\n"), "{text}");
+        let up = "weir_backend_up{backend=\"db1\",cluster=\"main\",role=\"primary\"} 0\n";
+        assert!(text.contains(up), "{text}");
+    }
+}
