@@ -9,6 +9,7 @@ mod idle;
 mod plan;
 mod record;
 mod report;
+mod scrape;
 mod slice;
 mod target;
 mod workload;

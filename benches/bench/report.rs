@@ -11,7 +11,7 @@ use crate::idle::Idle;
 use crate::plan::{Results, Series};
 use crate::slice::{Figures, ProxyFigures};
 use crate::target::Kind;
-use crate::workload::Workload;
+use crate::workload::{SCRAPED, Workload};
 
 /// Of one figure over all rounds.
 pub(crate) fn summary(
@@ -159,6 +159,7 @@ fn goals(workloads: &[Workload], results: &Results, idle: &[Idle]) -> Vec<Verdic
             format!("{}: CPU {ratio:.2} x {reference}, wanted <= {wanted:.2}", workload.title);
         list.push(Verdict { excess: ratio / wanted, line });
     }
+    list.extend(scraped(workloads, results));
     for row in idle.iter().filter(|row| row.kind == Kind::WeirUring) {
         let kib = row.anonymous_kib();
         let line = format!(
@@ -170,9 +171,25 @@ fn goals(workloads: &[Workload], results: &Results, idle: &[Idle]) -> Vec<Verdic
     list
 }
 
+/// What being watched costs.
+fn scraped(workloads: &[Workload], results: &Results) -> Option<Verdict> {
+    let named = |name| workloads.iter().find(|workload| workload.name == name);
+    let workload = named(SCRAPED.0)?;
+    let rate = |workload| {
+        let series = results.of(workload, Kind::WeirUring)?;
+        Some(summary(series, |figures| Some(figures.queries_per_s))?.median)
+    };
+    let kept = rate(workload)? / rate(named(SCRAPED.1)?)?;
+    let line = format!(
+        "{}: {kept:.3} x the queries/s without, wanted >= {SCRAPED_RATE_GOAL:.2}",
+        workload.title
+    );
+    Some(Verdict { excess: SCRAPED_RATE_GOAL / kept.max(f64::MIN_POSITIVE), line })
+}
+
 fn behind(workloads: &[Workload], results: &Results) -> Vec<Verdict> {
     let mut list = Vec::new();
-    for workload in workloads {
+    for workload in workloads.iter().filter(|workload| !workload.reference.is_weir()) {
         for kind in workload.targets.iter().filter(|kind| kind.is_weir()) {
             let cpu = cpu_ratio(results, workload, *kind).unwrap_or(0.0);
             let rate = rate_ratio(results, workload, *kind).unwrap_or(1.0);
@@ -242,6 +259,8 @@ const CPU_GOALS: &[(&str, f64)] = &[
     ("paced-64", 0.85),
     ("prepared-64", 0.85),
 ];
+/// Queries per second left while metrics are read, of those without.
+const SCRAPED_RATE_GOAL: f64 = 0.99;
 /// User-space memory per idle client.
 const IDLE_KIB_GOAL: f64 = 4.0;
 /// Differences up to this are noise.

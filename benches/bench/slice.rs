@@ -11,6 +11,7 @@ use weir_benches::machine::Busy;
 use weir_benches::process::{Memory, Usage};
 use weir_benches::syscalls::{Counter, Tool};
 
+use crate::scrape::Scraping;
 use crate::target::Target;
 use crate::workload::{Effort, Workload};
 
@@ -76,7 +77,10 @@ pub(crate) fn measure(
     let mut fleet = Fleet::connect(target.address, workload.script(), workload.clients)?;
     let drive = Drive { pace: workload.pace, warmup: effort.warmup, measure: effort.slice };
     let mut books = Vec::with_capacity(2);
+    let admin = target.admin.filter(|_| workload.scraped);
+    let scraping = admin.map(|address| Scraping::start(address, effort.warmup + INTO_SLICE));
     let tally = fleet.drive(drive, &mut |_: Edge| books.push(Books::read(server, target)))?;
+    scraping.map(Scraping::stop).transpose()?;
     let mut books = books.into_iter();
     let start = books.next().context("the measured time never began")??;
     let stop = books.next().context("the measured time never ended")??;
@@ -129,4 +133,6 @@ pub(crate) fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
+/// When the first scrape comes.
+const INTO_SLICE: Duration = Duration::from_millis(100);
 const COUNTED: Duration = Duration::from_millis(150);

@@ -82,15 +82,19 @@ pub(crate) struct Target {
     pub(crate) kind: Kind,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where its metrics are, if it is Weir.
+    pub(crate) admin: Option<SocketAddr>,
     server: Option<Server>,
 }
 
 impl Target {
     /// Starts a target in front of the server at `backend`; returns when it can be logged in to.
     pub(crate) fn start(kind: Kind, backend: SocketAddr, places: &Places) -> anyhow::Result<Self> {
-        let listen = free_address()?;
+        let (listen, admin) = (free_address()?, free_address()?);
         let (mut server, address) = match kind {
-            Kind::Direct => return Ok(Self { kind, address: backend, server: None }),
+            Kind::Direct => {
+                return Ok(Self { kind, address: backend, admin: None, server: None });
+            }
             Kind::Haproxy => (haproxy(kind, "16384", false, (listen, backend), places)?, listen),
             Kind::HaproxyLarge => {
                 (haproxy(kind, "65536", false, (listen, backend), places)?, listen)
@@ -98,14 +102,15 @@ impl Target {
             Kind::HaproxySplice => {
                 (haproxy(kind, "16384", true, (listen, backend), places)?, listen)
             }
-            Kind::WeirUring => (weir(kind, "io_uring", (listen, backend), places)?, listen),
-            Kind::WeirEpoll => (weir(kind, "epoll", (listen, backend), places)?, listen),
+            Kind::WeirUring => (weir(kind, "io_uring", (listen, admin, backend), places)?, listen),
+            Kind::WeirEpoll => (weir(kind, "epoll", (listen, admin, backend), places)?, listen),
         };
         server.wait_until(START, || {
             let script = Script::new(account(), Profile::Modern, Encoding::Text, Value::Small);
             Fleet::connect(address, script, 1).map(drop)
         })?;
-        Ok(Self { kind, address, server: Some(server) })
+        let admin = kind.is_weir().then_some(admin);
+        Ok(Self { kind, address, admin, server: Some(server) })
     }
 
     /// Its process; none for the server itself.
@@ -149,13 +154,14 @@ fn haproxy(
 fn weir(
     kind: Kind,
     driver: &str,
-    (listen, backend): (SocketAddr, SocketAddr),
+    (listen, admin, backend): (SocketAddr, SocketAddr, SocketAddr),
     places: &Places,
 ) -> anyhow::Result<Server> {
     Server::start(kind.name(), Path::new(&places.weir), &places.work, |command| {
         command.arg("run").arg(places.peers.join("weir.toml"));
         command.env("BENCH_LISTEN", listen.port().to_string());
         command.env("BENCH_BACKEND", backend.port().to_string());
+        command.env("BENCH_ADMIN", admin.port().to_string());
         command.env("BENCH_DRIVER", driver);
     })
 }

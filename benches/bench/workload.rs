@@ -40,6 +40,8 @@ pub(crate) struct Workload {
     pub(crate) value: Value,
     /// Closed loop or rate.
     pub(crate) pace: Pace,
+    /// Weir's metrics are read every second meanwhile.
+    pub(crate) scraped: bool,
     /// What it is asked of, in the order of the table.
     pub(crate) targets: &'static [Kind],
     /// What ratios are taken against.
@@ -62,6 +64,7 @@ impl Workload {
             encoding: Encoding::Text,
             value: Value::Small,
             pace: Pace::Saturated,
+            scraped: false,
             targets: SMALL,
             reference: Kind::Haproxy,
         }
@@ -94,6 +97,20 @@ pub(crate) fn all(quick: bool) -> Vec<Workload> {
             Workload::small(&format!("text-{clients}"), &title, clients)
         })
         .collect();
+    // Next to what it is compared with.
+    list.insert(
+        3,
+        Workload {
+            scraped: true,
+            targets: WEIR,
+            reference: Kind::WeirUring,
+            ..Workload::small(
+                SCRAPED.0,
+                "text, 120-byte replies, 64 clients, metrics read every second",
+                64,
+            )
+        },
+    );
     list.push(Workload {
         profile: Profile::Classic,
         ..Workload::small(
@@ -162,6 +179,9 @@ impl Effort {
     };
 }
 
+/// The workload with scrapes, and the same without.
+pub(crate) const SCRAPED: (&str, &str) = ("text-64-scraped", "text-64");
+const WEIR: &[Kind] = &[Kind::WeirUring, Kind::WeirEpoll];
 const SMALL: &[Kind] = &[Kind::Direct, Kind::Haproxy, Kind::WeirUring, Kind::WeirEpoll];
 const LARGE: &[Kind] = &[
     Kind::Direct,
