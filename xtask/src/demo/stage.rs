@@ -67,9 +67,11 @@ impl Stage {
         let (user, password) = ACCOUNT;
         let replicas = self.topology.replicas.iter().map(Server::address);
         let replicas = replicas.map(|address| address.to_string()).collect::<Vec<_>>().join(" ");
+        let admin = self.weir.admin();
         format!(
             "weir      {}\nprimary   {}\nreplicas  {replicas}\nconfig    {}\n\
-             connect:  mariadb --host 127.0.0.1 --port {} --user {user} --password={password} {DATABASE}\n",
+             connect:  mariadb --host 127.0.0.1 --port {} --user {user} --password={password} {DATABASE}\n\
+             metrics:  curl http://{admin}/metrics   (/histograms /healthz /readyz)\n",
             self.weir.address(),
             self.topology.primary.address(),
             self.weir.config().display(),
