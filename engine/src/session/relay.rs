@@ -135,8 +135,11 @@ impl Relay {
     }
 
     pub(super) fn waits_for_backend(&self) -> bool {
-        let asked = !self.owed.is_empty() || self.wait.is_some() || self.unasked;
-        !self.is_leaving() && (asked || !self.request.is_idle())
+        // A server may refuse a command, as one that is too long, before all of it has come, and
+        // then close: whoever is still sending has its answer.
+        let asks = !self.request.is_idle() && !self.request.is_inside_command();
+        let idle = self.owed.is_empty() && self.wait.is_none() && !asks && !self.unasked;
+        !self.is_leaving() && !idle
     }
 
     pub(super) const fn bytes_ahead(&self, side: Side) -> usize {

@@ -180,6 +180,12 @@ impl RequestWalk {
         !self.partial.is_empty()
     }
 
+    /// Inside a command that is relayed and was decided on.
+    #[must_use]
+    pub fn is_inside_command(&self) -> bool {
+        self.state == State::Command(Fate::Relay)
+    }
+
     /// The last command has gone by.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -101,6 +101,30 @@ fn half_a_command_is_not_waited_for() {
     assert!(pair.closed && pair.backend_got().is_empty(), "a file cut short is not a file");
 }
 
+/// As after 1153, for which servers end the session.
+#[test]
+fn an_answer_before_the_end_of_its_command_is_the_only_one() {
+    let long = command(&[3; 1000]);
+    let refusal = packet(1, b"\xFF\x81\x04#08S01too long");
+    for cut in [5, 6, 999] {
+        for more in [0, 1, 1000] {
+            let mut pair = Pair::logged_in(NEW);
+            pair.client(&long[..cut]);
+            pair.backend(&refusal);
+            assert_eq!(pair.client_error(), (1, 0x481, "too long".to_owned()));
+            pair.client(&long[cut..(cut + more).min(long.len())]);
+            pair.backend_ends();
+            assert!(pair.closed && pair.fault.is_none(), "cut at {cut}, {more} more");
+            assert!(pair.client_got().is_empty());
+        }
+    }
+    // Without an answer there has to be one.
+    let mut pair = Pair::logged_in(NEW);
+    pair.client(&long[..500]);
+    pair.backend_ends();
+    assert_eq!(pair.client_error().1, 1053);
+}
+
 /// A dump has no end, so waiting for it would be for ever.
 #[test]
 fn a_binlog_dump_is_not_waited_for() {
