@@ -11,6 +11,7 @@ use crate::fixture::{Bed, Setting, check_counters, wait};
 
 on_both_drivers!(
     never_reads_64_mib,
+    a_reset_stops_the_reply_at_the_server,
     never_reads_refusals,
     reads_64_mib_slowly,
     stalled_clients_stall_nobody,
@@ -46,6 +47,18 @@ fn never_reads_64_mib(driver: &str) {
     drop(client);
     let totals = bed.finish(&[("client_faults", 1), ("backend_faults", 0)]);
     assert!(totals["back_pressure_pauses"] > 0, "{totals:?}");
+}
+
+fn a_reset_stops_the_reply_at_the_server(driver: &str) {
+    let mut bed = Setting::default().script(large(64 << 20)).start(driver);
+    let mut client = bed.narrow_client();
+    client.send_query("large").unwrap();
+    wait_until_stalled(&mut bed, 1 << 20);
+    client.reset().unwrap();
+    bed.wait_counts("the server to give up", |counts| counts.open == 1);
+    let sent = bed.server.counts().sent;
+    assert!(sent < 32 << 20, "{sent} bytes were taken for nobody");
+    bed.finish(&[("client_faults", 1), ("backend_faults", 0)]);
 }
 
 fn never_reads_refusals(driver: &str) {

@@ -134,6 +134,11 @@ impl Relay {
         self.gone || self.request.is_over()
     }
 
+    /// Whether a reply of the backend is on its way.
+    pub(super) fn awaits_reply(&self) -> bool {
+        matches!(self.owed.front(), Some(Owed::Reply(_)))
+    }
+
     pub(super) fn waits_for_backend(&self) -> bool {
         // A server may refuse a command, as one that is too long, before all of it has come, and
         // then close: whoever is still sending has its answer.

@@ -112,6 +112,15 @@ impl Session {
         }
     }
 
+    /// Whether a reply of the backend is on its way to the client.
+    #[must_use]
+    pub fn awaits_reply(&self) -> bool {
+        match &self.phase {
+            Phase::Relay(relay) => relay.awaits_reply(),
+            Phase::Login(_) | Phase::Over => false,
+        }
+    }
+
     /// Bytes known to follow in the frame that now comes from `side`.
     #[must_use]
     pub const fn bytes_ahead(&self, side: Side) -> usize {

@@ -22,7 +22,7 @@ const LARGE_AFTER_FULL: u8 = 8;
 pub(super) enum Ending {
     /// What is queued is sent to both sides first.
     InOrder,
-    /// The backend connection cannot be spoken to any more; the client still gets its error.
+    /// The backend connection is of no use any more; the client still gets its error.
     Broken,
 }
 
@@ -220,18 +220,27 @@ impl<D: Driver> Worker<D> {
                 if cut || reason != EndReason::Eof && !entry.session.is_logging_in() {
                     self.counters.increment(Counter::ClientFaults);
                 }
+                // With nobody to read a reply, its sender is told so by a reset, instead of being read
+                // to its end. Not while a command may still have to leave.
+                let abandons = reason != EndReason::Eof
+                    && entry.session.awaits_reply()
+                    && entry
+                        .link(Side::Backend)
+                        .is_some_and(|link| self.driver.unsent_bytes(link.conn) == 0);
                 let failed = entry.is_shaking_hands().then_some(entry.address);
                 self.edits.clear();
                 entry.session.on_client_end(&mut self.edits);
-                self.send_edits(key);
+                if !abandons {
+                    self.send_edits(key);
+                }
                 if let Some(address) = failed {
                     self.handshake_failed(address);
                 }
                 if reason == EndReason::Eof {
                     self.act(key);
                 } else {
-                    // Nobody is left to read a reply that is still on its way.
-                    self.close_session(key, Ending::InOrder);
+                    let ending = if abandons { Ending::Broken } else { Ending::InOrder };
+                    self.close_session(key, ending);
                 }
             }
             Side::Backend => self.on_backend_ended(key, reason),
