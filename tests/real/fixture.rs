@@ -72,14 +72,15 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) fn start(flavour: Flavour) -> Self {
+        Self::start_with(ServerOptions { flavour, ..ServerOptions::default() })
+    }
+
+    pub(crate) fn start_with(options: ServerOptions) -> Self {
         let folder = RunFolder::create("server").unwrap();
-        let options = ServerOptions { flavour, ..ServerOptions::default() };
         let server = Server::start(folder.path(), options).unwrap();
         server.sql(NUMBERS).unwrap();
         for (name, password) in [(USER, PASSWORD), MONITOR] {
             server.create_account(name, password).unwrap();
-            // So that MySQL knows the password: Weir has no full exchange yet.
-            server.client(name, password).query("SELECT 1").unwrap();
         }
         Self { server, _folder: folder }
     }
@@ -168,8 +169,13 @@ pub(crate) async fn connect(address: SocketAddr, database: Option<&str>) -> Conn
 
 /// Runs an asynchronous test to its end, or fails it when it hangs.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
+    run_for(TEST_PATIENCE, test)
+}
+
+/// As [`run`], with a patience of its own.
+pub(crate) fn run_for<T>(patience: Duration, test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(TEST_PATIENCE, test).await.unwrap() })
+    runtime.block_on(async { tokio::time::timeout(patience, test).await.unwrap() })
 }
 
 /// Waits until something holds.

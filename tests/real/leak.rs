@@ -9,7 +9,9 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use weir_tests::Server;
 
-use crate::fixture::{Database, On, Proxy, USER, connect, eventually, on_every_server, run};
+use crate::fixture::{
+    Database, On, Proxy, USER, config, connect, eventually, on_every_server, run,
+};
 
 on_every_server!(short_connections_leave_nothing);
 
@@ -20,7 +22,10 @@ const GROWTH_KIB_MAX: u64 = 8 << 10;
 fn short_connections_leave_nothing(on: On) {
     // A server of its own: other tests' connections would blur the count.
     let database = Database::start(on.flavour);
-    let proxy = Proxy::start(on, &database.server);
+    let mut settings = config(on, &database.server);
+    // 200 in a row vanish before they log in.
+    settings.limits.push(("host_errors_max".to_owned(), 0));
+    let proxy = Proxy::start_with(on, &settings);
     come_and_go(&proxy, 50);
     let settled = |limit: usize| {
         eventually("descriptors are closed", Duration::from_secs(10), || {

@@ -136,7 +136,7 @@ impl Relay {
 
     /// Whether a reply of the backend is on its way.
     pub(super) fn awaits_reply(&self) -> bool {
-        matches!(self.owed.front(), Some(Owed::Reply(_)))
+        matches!(self.owed.front(), Some(Owed::Reply { .. }))
     }
 
     pub(super) fn waits_for_backend(&self) -> bool {

@@ -117,7 +117,7 @@ impl Session {
     pub fn awaits_reply(&self) -> bool {
         match &self.phase {
             Phase::Relay(relay) => relay.awaits_reply(),
-            Phase::Login(_) | Phase::Over => false,
+            Phase::Login(_) | Phase::Parting(_) | Phase::Over => false,
         }
     }
 
