@@ -1,4 +1,4 @@
-//! Client libraries of other languages, and of Rust.
+//! Client libraries of other languages, and the command lines.
 //!
 //! Purpose: every one of them sees through Weir what it sees of the server itself, and that is
 //! what it should see. Their scripts print the same lines, so one table says what those are.
@@ -7,13 +7,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
-use sqlx::{ConnectOptions, Connection, MySqlConnection, Row};
 use weir_tests::{Client, Driver, Flavour, RunFolder};
 
-use crate::fixture::{Database, On, PASSWORD, Proxy, USER, database, on_every_server, run};
+use crate::fixture::{Database, On, PASSWORD, Proxy, USER, database, on_every_server};
 
-on_every_server!(python_pymysql, python_connector, node_mysql2, rust_sqlx, either_command_line);
+on_every_server!(python_pymysql, python_connector, node_mysql2, either_command_line);
 
 /// Rows of the file that is loaded.
 const FILE_ROWS: u32 = 50_000;
@@ -108,82 +106,6 @@ fn expected(database: &str) -> Vec<String> {
 
 /// Of the 20 MiB both scripts make by the same rule.
 const BLOB_SHA256: &str = "8d65cf9add0a47c9a29876981fb9f086c3c8f4939a6138e1673889275090fec0";
-
-fn rust_sqlx(on: On) {
-    let server = Database::shared(on);
-    let proxy = Proxy::start(on, server);
-    for (way, address) in [("direct", server.address()), ("through", proxy.weir.address())] {
-        let name = database(server, "sqlx", on);
-        run(async {
-            let options = MySqlConnectOptions::new()
-                .host(&address.ip().to_string())
-                .port(address.port())
-                .username(USER)
-                .database(&name)
-                .ssl_mode(MySqlSslMode::Disabled);
-            let refused = options.clone().password("wrong").connect().await.unwrap_err();
-            assert!(refused.to_string().contains("1045"), "{refused}");
-            let mut conn = options.password(PASSWORD).connect().await.expect(way);
-            prepared_and_text(&mut conn).await;
-            transactions_and_errors(&mut conn).await;
-            conn.close().await.unwrap();
-        });
-    }
-    proxy.finish();
-}
-
-async fn prepared_and_text(conn: &mut MySqlConnection) {
-    sqlx::query("CREATE TABLE t (id BIGINT PRIMARY KEY, w VARCHAR(50), b LONGBLOB)")
-        .execute(&mut *conn)
-        .await
-        .unwrap();
-    let blob = vec![0xA5_u8; 20 << 20];
-    for (id, word) in [(1_i64, Some("wörd 🎉 漢字")), (2, None)] {
-        let done = sqlx::query("INSERT INTO t VALUES (?, ?, ?)")
-            .bind(id)
-            .bind(word)
-            .bind(blob.get(..usize::try_from(id - 1).unwrap() * blob.len()))
-            .execute(&mut *conn)
-            .await
-            .unwrap();
-        assert_eq!(done.rows_affected(), 1);
-    }
-    let rows = sqlx::query("SELECT w, b FROM t WHERE id >= ? ORDER BY id")
-        .bind(1_i64)
-        .fetch_all(&mut *conn)
-        .await
-        .unwrap();
-    let words: Vec<Option<String>> = rows.iter().map(|row| row.get(0)).collect();
-    assert_eq!(words, [Some("wörd 🎉 漢字".to_owned()), None]);
-    let blobs: Vec<Vec<u8>> = rows.iter().map(|row| row.get(1)).collect();
-    assert!(blobs == [Vec::new(), blob], "a value differs");
-    // Without placeholders and prepared statement.
-    let results = sqlx::raw_sql("SELECT 1; DO 1; SELECT 2").fetch_all(&mut *conn).await.unwrap();
-    assert_eq!(results.len(), 2);
-}
-
-async fn transactions_and_errors(conn: &mut MySqlConnection) {
-    let count = "SELECT COUNT(*) FROM t";
-    for (keep, expected) in [(false, 2_i64), (true, 1)] {
-        let mut transaction = conn.begin().await.unwrap();
-        sqlx::query("DELETE FROM t WHERE id = 1").execute(&mut *transaction).await.unwrap();
-        if keep {
-            transaction.commit().await.unwrap();
-        } else {
-            transaction.rollback().await.unwrap();
-        }
-        let found: i64 = sqlx::query_scalar(count).fetch_one(&mut *conn).await.unwrap();
-        assert_eq!(found, expected, "committed: {keep}");
-    }
-    for (statement, state) in
-        [("SELECT * FROM absent", "42S02"), ("INSERT INTO t VALUES (2, '', '')", "23000")]
-    {
-        let error = sqlx::query(statement).execute(&mut *conn).await.unwrap_err();
-        let code = error.as_database_error().unwrap().code().unwrap().into_owned();
-        assert_eq!(code, state, "{statement}");
-    }
-    conn.ping().await.unwrap();
-}
 
 /// MariaDB's program on MySQL and the other way round: each proves itself by the other's plugin.
 fn either_command_line(on: On) {

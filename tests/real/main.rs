@@ -21,6 +21,7 @@ mod load;
 mod login;
 mod protocol;
 mod reload;
+mod rust;
 mod shapes;
 mod stall;
 mod storm;
