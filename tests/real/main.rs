@@ -11,6 +11,7 @@
 
 mod blob;
 mod clients;
+mod differential;
 mod drain;
 mod dump;
 mod failure;

@@ -1,0 +1,125 @@
+//! The same commands to the server and through Weir.
+//!
+//! Purpose: every byte of every reply is the same, sequence ids included, for every dialect of the
+//! protocol a client may negotiate. Commands are raw packets, because libraries send few of them.
+//! Not compared: ids of statements and figures of COM_STATISTICS, which differ between two runs on
+//! the server itself.
+
+mod dialogue;
+mod random;
+mod stream;
+
+use std::net::SocketAddr;
+
+use weir::wire::Capabilities;
+use weir_tests::{Flavour, Login, RawClient};
+
+use crate::fixture::{Database, On, PASSWORD, Proxy, USER, database, on_every_server};
+use dialogue::{Dialogue, Reply, Step};
+
+on_every_server!(
+    replies_are_the_servers_in_the_oldest_dialect,
+    replies_are_the_servers_without_eof,
+    replies_are_the_servers_with_trackers,
+    replies_are_the_servers_in_a_modern_dialect,
+    replies_are_the_servers_in_the_latest_dialect,
+    large_packets_are_the_servers,
+);
+
+/// What every client of the last twenty years can do.
+const OLDEST: Capabilities = Capabilities::LONG_PASSWORD
+    .union(Capabilities::LONG_FLAG)
+    .union(Capabilities::PROTOCOL_41)
+    .union(Capabilities::TRANSACTIONS)
+    .union(Capabilities::SECURE_CONNECTION)
+    .union(Capabilities::PLUGIN_AUTH)
+    .union(Capabilities::MULTI_STATEMENTS)
+    .union(Capabilities::MULTI_RESULTS)
+    .union(Capabilities::PS_MULTI_RESULTS)
+    .union(Capabilities::LOCAL_FILES);
+const MODERN: Capabilities = OLDEST
+    .union(Capabilities::DEPRECATE_EOF)
+    .union(Capabilities::SESSION_TRACK)
+    .union(Capabilities::PLUGIN_AUTH_LENENC)
+    .union(Capabilities::FOUND_ROWS);
+
+fn replies_are_the_servers_in_the_oldest_dialect(on: On) {
+    compare(on, "diff_oldest", OLDEST, stream::all);
+}
+
+fn replies_are_the_servers_without_eof(on: On) {
+    compare(on, "diff_eof", OLDEST.union(Capabilities::DEPRECATE_EOF), stream::all);
+}
+
+fn replies_are_the_servers_with_trackers(on: On) {
+    compare(on, "diff_track", OLDEST.union(Capabilities::SESSION_TRACK), stream::all);
+}
+
+fn replies_are_the_servers_in_a_modern_dialect(on: On) {
+    compare(on, "diff_modern", MODERN, stream::all);
+}
+
+fn replies_are_the_servers_in_the_latest_dialect(on: On) {
+    let latest = match on.flavour {
+        Flavour::MariaDb => MODERN
+            .union(Capabilities::MARIADB_EXTENDED_METADATA)
+            .union(Capabilities::MARIADB_CACHE_METADATA)
+            .union(Capabilities::MARIADB_STMT_BULK_OPERATIONS),
+        Flavour::MySql => MODERN
+            .union(Capabilities::QUERY_ATTRIBUTES)
+            .union(Capabilities::OPTIONAL_RESULTSET_METADATA),
+    };
+    compare(on, "diff_latest", latest, stream::all);
+}
+
+fn large_packets_are_the_servers(on: On) {
+    compare(on, "diff_large", MODERN, stream::large);
+}
+
+/// Runs a stream directly and through Weir, and compares.
+fn compare(
+    on: On,
+    test: &str,
+    capabilities: Capabilities,
+    stream: fn(&str, Capabilities, Flavour) -> Vec<Step>,
+) {
+    let capabilities = match on.flavour {
+        // Which says by leaving it out that it is no MySQL.
+        Flavour::MariaDb => capabilities.without(Capabilities::LONG_PASSWORD),
+        Flavour::MySql => capabilities,
+    };
+    let server = Database::shared(on);
+    let proxy = Proxy::start(on, server);
+    // So that MySQL knows the password: these clients have only the short exchange.
+    server.client(USER, PASSWORD).query("SELECT 1").unwrap();
+    let name = database(server, test, on);
+    let steps = stream(&name, capabilities, on.flavour);
+    let ask = |address| {
+        database(server, test, on);
+        replies(address, capabilities, &steps)
+    };
+    let (direct, through) = (ask(server.address()), ask(proxy.weir.address()));
+    for ((step, direct), through) in steps.iter().zip(&direct).zip(&through) {
+        assert!(
+            through == direct,
+            "{}: another reply than that of {}\ndirect  {}\nthrough {}",
+            step.what,
+            on.flavour,
+            dialogue::shown(direct, through),
+            dialogue::shown(through, direct),
+        );
+    }
+    assert_eq!(direct.len(), steps.len());
+    proxy.finish();
+}
+
+fn replies(address: SocketAddr, capabilities: Capabilities, steps: &[Step]) -> Vec<Vec<Reply>> {
+    let login = Login { capabilities, ..Login::new(USER, PASSWORD) };
+    let client = RawClient::log_in(address, &login).unwrap();
+    assert_eq!(client.capabilities, capabilities, "{address} does not offer everything");
+    let mut dialogue = Dialogue::new(client);
+    let replies = |step: &Step| {
+        dialogue.run(step).unwrap_or_else(|error| panic!("{address}: {}: {error:#}", step.what))
+    };
+    steps.iter().map(replies).collect()
+}
