@@ -20,7 +20,8 @@ use weir::io::{
 use weir::observe::Counters;
 use weir::topology::{Observation, Topology};
 use weir::wire::{
-    Capabilities, Command, Greeting, LoginRequest, OkPacket, Status, frame, put_lenenc_bytes,
+    Capabilities, Command, Greeting, LoginRequest, OkPacket, Status, ZSTD_LEVEL_DEFAULT, frame,
+    put_lenenc_bytes,
 };
 use weir::worker::{NonceSource, Parts, Worker};
 
@@ -176,6 +177,7 @@ impl Relay {
             database: None,
             plugin: Some(plugin.to_vec()),
             connect_attrs: None,
+            zstd_level: ZSTD_LEVEL_DEFAULT,
         };
         self.write(client, |out| request.encode(1, out));
         let backend = loop {

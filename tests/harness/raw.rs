@@ -5,13 +5,20 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{BufMut, BytesMut};
+use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, SockRef, Socket, Type};
-use weir::wire::{AuthSwitch, Capabilities, Command, ErrPacket, Greeting, LoginRequest, frame};
+use weir::wire::compress::Algorithm;
+use weir::wire::{
+    AuthSwitch, Capabilities, Command, ErrPacket, Greeting, LoginRequest, Side, SslRequest,
+    ZSTD_LEVEL_DEFAULT, frame,
+};
 
+use crate::layers::Layers;
 use crate::password::{self, NATIVE};
 use crate::replies::Packets;
 
@@ -29,6 +36,10 @@ pub struct Login {
     pub capabilities: Capabilities,
     /// The plugin its first answer is made by.
     pub plugin: &'static str,
+    /// With TLS.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// How it compresses, if it is offered.
+    pub compression: Option<Algorithm>,
 }
 
 impl Login {
@@ -40,9 +51,31 @@ impl Login {
             password: password.to_owned(),
             capabilities: Capabilities::from_bits(u64::from(u32::MAX))
                 .without(Capabilities::SSL)
-                .without(Capabilities::COMPRESS),
+                .without(Capabilities::COMPRESS)
+                .without(Capabilities::ZSTD),
             plugin: NATIVE,
+            tls: None,
+            compression: None,
         }
+    }
+
+    /// With TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: &Arc<ClientConfig>) -> Self {
+        self.capabilities = self.capabilities.union(Capabilities::SSL);
+        self.tls = Some(tls.clone());
+        self
+    }
+
+    /// With compression.
+    #[must_use]
+    pub fn with_compression(mut self, algorithm: Algorithm) -> Self {
+        self.capabilities = self.capabilities.union(match algorithm {
+            Algorithm::Zlib => Capabilities::COMPRESS,
+            Algorithm::Zstd { .. } => Capabilities::ZSTD,
+        });
+        self.compression = Some(algorithm);
+        self
     }
 
     /// Without these capabilities.
@@ -65,6 +98,23 @@ impl Login {
             database: None,
             plugin: Some(self.plugin.as_bytes().to_vec()),
             connect_attrs: None,
+            zstd_level: match self.compression {
+                Some(Algorithm::Zstd { level }) => level,
+                Some(Algorithm::Zlib) | None => ZSTD_LEVEL_DEFAULT,
+            },
+        }
+        .encode(if self.tls.is_some() { 2 } else { 1 }, &mut out);
+        out
+    }
+
+    /// The wish for TLS that comes before the login request, as a packet.
+    #[must_use]
+    pub fn ssl_request(&self, greeting: &Greeting) -> BytesMut {
+        let mut out = BytesMut::new();
+        SslRequest {
+            capabilities: self.capabilities.intersection(greeting.capabilities),
+            packet_bytes_max: 1 << 24,
+            collation: 45,
         }
         .encode(1, &mut out);
         out
@@ -95,6 +145,7 @@ pub enum End {
 #[derive(Debug)]
 pub struct RawClient {
     stream: TcpStream,
+    layers: Option<Box<Layers>>,
     /// What was negotiated.
     pub capabilities: Capabilities,
 }
@@ -125,7 +176,7 @@ impl RawClient {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, capabilities: Capabilities::NONE })
+        Ok(Self { stream, layers: None, capabilities: Capabilities::NONE })
     }
 
     /// Connects and logs in.
@@ -158,11 +209,20 @@ impl RawClient {
     pub fn authenticate(&mut self, login: &Login) -> Result<()> {
         let greeting = self.greeting()?;
         self.capabilities = login.capabilities.intersection(greeting.capabilities);
+        if let Some(tls) = &login.tls {
+            ensure!(self.capabilities.contains(Capabilities::SSL), "TLS is not offered");
+            self.start_tls(tls, &login.ssl_request(&greeting))?;
+        }
         self.send(&login.request(&greeting))?;
         loop {
             let (seq, payload) = self.packet()?;
             match payload.split_first() {
-                Some((0x00, _)) => return Ok(()),
+                Some((0x00, _)) => {
+                    if let Some(algorithm) = login.compression {
+                        self.compress(algorithm)?;
+                    }
+                    return Ok(());
+                }
                 Some((0x01, [3])) => {}
                 Some((0xFE, _)) => {
                     let switch = AuthSwitch::parse(&payload)?;
@@ -177,11 +237,71 @@ impl RawClient {
         }
     }
 
+    /// Goes on in TLS, whose first bytes are in one segment with the wish for it.
+    ///
+    /// # Errors
+    /// When rustls does not take the configuration, or the connection is gone.
+    pub fn start_tls(&mut self, config: &Arc<ClientConfig>, wish: &[u8]) -> Result<()> {
+        let hello = self.layers.get_or_insert_default().start_tls(config.clone())?;
+        self.send_raw(&[wish, &hello].concat())
+    }
+
+    /// Goes on compressed.
+    ///
+    /// # Errors
+    /// When that was not offered.
+    pub fn compress(&mut self, algorithm: Algorithm) -> Result<()> {
+        let needed = match algorithm {
+            Algorithm::Zlib => Capabilities::COMPRESS,
+            Algorithm::Zstd { .. } => Capabilities::ZSTD,
+        };
+        ensure!(self.capabilities.contains(needed), "{algorithm:?} is not offered");
+        self.layers.get_or_insert_default().compress(algorithm, Side::Backend);
+        Ok(())
+    }
+
+    /// The TLS of the connection.
+    #[must_use]
+    pub fn tls(&self) -> Option<&ClientConnection> {
+        self.layers.as_ref()?.tls()
+    }
+
     /// Sends bytes.
     ///
     /// # Errors
     /// When the connection is gone or the other side does not take them.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.layers {
+            None => self.stream.write_all(bytes).context("sending"),
+            Some(layers) => layers.send(&self.stream, bytes).context("sending"),
+        }
+    }
+
+    /// Sends packets compressed before [`Self::compress`]: behind a login that is not answered yet.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_ahead(&mut self, algorithm: Algorithm, bytes: &[u8]) -> Result<()> {
+        let mut ahead = Layers::default();
+        ahead.compress(algorithm, Side::Backend);
+        let packed = ahead.packed(bytes);
+        self.send_compressed(&packed)
+    }
+
+    /// Sends bytes that are in compressed packets already.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_compressed(&mut self, bytes: &[u8]) -> Result<()> {
+        let layers = self.layers.get_or_insert_default();
+        layers.send_below(&self.stream, bytes).context("sending")
+    }
+
+    /// Sends bytes as they are, whatever the connection's form.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.write_all(bytes).context("sending")
     }
 
@@ -291,7 +411,7 @@ impl RawClient {
     /// When the connection ends or nothing comes.
     pub fn bytes(&mut self, count: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; count];
-        self.stream.read_exact(&mut bytes).with_context(|| format!("reading {count} bytes"))?;
+        self.read_exact(&mut bytes).with_context(|| format!("reading {count} bytes"))?;
         Ok(bytes)
     }
 
@@ -314,7 +434,7 @@ impl RawClient {
     /// When it does not end.
     pub fn rest(&mut self) -> Result<(Vec<u8>, End)> {
         let mut rest = Vec::new();
-        let end = match self.stream.read_to_end(&mut rest) {
+        let end = match self.read_to_end(&mut rest) {
             Ok(_) => End::Eof,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => End::Reset,
             Err(error) => return Err(error).context("waiting for the end"),
@@ -348,6 +468,15 @@ impl RawClient {
     /// When the kernel does not let us.
     pub fn reset(self) -> Result<()> {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).context("linger")
+    }
+}
+
+impl Read for RawClient {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.layers {
+            None => self.stream.read(into),
+            Some(layers) => layers.read(&self.stream, into),
+        }
     }
 }
 

@@ -12,10 +12,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use weir::auth::{RsaKey, Seed};
+use weir::wire::compress::Algorithm;
 use weir::wire::{
-    AuthMoreData, AuthSwitch, Capabilities, Command, Greeting, LoginRequest, NONCE_LEN, Status,
+    AuthMoreData, AuthSwitch, Capabilities, Command, Greeting, LoginRequest, NONCE_LEN, Side,
+    Status, ZSTD_LEVEL_DEFAULT,
 };
 
+use crate::layers::Layers;
 use crate::password::{self, NATIVE, SHA2};
 use crate::replies::Packets;
 use crate::scripted::Shared;
@@ -154,6 +157,7 @@ impl std::fmt::Debug for Script {
 /// A connection, from the server's end.
 pub struct Talk<'a> {
     stream: &'a TcpStream,
+    layers: Option<Layers>,
     shared: &'a Shared,
     /// What was negotiated.
     pub capabilities: Capabilities,
@@ -180,7 +184,25 @@ impl Talk<'_> {
     /// # Errors
     /// When the connection is gone.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<Next> {
+        self.write_all(bytes)?;
+        Ok(Next::Go)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.layers {
+            None => self.stream.write_all(bytes),
+            Some(layers) => layers.send(self.stream, bytes),
+        }
+    }
+
+    /// Sends bytes that are in compressed packets already, and counts them as
+    /// [`Self::send_counted`] does.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn send_compressed(&mut self, bytes: &[u8]) -> io::Result<Next> {
         self.stream.write_all(bytes)?;
+        self.shared.count(|counts| counts.sent += bytes.len());
         Ok(Next::Go)
     }
 
@@ -197,7 +219,7 @@ impl Talk<'_> {
     /// When the connection is gone.
     pub fn send_counted(&mut self, bytes: &[u8]) -> io::Result<Next> {
         for piece in bytes.chunks(64 << 10) {
-            self.stream.write_all(piece)?;
+            self.write_all(piece)?;
             self.shared.count(|counts| counts.sent += piece.len());
         }
         Ok(Next::Go)
@@ -209,7 +231,7 @@ impl Talk<'_> {
     /// When the connection is gone.
     pub fn send_pieces(&mut self, bytes: &[u8], piece_bytes: usize) -> io::Result<Next> {
         for piece in bytes.chunks(piece_bytes) {
-            self.stream.write_all(piece)?;
+            self.write_all(piece)?;
         }
         Ok(Next::Go)
     }
@@ -222,11 +244,11 @@ impl Talk<'_> {
         let mut payload = Vec::new();
         loop {
             let mut header = [0; 4];
-            self.stream.read_exact(&mut header)?;
+            self.read_exact(&mut header)?;
             let [a, b, c, seq] = header;
             let length = u32::from_le_bytes([a, b, c, 0]);
             let start = payload.len();
-            io::copy(&mut self.stream.take(length.into()), &mut payload)?;
+            io::copy(&mut self.take(length.into()), &mut payload)?;
             let complete = payload.len() - start == usize::try_from(length).unwrap_or(usize::MAX);
             self.seq = seq.wrapping_add(1);
             match (complete, length) {
@@ -237,6 +259,18 @@ impl Talk<'_> {
         }
     }
 
+    /// From here on compressed, if that was agreed.
+    fn compress(&mut self) {
+        let algorithm = if self.capabilities.contains(Capabilities::COMPRESS) {
+            Algorithm::Zlib
+        } else if self.capabilities.contains(Capabilities::ZSTD) {
+            Algorithm::Zstd { level: ZSTD_LEVEL_DEFAULT }
+        } else {
+            return;
+        };
+        self.layers.get_or_insert_default().compress(algorithm, Side::Client);
+    }
+
     /// Waits, without a word, until the other side is gone.
     ///
     /// # Errors
@@ -244,6 +278,15 @@ impl Talk<'_> {
     pub fn hang(&mut self) -> io::Result<Next> {
         io::copy(&mut self.stream, &mut io::sink())?;
         Ok(Next::Close)
+    }
+}
+
+impl Read for Talk<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.layers {
+            None => self.stream.read(into),
+            Some(layers) => layers.read(self.stream, into),
+        }
     }
 }
 
@@ -262,8 +305,14 @@ pub fn echo(talk: &mut Talk<'_>, command: &[u8]) -> io::Result<Next> {
 /// Serves one connection until its end; how it is to end.
 pub(crate) fn serve(stream: &TcpStream, script: &Script, shared: &Shared) -> io::Result<Next> {
     stream.set_nodelay(true)?;
-    let mut talk =
-        Talk { stream, shared, capabilities: script.capabilities, user: Vec::new(), seq: 0 };
+    let mut talk = Talk {
+        stream,
+        layers: None,
+        shared,
+        capabilities: script.capabilities,
+        user: Vec::new(),
+        seq: 0,
+    };
     match log_in(&mut talk, script) {
         Ok(Next::Go) => {}
         Ok(other @ (Next::Close | Next::Reset)) => return Ok(other),
@@ -272,6 +321,7 @@ pub(crate) fn serve(stream: &TcpStream, script: &Script, shared: &Shared) -> io:
             return Err(error);
         }
     }
+    talk.compress();
     if talk.user == MONITOR.as_bytes() {
         shared.count(|counts| {
             counts.monitors += 1;

@@ -10,7 +10,7 @@ use weir::auth::{BackendAuth, BackendStep, Plugin, Proof, Seed};
 use weir::config::{Secret, User};
 use weir::io::{FakePeer, PeerRead};
 use weir::wire::frame::Header;
-use weir::wire::{Capabilities, ErrPacket, Greeting, LoginRequest, OkPacket};
+use weir::wire::{Capabilities, ErrPacket, Greeting, LoginRequest, OkPacket, ZSTD_LEVEL_DEFAULT};
 
 use crate::check::{Checked, Who, violation};
 use crate::client::{Around, Plan, Talk};
@@ -228,6 +228,7 @@ impl Entering {
             database: Some(self.id.to_string().into_bytes()),
             plugin: Some(plugin.to_vec()),
             connect_attrs: self.rng.percent(50).then(|| b"\x03_os\x05Linux".to_vec()),
+            zstd_level: ZSTD_LEVEL_DEFAULT,
         }
         .encode(seq, &mut bytes);
         self.next_seq = seq.wrapping_add(1);

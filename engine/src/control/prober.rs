@@ -20,7 +20,7 @@ use crate::io::random;
 use crate::pool::{BackendLogin, LoginStep, TlsWish};
 use crate::tls::{ClientContext, Contexts};
 use crate::topology::{Observation, Probe, ProbeStep};
-use crate::wire::{Capabilities, ErrPacket, Greeting, LoginRequest};
+use crate::wire::{Capabilities, ErrPacket, Greeting, LoginRequest, ZSTD_LEVEL_DEFAULT};
 
 /// utf8mb4_general_ci, known to every supported server.
 const COLLATION: u8 = 45;
@@ -170,6 +170,7 @@ impl Prober {
             database: None,
             plugin: None,
             connect_attrs: None,
+            zstd_level: ZSTD_LEVEL_DEFAULT,
         };
         let wish = self.tls.as_ref().map_or(TlsWish::No, |tls| TlsWish::of(tls.mode()));
         let mut seed = [0; Seed::BYTES];

@@ -12,12 +12,13 @@ use bytes::BytesMut;
 
 use crate::base::{Blame, ConnectionId, Fault, Time, WorkerId};
 use crate::config::{
-    Admin, Config, DriverChoice, Limits, Log, LogFormat, LogLevel, Secret, User, Workers,
+    Admin, ClientCompression, Config, DriverChoice, Limits, Log, LogFormat, LogLevel, Secret, User,
+    Workers,
 };
 use crate::fuzz::Sides;
 use crate::fuzz::walks::{form, optional};
 use crate::session::{Action, Entry, Ledger, LoginContext, Session, Tally, Thread};
-use crate::wire::{Capabilities, Edits, Greeting, LoginRequest, Side, Status};
+use crate::wire::{Capabilities, Edits, Greeting, LoginRequest, Side, Status, ZSTD_LEVEL_DEFAULT};
 
 /// Longer inputs reach the limit of bytes sent ahead of a login, which counts pieces.
 const DATA_BYTES_MAX: usize = 100 << 10;
@@ -229,6 +230,11 @@ impl Exchange {
 
     fn act(&mut self) {
         match self.session.next_action() {
+            // Without the encryption the same bytes go on.
+            Some(Action::StartTls(rest)) => {
+                self.session.on_tls(None);
+                self.feed(Side::Client, &rest);
+            }
             Some(Action::Lease(_)) => {
                 self.awaits_lease = true;
                 self.came.leases += 1;
@@ -273,6 +279,7 @@ pub(super) fn login(client: Capabilities) -> BytesMut {
         database: None,
         plugin: Some(b"mysql_native_password".to_vec()),
         connect_attrs: None,
+        zstd_level: ZSTD_LEVEL_DEFAULT,
     };
     request.encode(1, &mut out);
     out
@@ -294,6 +301,10 @@ fn context(backend: Capabilities) -> LoginContext {
         nonce: [1; 20],
         client: None,
         deadline: Time::NEVER,
+        offers_tls: true,
+        accounts: None,
+        requires_tls: false,
+        compression: ClientCompression { zlib: true, zstd: true },
     }
 }
 

@@ -64,6 +64,16 @@ counters! {
     BackendWaits, "backend_waits", "Times a session had to wait for connections_max or backend_handshakes_max.";
     BackendWaitTimeouts, "backend_wait_timeouts", "Sessions ended because they waited longer than lease_wait_ms.";
     BackPressurePauses, "back_pressure_pauses", "Times one side was not read because the other was slower.";
+    TlsClientHandshakes, "tls_client_handshakes", "TLS handshakes with clients that succeeded.";
+    TlsClientResumptions, "tls_client_resumptions", "TLS handshakes with clients that resumed an earlier session.";
+    TlsClientFailures, "tls_client_failures", "TLS handshakes with clients that failed or were broken off.";
+    TlsBackendHandshakes, "tls_backend_handshakes", "TLS handshakes with backends that succeeded.";
+    TlsBackendResumptions, "tls_backend_resumptions", "TLS handshakes with backends that resumed an earlier session.";
+    TlsBackendFailures, "tls_backend_failures", "TLS handshakes with backends that failed or were broken off.";
+    CompressedBytesReceived, "compressed_bytes_received", "Bytes received on compressed connections, as they came.";
+    UncompressedBytesReceived, "uncompressed_bytes_received", "Bytes received on compressed connections, decompressed.";
+    CompressedBytesSent, "compressed_bytes_sent", "Bytes sent on compressed connections, as they left.";
+    UncompressedBytesSent, "uncompressed_bytes_sent", "Bytes sent on compressed connections, before they were compressed.";
     DrainClosed, "drain_closed", "Sessions closed because Weir was stopping.";
 }
 

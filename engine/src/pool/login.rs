@@ -6,9 +6,11 @@
 use bytes::BytesMut;
 
 use crate::auth::{AuthError, BackendAuth, BackendStep, Proof, Seed};
-use crate::config::TlsMode;
+use crate::config::{BackendCompression, TlsMode};
 use crate::wire::frame::{Assembler, FrameError, Packet};
-use crate::wire::{Capabilities, Greeting, LoginRequest, Malformed, SslRequest};
+use crate::wire::{
+    Capabilities, Greeting, LoginRequest, Malformed, SslRequest, ZSTD_LEVEL_DEFAULT,
+};
 
 /// The longest packet a server may send during a login: an error text or an RSA key fits easily.
 pub(super) const LOGIN_PACKET_BYTES_MAX: usize = 64 << 10;
@@ -143,6 +145,8 @@ pub struct BackendLogin {
     auth: BackendAuth,
     greeting: Option<Greeting>,
     tls: TlsWish,
+    /// The capability that is asked for, if any.
+    compression: Capabilities,
 }
 
 impl BackendLogin {
@@ -156,7 +160,19 @@ impl BackendLogin {
             auth: BackendAuth::new(proof, false, seed),
             greeting: None,
             tls,
+            compression: Capabilities::NONE,
         }
+    }
+
+    /// A login that asks for compression, which the server need not have.
+    #[must_use]
+    pub fn with_compression(self, compression: BackendCompression) -> Self {
+        let compression = match compression {
+            BackendCompression::None => Capabilities::NONE,
+            BackendCompression::Zlib => Capabilities::COMPRESS,
+            BackendCompression::Zstd => Capabilities::ZSTD,
+        };
+        Self { compression, ..self }
     }
 
     /// Feeds bytes of the server; what is to be sent is appended to `out`.
@@ -223,9 +239,10 @@ impl BackendLogin {
             return Err(LoginError::TooOld);
         }
         let wished = ALWAYS.union(self.request.capabilities.intersection(AS_CLIENT));
-        let negotiated = wished.intersection(offered);
+        let negotiated = wished.union(self.compression).intersection(offered);
         self.request.capabilities =
             negotiated.set(Capabilities::LONG_PASSWORD, !negotiated.intersects(MARIADB));
+        self.request.zstd_level = ZSTD_LEVEL_DEFAULT;
         let plugin = self.auth.plugin_for(&greeting).name().as_bytes();
         self.request.auth_response =
             self.auth.first_response(plugin, &greeting.nonce).map_err(LoginError::Auth)?;

@@ -15,7 +15,7 @@ use crate::base::{Fault, Time};
 use crate::session::login::{LoginContext, access_denied, too_long};
 use crate::session::relay::out_of_order;
 use crate::wire::frame::{Assembler, FrameError};
-use crate::wire::{Capabilities, ChangeUser, Edits, LoginRequest, Side};
+use crate::wire::{Capabilities, ChangeUser, Edits, LoginRequest, Side, ZSTD_LEVEL_DEFAULT};
 
 /// The longest packet of the exchange.
 const PACKET_BYTES_MAX: usize = 4 << 10;
@@ -149,8 +149,10 @@ impl Change {
         };
         let (user, denied) = match step {
             ClientStep::Continue => return Step::Wait,
-            ClientStep::Accepted(proof) => (Some((self.command.clone(), proof)), None),
-            ClientStep::Denied => {
+            ClientStep::Accepted(proof) if context.admits(&self.command.user) => {
+                (Some((self.command.clone(), proof)), None)
+            }
+            ClientStep::Accepted(_) | ClientStep::Denied => {
                 let used_password = auth.used_password();
                 (None, Some(access_denied(context, &self.command.user, used_password)))
             }
@@ -171,6 +173,7 @@ impl Change {
             database: None,
             plugin: None,
             connect_attrs: None,
+            zstd_level: ZSTD_LEVEL_DEFAULT,
         }
     }
 }

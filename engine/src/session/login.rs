@@ -11,13 +11,14 @@ use bytes::BytesMut;
 
 use crate::auth::{ClientAuth, ClientStep, Plugin, Proof};
 use crate::base::{Blame, ConnectionId, Fault, Time};
-use crate::config::Config;
+use crate::config::{ClientCompression, Config};
 use crate::session::relay::out_of_order;
+use crate::wire::compress::Algorithm;
 use crate::wire::frame::{Assembler, FrameError, Packet};
 use crate::wire::reply::Dialect;
 use crate::wire::{
-    Capabilities, Edits, ErrPacket, Greeting, LoginRequest, Malformed, OkPacket, Side, Status,
-    code, fault,
+    Capabilities, Edits, ErrPacket, Greeting, LoginRequest, Malformed, OkPacket, Side, SslRequest,
+    Status, code, fault,
 };
 
 /// The longest packet a client may send before it is logged in (connection attributes: 64 KiB).
@@ -84,6 +85,22 @@ pub struct LoginContext {
     pub client: Option<IpAddr>,
     /// When the login has to be over.
     pub deadline: Time,
+    /// TLS is offered.
+    pub offers_tls: bool,
+    /// Who does not come by TLS is refused.
+    pub requires_tls: bool,
+    /// What is offered to compress with.
+    pub compression: ClientCompression,
+    /// The only accounts the client may log in as, where the certificate it showed decides that.
+    pub accounts: Option<Vec<String>>,
+}
+
+impl LoginContext {
+    /// Whether the client's certificate, where it decides, is good for that account.
+    pub(super) fn admits(&self, user: &[u8]) -> bool {
+        let accounts = self.accounts.as_ref();
+        accounts.is_none_or(|names| names.iter().any(|name| name.as_bytes() == user))
+    }
 }
 
 /// A wish for a backend connection.
@@ -99,6 +116,8 @@ pub struct LeaseRequest {
 #[derive(Debug)]
 pub(super) enum Verdict {
     Wait,
+    /// Go on in TLS; it begins with these bytes.
+    StartTls(BytesMut),
     Lease(Box<LeaseRequest>),
 }
 
@@ -121,6 +140,9 @@ pub(super) struct Login {
     /// Sequence id of the next packet to the client.
     next_seq: u8,
     step: Step,
+    /// The client came by TLS.
+    has_tls: bool,
+    compression: Option<Algorithm>,
 }
 
 impl Login {
@@ -129,7 +151,14 @@ impl Login {
         // MariaDB leaves LONG_PASSWORD unset, which tells its connectors of its extensions; others
         // take no notice.
         let own = OWN.union(server.capabilities.intersection(Capabilities::LONG_PASSWORD));
-        let offered = OFFERED.intersection(server.capabilities).union(own);
+        // TLS and compression do not depend on what the server can: they are between the client and
+        // Weir.
+        let offered = OFFERED
+            .intersection(server.capabilities)
+            .union(own)
+            .set(Capabilities::SSL, context.offers_tls)
+            .set(Capabilities::COMPRESS, context.compression.zlib)
+            .set(Capabilities::ZSTD, context.compression.zstd);
         let plugin = Plugin::from_name(&server.plugin).unwrap_or(Plugin::NativePassword);
         let greeting = Greeting {
             version: server.version.clone(),
@@ -150,6 +179,8 @@ impl Login {
             early_bytes: 0,
             next_seq: 1,
             step: Step::AwaitRequest,
+            has_tls: false,
+            compression: None,
         }
     }
 
@@ -191,8 +222,9 @@ impl Login {
                 return Err(out_of_order());
             }
             self.next_seq = packet.seq.wrapping_add(1);
-            if let Verdict::Lease(request) = self.on_packet(&packet, edits)? {
-                return Ok(Verdict::Lease(request));
+            match self.on_packet(&packet, edits)? {
+                Verdict::Wait => {}
+                verdict @ (Verdict::StartTls(_) | Verdict::Lease(_)) => return Ok(verdict),
             }
         }
         Ok(Verdict::Wait)
@@ -203,10 +235,10 @@ impl Login {
         let mut answer = BytesMut::new();
         let (request, auth, step) = match std::mem::replace(&mut self.step, Step::AwaitLease) {
             Step::AwaitRequest => {
-                let mut request =
-                    Box::new(LoginRequest::parse(&packet.payload).map_err(bad_handshake)?);
-                self.client = request.capabilities.intersection(self.offered);
-                request.capabilities = self.client;
+                if SslRequest::parse(&packet.payload).is_some() {
+                    return self.start_tls();
+                }
+                let request = self.read_request(&packet.payload)?;
                 let user = self.context.config.user(&request.user).cloned();
                 let nonce = self.context.nonce;
                 let (auth, step) =
@@ -235,6 +267,55 @@ impl Login {
                 Err(access_denied(&self.context, &request.user, auth.used_password()))
             }
         }
+    }
+
+    fn start_tls(&mut self) -> Result<Verdict, Fault> {
+        if self.has_tls || !self.offered.contains(Capabilities::SSL) {
+            let what = "the client asks for TLS, which was not offered";
+            return Err(bad_handshake(Malformed::new(what)));
+        }
+        self.has_tls = true;
+        self.step = Step::AwaitRequest;
+        self.early_bytes = 0;
+        // What came behind the wish is TLS or nothing: taken for packets, it could be anybody's.
+        Ok(Verdict::StartTls(self.assembler.take_rest()))
+    }
+
+    /// The TLS that was started is there.
+    pub(super) fn on_tls(&mut self, accounts: Option<Vec<String>>) {
+        self.context.accounts = accounts;
+    }
+
+    fn read_request(&mut self, payload: &[u8]) -> Result<Box<LoginRequest>, Fault> {
+        let mut request = Box::new(LoginRequest::parse(payload).map_err(bad_handshake)?);
+        if self.context.requires_tls && !self.has_tls {
+            return Err(fault(
+                Blame::Client,
+                code::SECURE_TRANSPORT_REQUIRED,
+                "Connections using insecure transport are prohibited while \
+                 --require_secure_transport=ON.",
+            ));
+        }
+        if !self.context.admits(&request.user) {
+            let used_password = !request.auth_response.is_empty();
+            return Err(access_denied(&self.context, &request.user, used_password));
+        }
+        self.client = request.capabilities.intersection(self.offered);
+        request.capabilities = self.client;
+        // With both, servers take zlib.
+        self.compression = if self.client.contains(Capabilities::COMPRESS) {
+            Some(Algorithm::Zlib)
+        } else if self.client.contains(Capabilities::ZSTD) {
+            Some(Algorithm::Zstd { level: request.zstd_level })
+        } else {
+            None
+        };
+        Ok(request)
+    }
+
+    /// How packets are compressed once the login is over.
+    pub(super) const fn compression(&self) -> Option<Algorithm> {
+        self.compression
     }
 
     /// The backend let the account in: OK to the client.

@@ -13,11 +13,15 @@ use crate::session::login::{LeaseRequest, Login, LoginContext, Verdict};
 use crate::session::parting::Parting;
 use crate::session::relay::Relay;
 use crate::session::text::Thread;
+use crate::wire::compress::Algorithm;
 use crate::wire::{Capabilities, Edits, ErrPacket, Side, code, fault};
 
 /// What a session wants its worker to do.
 #[derive(Debug)]
 pub enum Action {
+    /// Go on in TLS with the client, which has sent these bytes of it already. What the worker feeds
+    /// from then on comes out of TLS, and what the session sends goes into it.
+    StartTls(BytesMut),
     /// Lend it a backend connection, logged in as the client's account.
     Lease(Box<LeaseRequest>),
     /// Say where the connections with these ids are: [`Session::on_threads`].
@@ -49,6 +53,7 @@ pub struct Session {
     id: ConnectionId,
     phase: Phase,
     action: Option<Action>,
+    compression: Option<Algorithm>,
 }
 
 #[derive(Debug)]
@@ -68,7 +73,7 @@ impl Session {
     pub fn new(context: LoginContext, edits: &mut Edits) -> Self {
         let id = context.id;
         let login = Login::greet(context, edits);
-        Self { id, phase: Phase::Login(Box::new(login)), action: None }
+        Self { id, phase: Phase::Login(Box::new(login)), action: None, compression: None }
     }
 
     /// The connection id the client was told.
@@ -138,6 +143,20 @@ impl Session {
         })
     }
 
+    /// How packets to and from the client are compressed once it was told that it is logged in.
+    #[must_use]
+    pub const fn compression(&self) -> Option<Algorithm> {
+        self.compression
+    }
+
+    /// The TLS of [`Action::StartTls`] is there. `accounts`: the only ones that the client may log
+    /// in as, for it has shown a certificate that names them.
+    pub fn on_tls(&mut self, accounts: Option<Vec<String>>) {
+        if let Phase::Login(login) = &mut self.phase {
+            login.on_tls(accounts);
+        }
+    }
+
     /// Feeds bytes of the client.
     ///
     /// # Errors
@@ -158,6 +177,7 @@ impl Session {
                 edits.discard(input.len());
                 match login.on_bytes(input, edits)? {
                     Verdict::Wait => {}
+                    Verdict::StartTls(rest) => self.action = Some(Action::StartTls(rest)),
                     Verdict::Lease(request) => self.action = Some(Action::Lease(request)),
                 }
                 Ok(Tally::default())
@@ -199,7 +219,8 @@ impl Session {
     }
 
     /// The lease that was asked for is there: tells the client it is logged in.
-    /// Returns what the client sent ahead of that; feed it to [`Session::on_client`].
+    /// Returns what the client sent ahead of that; feed it to [`Session::on_client`]. With
+    /// [`Session::compression`] it is compressed.
     ///
     /// # Errors
     /// The backend's OK does not parse, it can do less than the client was told, or there was no
@@ -219,6 +240,7 @@ impl Session {
         };
         let (dialect, status) = login.finish(backend, ok, edits)?;
         let early = login.take_early();
+        self.compression = login.compression();
         let pipelined_max = login.pipelined_commands_max();
         let is_mariadb = login.is_mariadb();
         self.phase = Phase::Relay(Relay::new(self.id, is_mariadb, dialect, status, pipelined_max));

@@ -42,16 +42,19 @@ impl CertificateNames {
         names
     }
 
-    /// Whether an account is named: by a whole name, or by what stands before a name's `@`.
+    /// The accounts that are named: by a whole name, or by what stands before a name's `@`.
+    pub fn accounts(&self) -> impl Iterator<Item = &str> {
+        let names = self.common.iter().chain(&self.dns).chain(&self.email);
+        names.flat_map(|name| {
+            let local = name.split_once('@').map(|(local, _)| local);
+            [Some(name.as_str()), local].into_iter().flatten().filter(|name| !name.is_empty())
+        })
+    }
+
+    /// Whether an account is named.
     #[must_use]
     pub fn include_account(&self, account: &[u8]) -> bool {
-        let names = self.common.iter().chain(&self.dns).chain(&self.email);
-        let local = |name: &str| name.split_once('@').map(|(local, _)| local.to_owned());
-        !account.is_empty()
-            && names.into_iter().any(|name| {
-                name.as_bytes() == account
-                    || local(name).is_some_and(|local| local.as_bytes() == account)
-            })
+        self.accounts().any(|name| name.as_bytes() == account)
     }
 
     /// Whether a server's DNS name is among them, also by a `*` for its first label. The common

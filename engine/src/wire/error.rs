@@ -104,6 +104,8 @@ pub mod code {
     pub const NET_PACKET_TOO_LARGE: u16 = 1153;
     /// Got packets out of order.
     pub const NET_PACKETS_OUT_OF_ORDER: u16 = 1156;
+    /// A compressed packet that cannot be decompressed.
+    pub const NET_UNCOMPRESS_ERROR: u16 = 1157;
     /// Got an error reading communication packets.
     pub const NET_READ_ERROR: u16 = 1158;
     /// Got timeout reading communication packets.
@@ -132,6 +134,8 @@ pub mod code {
     pub const READ_ONLY_MODE: u16 = 1836;
     /// MariaDB: connection was killed.
     pub const CONNECTION_KILLED: u16 = 1927;
+    /// Only TLS or a unix socket will do.
+    pub const SECURE_TRANSPORT_REQUIRED: u16 = 3159;
 }
 
 /// The end of a session with that error number and its SQLSTATE.
@@ -150,6 +154,7 @@ pub const fn sqlstate(code: u16) -> [u8; 5] {
         | code::SERVER_SHUTDOWN
         | code::NET_PACKET_TOO_LARGE
         | code::NET_PACKETS_OUT_OF_ORDER
+        | code::NET_UNCOMPRESS_ERROR
         | code::NET_READ_ERROR
         | code::NET_READ_INTERRUPTED
         | code::NET_ERROR_ON_WRITE

@@ -69,7 +69,7 @@ fn put_fixed_part(out: &mut BytesMut, request: &SslRequest) {
 /// ```text
 /// capabilities 4 | largest packet 4 | collation 1 | 00 * 19
 ///    | MariaDB's capabilities 4 (MySQL: 00 * 4) | user NUL | auth response (three forms)
-///    | database NUL | plugin NUL | attributes, length-encoded
+///    | database NUL | plugin NUL | attributes, length-encoded | zstd level 1
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct LoginRequest {
@@ -91,7 +91,13 @@ pub struct LoginRequest {
     /// Connection attributes (length-encoded names and values) without the length before all of
     /// them; checked to be whole.
     pub connect_attrs: Option<Vec<u8>>,
+    /// Level of zstd, 1 to 22; without [`Capabilities::ZSTD`] it is not in the packet.
+    pub zstd_level: u8,
 }
+
+/// The level clients and servers have that were told none.
+pub const ZSTD_LEVEL_DEFAULT: u8 = 3;
+const ZSTD_LEVEL_MAX: u8 = 22;
 
 impl LoginRequest {
     /// Reads one.
@@ -119,6 +125,10 @@ impl LoginRequest {
         let plugin = has(Capabilities::PLUGIN_AUTH).then(|| reader.nul_bytes_or_rest());
         let attrs = has(Capabilities::CONNECT_ATTRS).then(|| reader.lenenc_bytes());
         let attrs = attrs.and_then(Result::ok).filter(|attrs| attrs_are_whole(attrs));
+        let zstd_level = match reader.u8() {
+            Ok(level @ 1..=ZSTD_LEVEL_MAX) if has(Capabilities::ZSTD) => level,
+            _ => ZSTD_LEVEL_DEFAULT,
+        };
         let said = |field: Option<&[u8]>| field.filter(|f| !f.is_empty()).map(<[u8]>::to_vec);
         Ok(Self {
             capabilities,
@@ -129,6 +139,7 @@ impl LoginRequest {
             database: said(database),
             plugin: said(plugin),
             connect_attrs: attrs.map(<[u8]>::to_vec),
+            zstd_level,
         })
     }
 
@@ -160,6 +171,9 @@ impl LoginRequest {
             }
             if let Some(attrs) = &self.connect_attrs {
                 put_lenenc_bytes(out, attrs);
+            }
+            if capabilities.contains(Capabilities::ZSTD) {
+                out.put_u8(self.zstd_level);
             }
         });
     }

@@ -33,7 +33,7 @@ pub use command::Command;
 pub use edit::{Edit, Edits, Side};
 pub use error::{ErrPacket, code, fault, sqlstate};
 pub use handshake::{AuthMoreData, AuthSwitch, Greeting, NONCE_LEN};
-pub use login::{LoginRequest, SslRequest};
+pub use login::{LoginRequest, SslRequest, ZSTD_LEVEL_DEFAULT};
 pub use ok::{EofPacket, OkPacket, encode_eof};
 pub use prepared::{PrepareOk, statement_id};
 pub use reader::{Malformed, Reader};

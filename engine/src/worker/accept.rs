@@ -94,11 +94,13 @@ impl<D: Driver> Worker<D> {
         address: Option<IpAddr>,
         id: ConnectionId,
     ) -> Result<LoginContext, Fault> {
-        let cluster = self.config.endpoint(endpoint).map(|endpoint| endpoint.cluster);
-        let server = cluster
-            .and_then(|cluster| self.snapshot.primary(cluster))
-            .and_then(|primary| primary.greeting.clone());
-        let Some(server) = server else {
+        let offers_tls = self.resources.tls.endpoint(endpoint).is_some();
+        let server = self.config.endpoint(endpoint).and_then(|endpoint| {
+            let primary = self.snapshot.primary(endpoint.cluster)?;
+            let requires_tls = endpoint.tls.mode.is_required();
+            Some((primary.greeting.clone()?, requires_tls, endpoint.compression))
+        });
+        let Some((server, requires_tls, compression)) = server else {
             return Err(fault(
                 Blame::Backend,
                 code::UNKNOWN_ERROR,
@@ -113,6 +115,10 @@ impl<D: Driver> Worker<D> {
             nonce: self.nonces.next(),
             client: address,
             deadline: self.driver.now() + self.config.limits.login_timeout,
+            offers_tls,
+            accounts: None,
+            requires_tls,
+            compression,
         })
     }
 

@@ -11,7 +11,7 @@ use crate::base::{Fault, Key};
 use crate::io::{CloseMode, Driver};
 use crate::observe::Counter;
 use crate::pool::{BackendChange, ChangeStep};
-use crate::session::{ChangeRequest, Thread};
+use crate::session::{ChangeRequest, LoginContext, Thread};
 use crate::wire::{Side, code};
 use crate::worker::Worker;
 use crate::worker::entry::Stage;
@@ -46,6 +46,8 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get(key) else { return };
         let (endpoint, address, id) = (entry.endpoint, entry.address, entry.session.id());
         let context = self.login_context(endpoint, address, id);
+        let accounts = self.accounts_of(key);
+        let context = context.map(|context| LoginContext { accounts, ..context });
         self.edits.clear();
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let asked = context.and_then(|context| entry.session.on_identity(context, &mut self.edits));
@@ -65,7 +67,7 @@ impl<D: Driver> Worker<D> {
         let mut out = BytesMut::new();
         let change = match request.user {
             Some((command, proof)) => {
-                let auth = BackendAuth::new(proof, false, self.nonces.seed());
+                let auth = BackendAuth::new(proof, backend.link.is_encrypted(), self.nonces.seed());
                 BackendChange::user(&command, auth, lease.capabilities, &mut out)
             }
             None => {
@@ -74,7 +76,7 @@ impl<D: Driver> Worker<D> {
             }
         };
         backend.stage = Stage::Changing(Box::new(change), lease);
-        self.driver.send_copy(backend.link.conn, &out);
+        self.send_to_backend(key, &out);
     }
 
     pub(super) fn on_backend_change(&mut self, key: Key, bytes: &[u8]) {
@@ -84,10 +86,10 @@ impl<D: Driver> Worker<D> {
         let lease = *lease;
         let mut out = BytesMut::new();
         let step = change.on_bytes(bytes, &mut out);
-        if !out.is_empty() {
-            self.driver.send_copy(backend.link.conn, &out);
-        }
+        self.send_to_backend(key, &out);
         self.edits.clear();
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &mut entry.backend else { return };
         let rest = match step {
             ChangeStep::Wait => return,
             ChangeStep::Failed(error) => {

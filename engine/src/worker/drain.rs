@@ -10,6 +10,7 @@ use crate::io::Driver;
 use crate::observe::Counter;
 use crate::wire::{self, code};
 use crate::worker::Worker;
+use crate::worker::entry::Entry;
 use crate::worker::traffic::Ending;
 
 impl<D: Driver> Worker<D> {
@@ -30,7 +31,9 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn end_if_at_rest(&mut self, key: Key) {
-        if self.sessions.get(key).is_some_and(|entry| entry.session.is_at_rest()) {
+        let at_rest =
+            |entry: &Entry| entry.session.is_at_rest() && !entry.client.held_by.is_by_input();
+        if self.sessions.get(key).is_some_and(at_rest) {
             self.counters.increment(Counter::DrainClosed);
             self.close_session(key, Ending::InOrder);
         }

@@ -1,7 +1,7 @@
 //! What a worker keeps per session.
 //!
 //! Purpose: tie a session to its client's and its backend's connection.
-//! Never: hold bytes; those are in the driver or nowhere.
+//! Never: hold bytes; those are in the driver or nowhere. (A transport holds what is not decoded.)
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::pool::{BackendChange, BackendLogin, Lease};
 use crate::session::Session;
 use crate::wire::Side;
 use crate::worker::queue::Waiting;
+use crate::worker::transport::Transport;
 
 /// A session and its connections.
 #[derive(Debug)]
@@ -40,19 +41,35 @@ pub(super) struct Link {
     pub(super) held_by: HeldBy,
     /// Full small buffers received in a row.
     pub(super) full_in_a_row: u8,
+    /// What lies between its socket and packets; nothing on a plain connection.
+    pub(super) transport: Option<Box<Transport>>,
 }
 
-/// Send queues that are too long. Each ends with the driver's word that it is empty, and no sooner:
-/// what a queue holds in between says nothing, for new bytes may be in it that no word follows.
+/// Why a connection is not read: send queues that are too long, and input that is not decoded yet.
+/// Each queue ends with the driver's word that it is empty, and no sooner: what a queue holds in
+/// between says nothing, for new bytes may be in it that no word follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct HeldBy {
     client: bool,
     backend: bool,
+    input: bool,
 }
 
 impl HeldBy {
     pub(super) fn is_empty(self) -> bool {
         self == Self::default()
+    }
+
+    pub(super) const fn is_by_queue(self) -> bool {
+        self.client || self.backend
+    }
+
+    pub(super) const fn is_by_input(self) -> bool {
+        self.input
+    }
+
+    pub(super) const fn set_input(&mut self, held: bool) {
+        self.input = held;
     }
 
     pub(super) const fn set(&mut self, side: Side, held: bool) {
@@ -96,11 +113,29 @@ impl BackendLink {
             Stage::Login(..) => None,
         }
     }
+
+    pub(super) const fn is_logging_in(&self) -> bool {
+        matches!(self.stage, Stage::Login(..))
+    }
 }
 
 impl Link {
     pub(super) fn new(conn: ConnId) -> Self {
-        Self { conn, mode: RecvMode::Small, held_by: HeldBy::default(), full_in_a_row: 0 }
+        Self {
+            conn,
+            mode: RecvMode::Small,
+            held_by: HeldBy::default(),
+            full_in_a_row: 0,
+            transport: None,
+        }
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.transport.as_ref().is_some_and(|transport| transport.is_encrypted())
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.transport.as_ref().is_some_and(|transport| transport.is_compressed())
     }
 }
 
@@ -108,6 +143,13 @@ impl Entry {
     /// Whether the client has yet to prove who it is.
     pub(super) fn is_shaking_hands(&self) -> bool {
         self.session.is_logging_in() && self.backend.is_none() && self.waiting.is_none()
+    }
+
+    /// Neither connection has a transport.
+    pub(super) fn is_plain(&self) -> bool {
+        let backend = self.backend.as_ref();
+        self.client.transport.is_none()
+            && backend.is_none_or(|backend| backend.link.transport.is_none())
     }
 
     pub(super) fn link(&self, side: Side) -> Option<&Link> {

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 
 use crate::base::{Blame, Fault, Key, Time};
 use crate::bus::Place;
+use crate::config::BackendCompression;
 use crate::io::{Driver, EndReason, RecvMode};
 use crate::observe::Counter;
 use crate::pool::{BackendLogin, Established, Lease, LoginStep, TlsWish};
@@ -17,7 +18,6 @@ use crate::topology::BackendView;
 use crate::wire::{self, ErrPacket, Side, code};
 use crate::worker::entry::{BackendLink, Entry, Link, Stage};
 use crate::worker::traffic::Ending;
-use crate::worker::traffic::Input;
 use crate::worker::{LOGIN_CHECK, Worker, pack};
 
 impl<D: Driver> Worker<D> {
@@ -69,7 +69,11 @@ impl<D: Driver> Worker<D> {
         let conn = self.driver.connect(server, pack(key, Side::Backend), deadline);
         self.driver.set_recv(conn, RecvMode::Small);
         let seed = self.nonces.seed();
-        let login = Box::new(BackendLogin::new(request.login, request.proof, TlsWish::No, seed));
+        let tls = self.resources.tls.backend(id);
+        let tls = tls.map_or(TlsWish::No, |context| TlsWish::of(context.mode()));
+        let compression = self.config.backend(id).map(|backend| backend.compression);
+        let login = BackendLogin::new(request.login, request.proof, tls, seed)
+            .with_compression(compression.unwrap_or(BackendCompression::None));
         self.figures.backend_opened(id);
         if let Some(entry) = self.sessions.get_mut(key) {
             entry.backend = Some(BackendLink {
@@ -79,7 +83,7 @@ impl<D: Driver> Worker<D> {
                 address: server,
                 since: self.ledger.now(),
                 connected: false,
-                stage: Stage::Login(login, deadline),
+                stage: Stage::Login(Box::new(login), deadline),
             });
         }
         true
@@ -97,14 +101,17 @@ impl<D: Driver> Worker<D> {
         let Stage::Login(login, _) = &mut backend.stage else { return };
         let mut out = BytesMut::new();
         let step = login.on_bytes(bytes, &mut out);
-        if !out.is_empty() {
-            self.driver.send_copy(backend.link.conn, &out);
+        let mut in_tls = BytesMut::new();
+        if matches!(step, LoginStep::StartTls) {
+            login.on_tls(&mut in_tls);
         }
+        self.send_to_backend(key, &out);
         match step {
-            // Not asked for above.
-            LoginStep::Wait | LoginStep::StartTls => {}
+            LoginStep::Wait => {}
+            LoginStep::StartTls => self.start_backend_tls(key, &in_tls),
             LoginStep::Ready(established) => self.grant(key, *established),
             LoginStep::Refused(err) => {
+                let Some(entry) = self.sessions.get_mut(key) else { return };
                 self.counters.increment(Counter::BackendLoginFailures);
                 let code = ErrPacket::parse(&err).map_or(0, |error| error.code);
                 self.figures.backend_errors.count(code);
@@ -147,12 +154,13 @@ impl<D: Driver> Worker<D> {
             "logged in"
         );
         self.send_edits(key);
+        self.start_client_compression(key);
+        self.start_backend_compression(key, lease.capabilities);
         self.login_over(key);
         self.turn_over(server);
         match early {
             Ok(early) if early.is_empty() => {}
-            // Commands the client sent before it was told that it is logged in.
-            Ok(mut early) => self.feed(key, Side::Client, Input::Decoded(&mut early)),
+            Ok(early) => self.feed_early(key, early),
             Err(fault) => self.fail(key, &fault),
         }
         if self.draining {

@@ -5,11 +5,13 @@
 //! in the driver's turn.
 //!
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
-//! (bytes and back-pressure), `lease` (backend connections), `queue` (waiting for them), `change`
+//! (bytes and back-pressure), `transport` and `coded` (bytes that are encrypted or compressed),
+//! `lease` (backend connections), `queue` (waiting for them), `change`
 //! (what a session asks for after its login), `reload`, `drain`, `thread`.
 
 mod accept;
 mod change;
+mod coded;
 mod drain;
 mod entry;
 mod lease;
@@ -18,6 +20,7 @@ mod queue;
 mod reload;
 mod thread;
 mod traffic;
+mod transport;
 
 use std::collections::HashMap;
 use std::io;
@@ -35,6 +38,7 @@ use crate::topology::Snapshot;
 use crate::wire::{Edits, Side};
 use crate::worker::entry::Entry;
 use crate::worker::queue::Lane;
+use crate::worker::transport::Coder;
 
 pub use nonce::NonceSource;
 pub use thread::spawn;
@@ -100,6 +104,10 @@ pub struct Worker<D: Driver> {
     drain_deadline: Time,
     events: Vec<Event>,
     edits: Edits,
+    /// What encoding and decoding takes.
+    coder: Coder,
+    /// Connections with input that was not decoded in the last turn, to go on with after it.
+    undecoded: Vec<(Key, Side)>,
 }
 
 impl<D: Driver> Worker<D> {
@@ -135,6 +143,8 @@ impl<D: Driver> Worker<D> {
             drain_deadline: Time::NEVER,
             events: Vec::new(),
             edits: Edits::default(),
+            coder: Coder::default(),
+            undecoded: Vec::new(),
         }
     }
 
@@ -167,6 +177,9 @@ impl<D: Driver> Worker<D> {
         let now = self.driver.now();
         self.ledger.set_now(now);
         self.check_back_pressure();
+        if !self.undecoded.is_empty() {
+            self.decode_on();
+        }
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             self.on_event(event);
@@ -206,6 +219,9 @@ impl<D: Driver> Worker<D> {
     }
 
     fn next_deadline(&self) -> Time {
+        if !self.undecoded.is_empty() {
+            return self.driver.now();
+        }
         if self.draining && self.sessions.is_empty() {
             // No event tells that the last bytes have left.
             return self.driver.now() + LAST_BYTES_CHECK;

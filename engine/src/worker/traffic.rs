@@ -8,6 +8,7 @@ use crate::io::{Chunk, CloseMode, ConnId, Driver, EndReason, RecvMode};
 use crate::observe::Counter;
 use crate::session::{Action, Entry, Tally};
 use crate::wire::{Edit, Side, code};
+use crate::worker::coded::Broken;
 use crate::worker::entry::{BackendLink, Stage};
 use crate::worker::{FLUSH_MAX, Worker};
 
@@ -34,7 +35,12 @@ impl<D: Driver> Worker<D> {
         };
         let chunk_bytes = chunk.len();
         self.counters.add(received, chunk_bytes as u64);
-        self.feed(key, side, Input::Received(chunk));
+        let link = self.sessions.get(key).and_then(|entry| entry.link(side));
+        if link.is_some_and(|link| link.transport.is_some()) {
+            self.on_coded(key, side, &chunk);
+        } else {
+            self.feed(key, side, Input::Received(chunk));
+        }
         self.choose_buffers(key, side, chunk_bytes);
     }
 
@@ -59,13 +65,14 @@ impl<D: Driver> Worker<D> {
                 entry.session.on_backend(input.bytes(), &mut self.edits, &mut self.ledger)
             }
         };
-        self.carry_out(key, side, input);
+        let sent = self.carry_out(key, side, input);
         if !self.ledger.entries().is_empty() {
             self.book(endpoint);
         }
-        match fed {
-            Ok(tally) => self.after_feed(key, tally),
-            Err(fault) => self.fail(key, &fault),
+        match (fed, sent) {
+            (Ok(tally), Ok(())) => self.after_feed(key, tally),
+            (Ok(_), Err(broken)) => self.break_off(key, &broken),
+            (Err(fault), _) => self.fail(key, &fault),
         }
     }
 
@@ -82,15 +89,21 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Carries out the edits of one input.
-    pub(super) fn carry_out(&mut self, key: Key, from: Side, mut input: Input<'_>) {
-        let Some(entry) = self.sessions.get(key) else { return };
+    fn carry_out(&mut self, key: Key, from: Side, mut input: Input<'_>) -> Result<(), Broken> {
+        let Some(entry) = self.sessions.get(key) else { return Ok(()) };
+        self.touched.push(key);
+        if !entry.is_plain() {
+            return self.carry_out_coded(key, from, input);
+        }
         let to = other(from);
         for edit in self.edits.list() {
             match edit {
-                Edit::Forward(count) => match entry.link(to) {
-                    Some(link) => input.forward(*count, &mut self.driver, link.conn),
-                    None => input.discard(*count),
-                },
+                Edit::Forward(count) => {
+                    let piece = input.take(*count);
+                    if let Some(link) = entry.link(to) {
+                        piece.send(&mut self.driver, link.conn);
+                    }
+                }
                 Edit::Discard(count) => input.discard(*count),
                 Edit::Send(side, range) => {
                     if let Some(link) = entry.link(*side) {
@@ -99,12 +112,13 @@ impl<D: Driver> Worker<D> {
                 }
             }
         }
-        self.touched.push(key);
+        Ok(())
     }
 
     /// Sends what a machine wrote without having been fed.
     pub(super) fn send_edits(&mut self, key: Key) {
-        self.carry_out(key, Side::Client, Input::Decoded(&mut []));
+        // A connection that cannot even be written to says so when it is read.
+        drop(self.carry_out(key, Side::Client, Input::Decoded(&mut [])));
     }
 
     fn after_feed(&mut self, key: Key, tally: Tally) {
@@ -124,6 +138,7 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         match entry.session.next_action() {
             None => {}
+            Some(Action::StartTls(rest)) => self.start_client_tls(key, &rest),
             Some(Action::Lease(request)) => self.open_lease(key, *request),
             Some(Action::FindThreads(ids)) => self.find_threads(key, &ids),
             Some(Action::Identify) => self.identify(key),
@@ -141,6 +156,8 @@ impl<D: Driver> Worker<D> {
         let mode = match link.mode {
             RecvMode::Large if ahead == 0 && chunk_bytes < small_bytes => RecvMode::Small,
             RecvMode::Large => return,
+            // A large buffer of compressed bytes would be far more than the other side can take.
+            RecvMode::Small | RecvMode::Paused if link.is_compressed() => return,
             RecvMode::Small | RecvMode::Paused => {
                 let full = chunk_bytes >= small_bytes;
                 link.full_in_a_row = if full { link.full_in_a_row.saturating_add(1) } else { 0 };
@@ -181,9 +198,7 @@ impl<D: Driver> Worker<D> {
     /// Holds `source` back while too much waits to be sent to `queue`. Right after a turn what
     /// waits was not taken by the kernel, so that [`Event::Drained`](crate::io::Event) will come.
     fn hold_back(&mut self, key: Key, source: Side, queue: Side, unsent: usize) {
-        let limits = &self.config.limits;
-        let crowded = self.driver.stats().spilled_bytes > limits.worker_buffer_bytes;
-        if unsent < limits.session_buffer_bytes && !crowded {
+        if !self.is_too_much(unsent) {
             return;
         }
         let Some(entry) = self.sessions.get_mut(key) else { return };
@@ -195,23 +210,42 @@ impl<D: Driver> Worker<D> {
         link.held_by.set(queue, true);
     }
 
+    /// Whether so many bytes for one side are reason to read no more of what goes there.
+    pub(super) fn is_too_much(&self, unsent: usize) -> bool {
+        let limits = &self.config.limits;
+        unsent >= limits.session_buffer_bytes
+            || unsent > 0 && self.driver.stats().spilled_bytes > limits.worker_buffer_bytes
+    }
+
     /// What waited for one side has left: whoever was held back because of it may send again.
     pub(super) fn on_drained(&mut self, key: Key, side: Side) {
-        let Some(entry) = self.sessions.get_mut(key) else { return };
         for source in [Side::Client, Side::Backend] {
-            let Some(link) = entry.link_mut(source) else { continue };
+            let Some(link) = self.sessions.get_mut(key).and_then(|it| it.link_mut(source)) else {
+                continue;
+            };
             if link.held_by.is_empty() {
                 continue;
             }
             link.held_by.set(side, false);
             if link.held_by.is_empty() {
                 self.driver.set_recv(link.conn, link.mode);
+            } else if !link.held_by.is_by_queue() {
+                self.decode(key, source);
             }
         }
     }
 
     pub(super) fn on_ended(&mut self, key: Key, side: Side, reason: EndReason) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
+        // What came before the end is dealt with first, if anybody is left who wants it.
+        if (side == Side::Backend || reason == EndReason::Eof)
+            && let Some(link) = entry.link_mut(side)
+            && link.held_by.is_by_input()
+            && let Some(transport) = &mut link.transport
+        {
+            transport.end_later(reason);
+            return;
+        }
         match side {
             Side::Client => {
                 // Leaving without COM_QUIT is common and harmless, but not inside a command. Health
@@ -288,6 +322,7 @@ impl<D: Driver> Worker<D> {
     /// Closes both connections of a session and forgets it.
     pub(super) fn close_session(&mut self, key: Key, ending: Ending) {
         self.login_over(key);
+        self.close_transports(key, ending);
         let Some(mut entry) = self.sessions.remove(key) else { return };
         let id = entry.session.id();
         self.leave_backend(&mut entry);
@@ -322,38 +357,38 @@ pub(super) enum Input<'a> {
 }
 
 impl Input<'_> {
-    fn bytes(&mut self) -> &mut [u8] {
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
         match self {
             Self::Received(chunk) => chunk,
             Self::Decoded(bytes) => bytes,
         }
     }
 
-    /// Sends the first `count` bytes.
-    fn forward(&mut self, count: usize, driver: &mut impl Driver, to: ConnId) {
+    /// Takes the first `count` bytes off.
+    pub(super) fn take(&mut self, count: usize) -> Self {
         match self {
-            Self::Received(chunk) => driver.send(to, chunk.split_to(count)),
-            Self::Decoded(bytes) => driver.send_copy(to, take(bytes, count)),
+            Self::Received(chunk) => Self::Received(chunk.split_to(count)),
+            Self::Decoded(bytes) => Self::Decoded(bytes.split_off_mut(..count).unwrap_or_default()),
         }
     }
 
     /// Drops the first `count` bytes.
-    fn discard(&mut self, count: usize) {
+    pub(super) fn discard(&mut self, count: usize) {
         match self {
             Self::Received(chunk) => chunk.advance(count),
-            Self::Decoded(bytes) => {
-                take(bytes, count);
-            }
+            Self::Decoded(_) => drop(self.take(count)),
+        }
+    }
+
+    pub(super) fn send(self, driver: &mut impl Driver, to: ConnId) {
+        match self {
+            Self::Received(chunk) => driver.send(to, chunk),
+            Self::Decoded(bytes) => driver.send_copy(to, bytes),
         }
     }
 }
 
-/// Takes the first `count` bytes off.
-fn take<'b>(bytes: &mut &'b mut [u8], count: usize) -> &'b mut [u8] {
-    bytes.split_off_mut(..count).unwrap_or_default()
-}
-
-const fn other(side: Side) -> Side {
+pub(super) const fn other(side: Side) -> Side {
     match side {
         Side::Client => Side::Backend,
         Side::Backend => Side::Client,

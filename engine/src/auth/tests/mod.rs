@@ -13,7 +13,7 @@ use crate::auth::{
     AuthError, BackendAuth, BackendStep, ClientAuth, ClientStep, Plugin, Proof, Seed,
 };
 use crate::config::{Secret, User};
-use crate::wire::{AuthSwitch, Capabilities, Greeting, LoginRequest, Status};
+use crate::wire::{AuthSwitch, Capabilities, Greeting, LoginRequest, Status, ZSTD_LEVEL_DEFAULT};
 
 mod full;
 
@@ -74,6 +74,7 @@ fn request(plugin: Option<&[u8]>, auth_response: &[u8]) -> LoginRequest {
         database: None,
         plugin: plugin.map(<[u8]>::to_vec),
         connect_attrs: None,
+        zstd_level: ZSTD_LEVEL_DEFAULT,
     }
 }
 

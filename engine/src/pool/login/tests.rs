@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::{Secret, User};
 use crate::testdata::recording;
-use crate::wire::{AuthSwitch, ErrPacket, OkPacket, Status, frame};
+use crate::wire::{AuthSwitch, ErrPacket, OkPacket, Status, ZSTD_LEVEL_DEFAULT, frame};
 
 /// What the connection that was recorded asked for.
 const RECORDED: Capabilities = Capabilities::MULTI_STATEMENTS
@@ -31,6 +31,7 @@ fn request(capabilities: Capabilities) -> LoginRequest {
         database: Some(b"weir".to_vec()),
         plugin: Some(b"of the client".to_vec()),
         connect_attrs: None,
+        zstd_level: ZSTD_LEVEL_DEFAULT,
     }
 }
 

@@ -17,7 +17,7 @@ fn the_greeting_is_the_servers_and_offers_what_both_can_do() {
     assert_eq!((greeting.connection_id, greeting.nonce), (pair.session.id().get(), NONCE));
     let has = |capability| greeting.capabilities.contains(capability);
     assert!(has(NEW) && has(Capabilities::CONNECT_WITH_DB));
-    // Weir cannot do these, and this server not these.
+    // This endpoint does not offer the first two, whatever the server can, nor this server the last.
     for absent in [Capabilities::COMPRESS, Capabilities::SSL, Capabilities::FOUND_ROWS] {
         assert!(!has(absent), "{absent:?}");
     }

@@ -11,6 +11,7 @@ mod model;
 mod recorded;
 mod relay;
 mod times;
+mod transport;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +20,15 @@ use bytes::{Buf, BytesMut};
 
 use crate::auth::{BackendAuth, Proof, Seed};
 use crate::base::{Blame, ConnectionId, Fault, Time, WorkerId};
-use crate::config::{Config, Offline, Secret, User, parse};
+use crate::config::{ClientCompression, Config, Offline, Secret, User, parse};
 use crate::fuzz::Sides;
 use crate::session::{
     Action, ChangeRequest, LeaseRequest, Ledger, LoginContext, Session, Tally, Thread,
 };
 use crate::wire::frame::{Assembler, Header};
 use crate::wire::{
-    Capabilities, Edits, ErrPacket, Greeting, LoginRequest, Side, Status, fault, frame,
+    Capabilities, Edits, ErrPacket, Greeting, LoginRequest, Side, Status, ZSTD_LEVEL_DEFAULT,
+    fault, frame,
 };
 
 const NATIVE: &str = "mysql_native_password";
@@ -116,6 +118,10 @@ fn context(server: &Greeting, nonce: [u8; 20]) -> LoginContext {
         nonce,
         client: Some([127, 0, 0, 1].into()),
         deadline: LOGIN_OVER,
+        offers_tls: false,
+        accounts: None,
+        requires_tls: false,
+        compression: ClientCompression { zlib: false, zstd: false },
     }
 }
 
@@ -139,6 +145,8 @@ struct Pair {
     /// Change of account the backend is asked for.
     change: Option<ChangeRequest>,
     server: Greeting,
+    /// What came behind a wish for TLS.
+    tls: Option<BytesMut>,
     tally: Tally,
     fault: Option<Fault>,
     closed: bool,
@@ -147,7 +155,11 @@ struct Pair {
 impl Pair {
     /// A session that has greeted.
     fn greeted(server: Greeting) -> Self {
-        let context = context(&server, NONCE);
+        Self::with_context(context(&server, NONCE))
+    }
+
+    fn with_context(context: LoginContext) -> Self {
+        let server = Greeting::clone(&context.server);
         let mut edits = Edits::default();
         let session = Session::new(context, &mut edits);
         let mut sides = Sides::default();
@@ -160,6 +172,7 @@ impl Pair {
             lease: None,
             change: None,
             server,
+            tls: None,
             tally: Tally::default(),
             fault: None,
             closed: false,
@@ -247,6 +260,7 @@ impl Pair {
 
     fn act(&mut self) {
         match self.session.next_action() {
+            Some(Action::StartTls(rest)) => self.tls = Some(rest),
             Some(Action::Lease(request)) => self.lease = Some(*request),
             Some(Action::FindThreads(ids)) => {
                 let threads: Vec<_> = ids.iter().map(|id| thread_of(*id)).collect();
@@ -355,6 +369,7 @@ fn request(
         database: None,
         plugin: plugin.map(|plugin| plugin.as_bytes().to_vec()),
         connect_attrs: None,
+        zstd_level: ZSTD_LEVEL_DEFAULT,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use bytes::BytesMut;
 
-use crate::wire::{Capabilities, ChangeUser, Greeting, LoginRequest, SslRequest};
+use crate::wire::{
+    Capabilities, ChangeUser, Greeting, LoginRequest, SslRequest, ZSTD_LEVEL_DEFAULT,
+};
 
 /// A login request's fixed part with `capabilities`, then `tail`.
 fn payload(capabilities: Capabilities, tail: &[u8]) -> Vec<u8> {
@@ -37,6 +39,23 @@ fn three_forms_of_the_response() {
     assert_eq!(login.auth_response, [7; 300]);
     let long = [b"app\0\xFB", &[7; 251][..]].concat();
     assert_eq!(parse(MYSQL, &long).auth_response, [7; 251]);
+}
+
+#[test]
+fn the_level_of_zstd_comes_last() {
+    let zstd = ALL.union(Capabilities::ZSTD);
+    let tail = |level: &[u8]| [b"app\0\x01xshop\0plug\0\x04\x01k\x01v", level].concat();
+    for (tail, level) in [
+        (tail(&[1]), 1),
+        (tail(&[22]), 22),
+        (tail(&[]), ZSTD_LEVEL_DEFAULT),
+        (tail(&[0]), ZSTD_LEVEL_DEFAULT),
+        (tail(&[23]), ZSTD_LEVEL_DEFAULT),
+    ] {
+        let login = parse(zstd, &tail);
+        assert_eq!((login.zstd_level, login.user), (level, b"app".to_vec()));
+    }
+    assert_eq!(parse(ALL, &tail(&[9])).zstd_level, ZSTD_LEVEL_DEFAULT);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use crate::wire::{
     AuthMoreData, AuthSwitch, Capabilities, ChangeUser, Command, EofPacket, ErrPacket, Greeting,
-    LoginRequest, OkPacket, PrepareOk, Status, Tracker, encode_eof, put_lenenc_bytes,
-    put_lenenc_int, statement_id,
+    LoginRequest, OkPacket, PrepareOk, Status, Tracker, ZSTD_LEVEL_DEFAULT, encode_eof,
+    put_lenenc_bytes, put_lenenc_int, statement_id,
 };
 
 /// The payload of the one frame that `encode` writes; its sequence id must be 9.
@@ -70,7 +70,7 @@ proptest! {
         (packet_bytes_max, collation) in (any::<u32>(), any::<u8>()),
         (user, database, plugin) in (name(), said_name(), said_name()),
         auth_response in proptest::collection::vec(any::<u8>(), 0..600),
-        connect_attrs in attributes(),
+        (connect_attrs, zstd_level) in (attributes(), 1u8..=22),
     ) {
         let long = auth_response.len() > 250;
         let capabilities = capabilities
@@ -78,9 +78,11 @@ proptest! {
             .set(Capabilities::PLUGIN_AUTH, plugin.is_some())
             .set(Capabilities::CONNECT_ATTRS, connect_attrs.is_some())
             .set(Capabilities::PLUGIN_AUTH_LENENC, long);
+        let zstd = capabilities.contains(Capabilities::ZSTD);
         let packet = LoginRequest {
             capabilities, packet_bytes_max, collation, user, auth_response, database, plugin,
             connect_attrs,
+            zstd_level: if zstd { zstd_level } else { ZSTD_LEVEL_DEFAULT },
         };
         let bytes = payload(|out| packet.encode(9, out));
         prop_assert_eq!(LoginRequest::parse(&bytes), Ok(packet));
