@@ -36,6 +36,11 @@ pub(crate) struct Setting {
     pub(crate) workers: usize,
     /// Further keys of the backend.
     pub(crate) backend_keys: Vec<(&'static str, u64)>,
+    /// Further lines of the endpoint and of the backend.
+    pub(crate) endpoint_lines: Vec<String>,
+    pub(crate) backend_lines: Vec<String>,
+    /// How the witness logs in.
+    pub(crate) witness: Login,
 }
 
 impl Default for Setting {
@@ -46,6 +51,9 @@ impl Default for Setting {
             drain_timeout_ms: 10_000,
             workers: 1,
             backend_keys: Vec::new(),
+            endpoint_lines: Vec::new(),
+            backend_lines: Vec::new(),
+            witness: account(),
         }
     }
 }
@@ -53,6 +61,21 @@ impl Default for Setting {
 impl Setting {
     pub(crate) fn limit(mut self, key: &'static str, value: u64) -> Self {
         self.limits.push((key, value));
+        self
+    }
+
+    pub(crate) fn endpoint(mut self, line: &str) -> Self {
+        self.endpoint_lines.push(line.to_owned());
+        self
+    }
+
+    pub(crate) fn backend(mut self, line: &str) -> Self {
+        self.backend_lines.push(line.to_owned());
+        self
+    }
+
+    pub(crate) fn witness(mut self, login: Login) -> Self {
+        self.witness = login;
         self
     }
 
@@ -77,9 +100,11 @@ impl Setting {
         config.workers = self.workers.to_string();
         let keys = self.backend_keys.iter();
         config.backend_keys = keys.map(|(key, value)| ((*key).to_owned(), *value)).collect();
+        config.endpoint_lines = self.endpoint_lines;
+        config.backend_lines = self.backend_lines;
         let binary = weir_binary().unwrap();
         let weir = Weir::start(&binary, folder.path(), &config, Lifetime::WithParent).unwrap();
-        let witness = RawClient::log_in(weir.address(), &account()).unwrap();
+        let witness = RawClient::log_in(weir.address(), &self.witness).unwrap();
         Bed { server, weir, witness, descriptors: 0, _folder: folder }
     }
 }

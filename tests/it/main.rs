@@ -25,6 +25,8 @@ mod admin;
 #[cfg(test)]
 mod backend;
 #[cfg(test)]
+mod bomb;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod drain;
@@ -50,3 +52,5 @@ mod reload;
 mod slow;
 #[cfg(test)]
 mod start;
+#[cfg(test)]
+mod transport;
