@@ -149,7 +149,7 @@ mod tests {
         let mut figures = Figures::default();
         figures.adopt(["app"].into_iter(), std::iter::empty());
         for _ in 0..commands {
-            figures.command(EndpointId(0), 1_000_000);
+            figures.commands(EndpointId(0), 1_000_000, 1);
         }
         let driver = DriverStats::default();
         Box::new(Report { worker: WorkerId(worker), sessions: 1, logging_in: 0, driver, figures })

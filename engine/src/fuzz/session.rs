@@ -4,6 +4,7 @@
 //! is lost or doubled, or an output without bound.
 //! Never: judge what a session answers; that is for its unit tests.
 
+use std::iter::repeat_n;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub(super) struct Came {
     pub(super) commands: u32,
     pub(super) replies: u32,
     errors: u32,
+    /// Each as often as it happened, sorted: neighbours differ by the cut.
     entered: Vec<Entry>,
     leases: u32,
     fault: Option<Fault>,
@@ -103,6 +105,7 @@ impl Exchange {
             exchange.step(*step, bytes);
             steps = rest;
         }
+        exchange.came.entered.sort();
         exchange.came.at_rest = exchange.session.is_at_rest();
         exchange
     }
@@ -161,8 +164,7 @@ impl Exchange {
                     self.came.commands += commands;
                     self.came.replies += replies;
                     self.came.errors += errors;
-                    self.came.entered.extend(self.ledger.entries());
-                    self.ledger.clear();
+                    self.book();
                     self.act();
                 }
                 Err(fault) => self.fail(fault),
@@ -181,12 +183,19 @@ impl Exchange {
         self.came.sides.carry_out(&self.edits, Side::Client, &[]);
         match result {
             Ok(()) => {
-                self.came.entered.extend(self.ledger.entries());
-                self.ledger.clear();
+                self.book();
                 self.act();
             }
             Err(fault) => self.fail(fault),
         }
+    }
+
+    /// Takes what was entered.
+    fn book(&mut self) {
+        let entries = self.ledger.entries().iter();
+        let each = entries.flat_map(|(entry, times)| repeat_n(*entry, *times as usize));
+        self.came.entered.extend(each);
+        self.ledger.clear();
     }
 
     fn lease(&mut self, ok: &[u8]) {

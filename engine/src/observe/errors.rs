@@ -15,9 +15,9 @@ impl ErrorCodes {
     /// Numbers counted apart. A number once counted apart stays so, so that no count goes back.
     pub const CODES_MAX: usize = 64;
 
-    /// Counts an error.
-    pub fn count(&mut self, code: u16) {
-        self.add(code, 1);
+    /// Counts an error so many times.
+    pub fn count(&mut self, code: u16, times: u32) {
+        self.add(code, u64::from(times));
     }
 
     /// All counts; `None` stands for the numbers that are not counted apart.
@@ -57,7 +57,7 @@ mod tests {
 
     fn of(codes: impl IntoIterator<Item = u16>) -> ErrorCodes {
         let mut errors = ErrorCodes::default();
-        codes.into_iter().for_each(|code| errors.count(code));
+        codes.into_iter().for_each(|code| errors.count(code, 1));
         errors
     }
 

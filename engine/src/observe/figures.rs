@@ -97,17 +97,17 @@ impl Figures {
         self.own_errors.set_to_sum(parts.map(|part| &part.own_errors));
     }
 
-    /// A command of a client was answered, after so many nanoseconds.
-    pub fn command(&mut self, endpoint: EndpointId, nanos: u64) {
+    /// So many commands of a client were answered, each after so many nanoseconds.
+    pub fn commands(&mut self, endpoint: EndpointId, nanos: u64, times: u32) {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint.index()) {
-            endpoint.commands.record(nanos);
+            endpoint.commands.record(nanos, times);
         }
     }
 
     /// A client was logged in, after so many nanoseconds.
     pub fn login(&mut self, endpoint: EndpointId, nanos: u64) {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint.index()) {
-            endpoint.logins.record(nanos);
+            endpoint.logins.record(nanos, 1);
         }
     }
 
@@ -121,7 +121,7 @@ impl Figures {
     /// A connection to a backend was logged in, after so many nanoseconds.
     pub fn backend_login(&mut self, backend: BackendId, nanos: u64) {
         if let Some(backend) = self.backends.get_mut(backend.index()) {
-            backend.logins.record(nanos);
+            backend.logins.record(nanos, 1);
         }
     }
 
@@ -160,9 +160,9 @@ mod tests {
     #[test]
     fn a_new_configuration_keeps_what_has_the_same_name() {
         let mut figures = named(&["a", "b"], &["x", "y"]);
-        figures.command(EndpointId(1), MS);
+        figures.commands(EndpointId(1), MS, 1);
         figures.backend_opened(BackendId(0));
-        figures.own_errors.count(1040);
+        figures.own_errors.count(1040, 1);
         figures.adopt(["c", "b"].into_iter(), ["y", "x"].into_iter());
         let names: Vec<_> = figures.endpoints.iter().map(|endpoint| &*endpoint.name).collect();
         assert_eq!(names, ["c", "b"]);
@@ -175,13 +175,13 @@ mod tests {
     #[test]
     fn workers_are_added_by_name() {
         let (mut one, mut two) = (named(&["a", "b"], &["x"]), named(&["b"], &["x"]));
-        one.command(EndpointId(1), MS);
-        two.command(EndpointId(0), MS);
+        one.commands(EndpointId(1), MS, 1);
+        two.commands(EndpointId(0), MS, 1);
         two.login(EndpointId(0), MS);
         for figures in [&mut one, &mut two] {
             figures.backend_opened(BackendId(0));
             figures.backend_login(BackendId(0), MS);
-            figures.backend_errors.count(1064);
+            figures.backend_errors.count(1064, 1);
         }
         two.backend_closed(BackendId(0));
         let mut sum = Figures::default();
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn what_no_configuration_names_is_counted_nowhere() {
         let mut figures = named(&[], &[]);
-        figures.command(EndpointId(3), MS);
+        figures.commands(EndpointId(3), MS, 1);
         figures.backend_closed(BackendId(3));
         assert!(figures.endpoints.is_empty() && figures.backends.is_empty());
     }

@@ -79,7 +79,7 @@ mod tests {
         let mut figures = Figures::default();
         figures.adopt(["app", "idle"].into_iter(), ["db1"].into_iter());
         for micros in [100, 200] {
-            figures.command(EndpointId(0), micros * 1_000);
+            figures.commands(EndpointId(0), micros * 1_000, 1);
         }
         figures.login(EndpointId(0), 7_000);
         figures.backend_login(BackendId(0), 50_000);

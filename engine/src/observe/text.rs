@@ -149,8 +149,8 @@ mod tests {
     #[test]
     fn histograms_have_every_bucket_their_sum_and_their_count() {
         let mut latency = Latency::default();
-        latency.record(300_000);
-        latency.record(100_000_000_000);
+        latency.record(300_000, 1);
+        latency.record(100_000_000_000, 1);
         let mut page = MetricsPage::default();
         page.histograms(Metric::LoginDuration, [(["app"], &latency)]);
         let text = page.finish();

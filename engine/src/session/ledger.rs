@@ -6,15 +6,17 @@
 use crate::base::Time;
 
 /// Lent to a session while it is fed. Cleared by the worker, so it holds no more than one input
-/// can bring about.
+/// can bring about; and as what happens again and again is kept once, that is little, even of a
+/// client that sends half a megabyte of commands that are refused.
 #[derive(Debug, Default)]
 pub struct Ledger {
     now: Time,
-    entries: Vec<Entry>,
+    /// Each with how often it happened.
+    entries: Vec<(Entry, u32)>,
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entry {
     /// A command was answered, this many nanoseconds after its first byte. (A `Duration` would be
     /// divided into seconds, for each command.)
@@ -43,9 +45,9 @@ impl Ledger {
         self.now.as_nanos().saturating_sub(then.as_nanos())
     }
 
-    /// What was entered since it was cleared, oldest first.
+    /// What was entered since it was cleared, and how often.
     #[must_use]
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[(Entry, u32)] {
         &self.entries
     }
 
@@ -60,6 +62,21 @@ impl Ledger {
     }
 
     pub(super) fn enter(&mut self, entry: Entry) {
-        self.entries.push(entry);
+        if self.entries.is_empty() || !self.again(entry) {
+            self.entries.push((entry, 1));
+        }
+    }
+
+    /// Counts an entry that was made just before. A refusal makes two: an answer and an error.
+    #[cold]
+    fn again(&mut self, entry: Entry) -> bool {
+        let last = self.entries.iter_mut().rev().take(2);
+        match last.into_iter().find(|(known, _)| *known == entry) {
+            Some((_, times)) => {
+                *times += 1;
+                true
+            }
+            None => false,
+        }
     }
 }

@@ -181,7 +181,7 @@ impl<D: Driver> Worker<D> {
 
     fn refuse(&mut self, endpoint: EndpointId, conn: ConnId, fault: &Fault) {
         self.counters.increment(Counter::ClientsRefused);
-        self.figures.own_errors.count(fault.code);
+        self.figures.own_errors.count(fault.code, 1);
         let endpoint = self.config.endpoint(endpoint).map_or("?", |endpoint| &endpoint.name);
         crate::observe::log_limited!(
             self.ledger.now(),

@@ -114,7 +114,7 @@ impl<D: Driver> Worker<D> {
                 let Some(entry) = self.sessions.get_mut(key) else { return };
                 self.counters.increment(Counter::BackendLoginFailures);
                 let code = ErrPacket::parse(&err).map_or(0, |error| error.code);
-                self.figures.backend_errors.count(code);
+                self.figures.backend_errors.count(code, 1);
                 self.edits.clear();
                 entry.session.on_lease_refused(&err, &mut self.edits);
                 self.send_edits(key);

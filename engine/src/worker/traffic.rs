@@ -78,11 +78,11 @@ impl<D: Driver> Worker<D> {
 
     /// Books what feeding a session of that endpoint came to.
     pub(super) fn book(&mut self, endpoint: EndpointId) {
-        for entry in self.ledger.entries() {
+        for (entry, times) in self.ledger.entries() {
             match *entry {
-                Entry::Answered(nanos) => self.figures.command(endpoint, nanos),
-                Entry::BackendError(code) => self.figures.backend_errors.count(code),
-                Entry::OwnError(code) => self.figures.own_errors.count(code),
+                Entry::Answered(nanos) => self.figures.commands(endpoint, nanos, *times),
+                Entry::BackendError(code) => self.figures.backend_errors.count(code, *times),
+                Entry::OwnError(code) => self.figures.own_errors.count(code, *times),
             }
         }
         self.ledger.clear();
@@ -290,7 +290,7 @@ impl<D: Driver> Worker<D> {
         let failed = failed.then_some(entry.address);
         let counter = if denied { Counter::LoginsDenied } else { Counter::from(fault.blame) };
         self.counters.increment(counter);
-        self.figures.own_errors.count(fault.code);
+        self.figures.own_errors.count(fault.code, 1);
         let endpoint = self.config.endpoint(entry.endpoint).map_or("?", |it| &it.name);
         let backend = entry.backend.as_ref().and_then(|it| self.snapshot.backend(it.id));
         crate::observe::log_limited!(

@@ -20,11 +20,14 @@ impl Pair {
 
     /// What was entered since the last look: milliseconds, and errors.
     fn entered(&mut self) -> Vec<Entry> {
-        let whole = |entry: &Entry| match *entry {
-            Entry::Answered(nanos) => Entry::Answered(nanos / 1_000_000),
-            error @ (Entry::BackendError(_) | Entry::OwnError(_)) => error,
+        let whole = |(entry, times): &(Entry, u32)| {
+            let entry = match *entry {
+                Entry::Answered(nanos) => Entry::Answered(nanos / 1_000_000),
+                error @ (Entry::BackendError(_) | Entry::OwnError(_)) => error,
+            };
+            std::iter::repeat_n(entry, *times as usize)
         };
-        let entries = self.ledger.entries().iter().map(whole).collect();
+        let entries = self.ledger.entries().iter().flat_map(whole).collect();
         self.ledger.clear();
         entries
     }
@@ -97,7 +100,16 @@ fn errors_of_the_backend_carry_their_number() {
     let mut pair = Pair::logged_in(NEW);
     pair.client_at(1, &[query(), query()].concat());
     pair.backend_at(2, &[error(1064), error(1205)].concat());
-    assert_eq!(pair.entered(), [BackendError(1064), Answered(1), BackendError(1205), Answered(1)]);
+    // The same time twice is kept once.
+    assert_eq!(pair.entered(), [BackendError(1064), Answered(1), Answered(1), BackendError(1205)]);
+}
+
+#[test]
+fn a_flood_of_refusals_is_two_entries() {
+    let mut pair = Pair::logged_in(NEW);
+    pair.client_at(1, &command(&[0x1D]).repeat(50_000));
+    let entries = [(Answered(0), 50_000), (OwnError(1047), 50_000)];
+    assert_eq!(pair.ledger.entries(), entries);
 }
 
 #[test]
