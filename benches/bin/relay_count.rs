@@ -91,7 +91,7 @@ fn drive(queries: u64) -> anyhow::Result<()> {
     let Some(Event::Accepted { conn: from, .. }) = events.pop() else {
         bail!("the client was not accepted");
     };
-    let to = driver.connect(primary, Token(1), Time::NEVER);
+    let to = driver.connect(&primary.into(), Token(1), Time::NEVER);
     for conn in [from, to] {
         driver.set_recv(conn, RecvMode::Small);
     }
@@ -222,8 +222,9 @@ fn config() -> anyhow::Result<Config> {
 
 /// Where clients connect, and where the primary is.
 fn addresses(config: &Config) -> anyhow::Result<(SocketAddr, SocketAddr)> {
-    let endpoint = config.endpoint(EndpointId(0)).context("no endpoint")?.listen;
-    Ok((endpoint, config.backend(BackendId(0)).context("no backend")?.address))
+    let endpoint = config.endpoint(EndpointId(0)).and_then(|it| it.listen.tcp());
+    let backend = config.backend(BackendId(0)).and_then(|it| it.address.tcp());
+    Ok((endpoint.context("no endpoint")?, backend.context("no backend")?))
 }
 
 fn greeting() -> Greeting {

@@ -57,6 +57,13 @@ impl Client {
         self
     }
 
+    /// Takes another password.
+    #[must_use]
+    pub fn with_password(mut self, password: &str) -> Self {
+        self.password = password.to_owned();
+        self
+    }
+
     /// Chooses a database at login.
     #[must_use]
     pub fn database(mut self, name: &str) -> Self {

@@ -19,6 +19,7 @@ mod fixture;
 mod leak;
 mod limits;
 mod load;
+mod local;
 mod login;
 mod protocol;
 mod reload;

@@ -4,6 +4,7 @@
 //! Never: a clock, a socket, a thread, an allocation that grows without a bound.
 #![forbid(unsafe_code)]
 
+mod address;
 mod fault;
 mod ids;
 mod line;
@@ -11,6 +12,7 @@ mod queue;
 mod slab;
 mod time;
 
+pub use address::Address;
 pub use fault::{Blame, Fault};
 pub use ids::{BackendId, ClusterId, ConnectionId, EndpointId, WorkerId};
 pub use line::{Line, Ticket};

@@ -6,10 +6,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::base::{Key, Line, Ticket};
+use crate::base::{Address, Key, Line, Ticket};
 use crate::config::Config;
 use crate::io::Waker;
 
@@ -19,8 +18,8 @@ pub struct Permits(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    bounds: HashMap<SocketAddr, usize>,
-    servers: HashMap<SocketAddr, Server>,
+    bounds: HashMap<Address, usize>,
+    servers: HashMap<Address, Server>,
 }
 
 /// Kept only while somebody has or wants a permit.
@@ -35,7 +34,7 @@ struct Server {
 pub struct Desk {
     waker: Waker,
     /// No longer than the worker's sessions are many: each waits for one permit.
-    called: Mutex<Vec<(SocketAddr, Key)>>,
+    called: Mutex<Vec<(Address, Key)>>,
 }
 
 /// What came of asking.
@@ -56,12 +55,12 @@ impl Desk {
 
     /// Sessions whose wait is over; each has a permit now.
     #[must_use]
-    pub fn take_called(&self) -> Vec<(SocketAddr, Key)> {
+    pub fn take_called(&self) -> Vec<(Address, Key)> {
         std::mem::take(&mut *lock(&self.called))
     }
 
-    fn call(&self, server: SocketAddr, key: Key) {
-        lock(&self.called).push((server, key));
+    fn call(&self, server: &Address, key: Key) {
+        lock(&self.called).push((server.clone(), key));
         self.waker.wake();
     }
 }
@@ -72,21 +71,21 @@ impl Permits {
         let mut state = lock(&self.0);
         state.bounds.clear();
         for backend in config.backends.iter().filter(|backend| backend.connections_max > 0) {
-            let bound = state.bounds.entry(backend.address).or_insert(usize::MAX);
+            let bound = state.bounds.entry(backend.address.clone()).or_insert(usize::MAX);
             *bound = backend.connections_max.min(*bound);
         }
         let State { bounds, servers } = &mut *state;
         for (address, server) in servers {
-            server.call(*address, bound_of(bounds, *address));
+            server.call(address, bound_of(bounds, address));
         }
     }
 
     /// Asks for one more connection to a server, for a session.
     #[must_use]
-    pub fn ask(&self, address: SocketAddr, desk: &Arc<Desk>, session: Key) -> Permit {
+    pub fn ask(&self, address: &Address, desk: &Arc<Desk>, session: Key) -> Permit {
         let mut state = lock(&self.0);
         let bound = bound_of(&state.bounds, address);
-        let server = state.servers.entry(address).or_default();
+        let server = state.servers.entry(address.clone()).or_default();
         if server.used < bound {
             server.used += 1;
             Permit::Granted
@@ -96,10 +95,10 @@ impl Permits {
     }
 
     /// A connection is over; the first who waits is called.
-    pub fn give_back(&self, address: SocketAddr) {
+    pub fn give_back(&self, address: &Address) {
         let mut state = lock(&self.0);
         let bound = bound_of(&state.bounds, address);
-        let Entry::Occupied(mut server) = state.servers.entry(address) else { return };
+        let Entry::Occupied(mut server) = state.servers.entry(address.clone()) else { return };
         server.get_mut().used -= 1;
         server.get_mut().call(address, bound);
         if server.get().used == 0 && server.get().waiting.is_empty() {
@@ -109,21 +108,21 @@ impl Permits {
 
     /// A session waits no longer. One that was called already finds its permit at the desk, where
     /// its worker sees that nobody needs it and gives it back.
-    pub fn leave(&self, address: SocketAddr, ticket: Ticket) {
-        if let Some(server) = lock(&self.0).servers.get_mut(&address) {
+    pub fn leave(&self, address: &Address, ticket: Ticket) {
+        if let Some(server) = lock(&self.0).servers.get_mut(address) {
             server.waiting.leave(ticket);
         }
     }
 
     /// Connections to a server now.
     #[must_use]
-    pub fn used(&self, address: SocketAddr) -> usize {
-        lock(&self.0).servers.get(&address).map_or(0, |server| server.used)
+    pub fn used(&self, address: &Address) -> usize {
+        lock(&self.0).servers.get(address).map_or(0, |server| server.used)
     }
 }
 
 impl Server {
-    fn call(&mut self, address: SocketAddr, bound: usize) {
+    fn call(&mut self, address: &Address, bound: usize) {
         while self.used < bound
             && let Some((desk, session)) = self.waiting.call()
         {
@@ -133,8 +132,8 @@ impl Server {
     }
 }
 
-fn bound_of(bounds: &HashMap<SocketAddr, usize>, address: SocketAddr) -> usize {
-    bounds.get(&address).copied().unwrap_or(usize::MAX)
+fn bound_of(bounds: &HashMap<Address, usize>, address: &Address) -> usize {
+    bounds.get(address).copied().unwrap_or(usize::MAX)
 }
 
 /// A thread that panicked has ended the process or left whole numbers behind.
@@ -175,20 +174,20 @@ mod tests {
     fn those_who_wait_are_called_in_order_at_their_own_desk() {
         let (permits, desks) = (Permits::default(), [desk(), desk()]);
         permits.adopt(&config(1));
-        let address = config(1).backends[0].address;
+        let address = &config(1).backends[0].address;
         assert_eq!(permits.ask(address, &desks[0], key(0)), Permit::Granted);
         let tickets = [1, 2, 3, 4]
             .map(|n| waits(permits.ask(address, &desks[usize::try_from(n % 2).unwrap()], key(n))));
         permits.leave(address, tickets[1]);
         permits.give_back(address);
-        assert_eq!(desks[1].take_called(), [(address, key(1))]);
+        assert_eq!(desks[1].take_called(), [(address.clone(), key(1))]);
         permits.give_back(address);
-        assert_eq!(desks[1].take_called(), [(address, key(3))]);
+        assert_eq!(desks[1].take_called(), [(address.clone(), key(3))]);
         assert_eq!(desks[0].take_called(), [], "the second one had left");
         permits.give_back(address);
         // Too late to leave: the permit lies at the desk.
         permits.leave(address, tickets[3]);
-        assert_eq!(desks[0].take_called(), [(address, key(4))]);
+        assert_eq!(desks[0].take_called(), [(address.clone(), key(4))]);
         assert_eq!(permits.used(address), 1);
         permits.give_back(address);
         assert_eq!(permits.0.lock().unwrap().servers.len(), 0, "nothing is kept for nobody");
@@ -198,27 +197,27 @@ mod tests {
     fn a_higher_bound_calls_whoever_fits() {
         let (permits, desk) = (Permits::default(), desk());
         permits.adopt(&config(1));
-        let address = config(1).backends[0].address;
+        let address = &config(1).backends[0].address;
         assert_eq!(permits.ask(address, &desk, key(0)), Permit::Granted);
         for n in 1..5 {
             waits(permits.ask(address, &desk, key(n)));
         }
         permits.adopt(&config(3));
-        assert_eq!(desk.take_called(), [(address, key(1)), (address, key(2))]);
+        assert_eq!(desk.take_called(), [(address.clone(), key(1)), (address.clone(), key(2))]);
         // A lower one lets nobody in until enough have left.
         permits.adopt(&config(1));
         permits.give_back(address);
         permits.give_back(address);
         assert_eq!(desk.take_called(), []);
         permits.adopt(&config(0));
-        assert_eq!(desk.take_called(), [(address, key(3)), (address, key(4))]);
+        assert_eq!(desk.take_called(), [(address.clone(), key(3)), (address.clone(), key(4))]);
         assert_eq!(permits.used(address), 3);
     }
 
     #[test]
     fn without_a_bound_nobody_waits() {
         let (permits, desk) = (Permits::default(), desk());
-        let address = config(0).backends[0].address;
+        let address = &config(0).backends[0].address;
         assert!((0..1000).all(|n| permits.ask(address, &desk, key(n)) == Permit::Granted));
         assert_eq!(permits.used(address), 1000);
     }

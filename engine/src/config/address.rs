@@ -1,17 +1,36 @@
-//! `HOST:PORT`.
+//! `HOST:PORT` and `unix:PATH`.
 //!
-//! Purpose: turn an address as written into a socket address, asking the caller for host names.
-//! Never: resolve a name itself.
+//! Purpose: turn an address as written into one that can be used, asking the caller for host names.
+//! Never: resolve a name itself, or look whether a path exists.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use super::Lookup;
+use crate::base::Address;
 
-/// The socket address of `HOST:PORT`.
+/// The address a text means.
 ///
 /// # Errors
 /// What is wrong with the text or the name, for the person who wrote it.
-pub(super) fn parse(text: &str, lookup: &dyn Lookup) -> Result<SocketAddr, String> {
+pub(super) fn parse(text: &str, lookup: &dyn Lookup) -> Result<Address, String> {
+    match text.strip_prefix(UNIX) {
+        Some(path) => unix(path),
+        None => tcp(text, lookup).map(Address::Tcp),
+    }
+}
+
+fn unix(path: &str) -> Result<Address, String> {
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        return Err("must be unix: and the absolute path of a socket".to_owned());
+    }
+    if path.len() > PATH_BYTES_MAX {
+        return Err(format!("must have a path of at most {PATH_BYTES_MAX} bytes"));
+    }
+    Ok(Address::Unix(Path::new(path).into()))
+}
+
+fn tcp(text: &str, lookup: &dyn Lookup) -> Result<SocketAddr, String> {
     let address = match text.parse() {
         Ok(address) => address,
         Err(_) => named(text, lookup)?,
@@ -45,7 +64,15 @@ fn is_host_name(host: &str) -> bool {
 }
 
 /// Whether what is sent to `target` arrives at a listener on `listen` of the same machine.
-pub(super) fn reaches(target: SocketAddr, listen: SocketAddr) -> bool {
+pub(super) fn reaches(target: &Address, listen: &Address) -> bool {
+    match (target, listen) {
+        (Address::Tcp(target), Address::Tcp(listen)) => reaches_tcp(*target, *listen),
+        (Address::Unix(target), Address::Unix(listen)) => target == listen,
+        (Address::Tcp(_), Address::Unix(_)) | (Address::Unix(_), Address::Tcp(_)) => false,
+    }
+}
+
+fn reaches_tcp(target: SocketAddr, listen: SocketAddr) -> bool {
     target.port() == listen.port()
         && (target.ip() == listen.ip()
             || target.ip().is_loopback() && covers(listen.ip(), target.ip()))
@@ -58,7 +85,11 @@ fn covers(listen: IpAddr, target: IpAddr) -> bool {
 
 /// Longest name DNS has.
 const HOST_LEN_MAX: usize = 253;
-const WANTED: &str = "must be HOST:PORT, such as 127.0.0.1:3306, db1.example:3306 or [::1]:3306";
+/// What the kernel's address of a unix socket holds, its NUL left out.
+const PATH_BYTES_MAX: usize = 107;
+const UNIX: &str = "unix:";
+const WANTED: &str = "must be HOST:PORT, such as 127.0.0.1:3306, db1.example:3306 or [::1]:3306, or \
+                      unix:PATH";
 
 #[cfg(test)]
 mod tests {
@@ -97,6 +128,9 @@ mod tests {
         check("[::1]:3306", Ok("[::1]:3306"));
         check("both:1", Ok("10.0.0.1:1"));
         check("six:65535", Ok("[::1]:65535"));
+        check("unix:/run/weir.sock", Ok("unix:/run/weir.sock"));
+        let longest = format!("unix:/{}", "x".repeat(106));
+        check(&longest, Ok(&longest));
     }
 
     #[test]
@@ -109,6 +143,12 @@ mod tests {
         {
             check(text, Err(WANTED));
         }
+        let path = Err("must be unix: and the absolute path of a socket");
+        for text in ["unix:", "unix:a", "unix:./a", "unix:/", "unix:/a/", "unix:/a\0b"] {
+            check(text, path);
+        }
+        let long = format!("unix:/{}", "x".repeat(107));
+        check(&long, Err("must have a path of at most 107 bytes"));
         check("none:1", Err("cannot be resolved: the name has no address"));
         check("other:1", Err("cannot be resolved: no such host"));
     }
@@ -124,9 +164,14 @@ mod tests {
             ("[::1]:1", "0.0.0.0:1", false),
             ("10.0.0.1:1", "0.0.0.0:1", false),
             ("10.0.0.1:1", "10.0.0.1:1", true),
+            ("unix:/a", "unix:/a", true),
+            ("unix:/a", "unix:/b", false),
+            ("unix:/a", "0.0.0.0:1", false),
+            ("127.0.0.1:1", "unix:/a", false),
         ];
         for (target, listen, expected) in table {
-            let found = reaches(target.parse().unwrap(), listen.parse().unwrap());
+            let address = |text| parse(text, &Names).unwrap();
+            let found = reaches(&address(target), &address(listen));
             assert_eq!(found, expected, "{target} {listen}");
         }
     }

@@ -26,7 +26,7 @@ use super::types::{
     Admin, Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
     EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
 };
-use crate::base::{BackendId, ClusterId};
+use crate::base::{Address, BackendId, ClusterId};
 
 /// The configuration a text describes, or everything that is wrong with it, by line.
 ///
@@ -46,8 +46,8 @@ struct Checker<'d> {
     cluster_ids: BTreeMap<String, ClusterId>,
     backends: Vec<Backend>,
     backend_names: Taken<String>,
-    backend_places: Vec<(SocketAddr, Place)>,
-    listeners: Taken<SocketAddr>,
+    backend_places: Vec<(Address, Place)>,
+    listeners: Taken<Address>,
 }
 
 /// Where a name or address was used first.
@@ -214,7 +214,7 @@ impl<'d> Checker<'d> {
                 take(self.document, &mut self.backend_names, name.value.clone(), &name.place);
             }
             let address = self.address(&table, "address").filter(|address| {
-                let usable = !address.value.ip().is_unspecified();
+                let usable = !address.value.tcp().is_some_and(|it| it.ip().is_unspecified());
                 if !usable {
                     self.document.reject(&address.place, "is no server's address");
                 }
@@ -222,8 +222,8 @@ impl<'d> Checker<'d> {
             });
             if let Some(address) = &address {
                 // Another cluster may look at the same server; in one it would have two roles.
-                take(self.document, &mut addresses, address.value, &address.place);
-                self.backend_places.push((address.value, address.place.clone()));
+                take(self.document, &mut addresses, address.value.clone(), &address.place);
+                self.backend_places.push((address.value.clone(), address.place.clone()));
             }
             let role: Option<Role> = table.word("role");
             roles.push(role);
@@ -263,11 +263,12 @@ impl<'d> Checker<'d> {
             }
             let listen = self.address(&table, "listen");
             if let Some(listen) = &listen {
-                take(self.document, &mut self.listeners, listen.value, &listen.place);
+                take(self.document, &mut self.listeners, listen.value.clone(), &listen.place);
             }
             endpoints.push(Endpoint {
                 name: name.map(|name| name.value).unwrap_or_default(),
                 listen: listen.map_or(UNKNOWN_ADDRESS, |listen| listen.value),
+                unix_mode: Self::unix_mode(&table),
                 cluster: self.cluster_of(&table).unwrap_or(ClusterId(0)),
                 mode: table.word("mode").unwrap_or(EndpointMode::Primary),
                 pooling: table.word("pooling").unwrap_or(Pooling::None),
@@ -285,12 +286,20 @@ impl<'d> Checker<'d> {
                 ADMIN_LISTEN.parse().ok().map(|value| At { value, place: table.place_of("listen") })
             }
             Some(text) if matches!(text.value.as_str(), "" | "disabled") => None,
-            Some(_) => self.address(table, "listen"),
+            Some(_) => self.address(table, "listen").and_then(|listen| self.over_tcp(listen)),
         };
         if let Some(listen) = &listen {
-            take(self.document, &mut self.listeners, listen.value, &listen.place);
+            take(self.document, &mut self.listeners, listen.value.into(), &listen.place);
         }
         Admin { listen: listen.map(|listen| listen.value) }
+    }
+
+    fn over_tcp(&self, address: At<Address>) -> Option<At<SocketAddr>> {
+        let At { value, place } = address;
+        if value.is_unix() {
+            self.document.reject(&place, "must be HOST:PORT");
+        }
+        value.tcp().map(|value| At { value, place })
     }
 
     fn cluster_of(&self, endpoint: &Table<'_>) -> Option<ClusterId> {
@@ -310,7 +319,7 @@ impl<'d> Checker<'d> {
         for (target, place) in &self.backend_places {
             let mut listeners = self.listeners.iter();
             if let Some((_, listener)) =
-                listeners.find(|(listen, _)| address::reaches(*target, **listen))
+                listeners.find(|(listen, _)| address::reaches(target, listen))
             {
                 let message = format!("is where Weir itself listens, by {}", listener.path);
                 self.document.reject(place, message);
@@ -345,7 +354,7 @@ impl<'d> Checker<'d> {
         tables
     }
 
-    fn address(&self, table: &Table<'_>, key: &str) -> Option<At<SocketAddr>> {
+    fn address(&self, table: &Table<'_>, key: &str) -> Option<At<Address>> {
         let At { value, place } = table.required(key)?;
         match address::parse(&value, self.document.lookup) {
             Ok(value) => Some(At { value, place }),
@@ -354,6 +363,17 @@ impl<'d> Checker<'d> {
                 None
             }
         }
+    }
+
+    /// The permission bits of a socket's file; the servers' own default, everybody.
+    fn unix_mode(endpoint: &Table<'_>) -> u32 {
+        let Some(At { value, place }) = endpoint.text("unix_mode") else { return UNIX_MODE };
+        let digits = if value.len() == 4 { value.strip_prefix('0').unwrap_or("") } else { &value };
+        let good = digits.len() == 3 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+        if !good {
+            endpoint.reject_value("unix_mode", &place);
+        }
+        u32::from_str_radix(digits, 8).unwrap_or(UNIX_MODE)
     }
 
     /// Names go into metrics, log lines and admin commands: nothing there that needs quoting.
@@ -432,5 +452,8 @@ fn id(position: usize) -> u16 {
     u16::try_from(position).unwrap_or(u16::MAX)
 }
 
+const UNIX_MODE: u32 = 0o777;
+
 /// Stands for an address that was rejected, until the file as a whole is.
-const UNKNOWN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const UNKNOWN_ADDRESS: Address =
+    Address::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));

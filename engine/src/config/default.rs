@@ -458,8 +458,8 @@ const BACKEND: &[Key] = &[
         "address",
         ADDRESS,
         "\"127.0.0.1:3306\"",
-        "Where the server listens. A host name is resolved at start and at each reload; an IPv4 \
-         address is preferred.",
+        "Where the server listens, \"HOST:PORT\" or \"unix:PATH\". A host name is resolved at start \
+         and at each reload; an IPv4 address is preferred.",
     ),
     Key::word("role", words::<Role>, "What the server is in its topology."),
     Key::word(
@@ -512,9 +512,21 @@ const ENDPOINT: &[Key] = &[
         "listen",
         ADDRESS,
         "\"127.0.0.1:6033\"",
-        "Where Weir listens. \"0.0.0.0:6033\" is every IPv4 address of the machine. A change needs a \
-         restart.",
+        "Where Weir listens. \"0.0.0.0:6033\" is every IPv4 address of the machine, \
+         \"unix:/run/weir/weir.sock\" a unix socket, whose clients are 'localhost'. A change needs \
+         a restart.",
     ),
+    Key {
+        name: "unix_mode",
+        kind: Kind::Other {
+            accepted: "three octal digits such as \"0770\"",
+            default: Some("\"0777\""),
+            example: "\"0777\"",
+            required: false,
+        },
+        doc: "Who may use the file of a unix socket: its permission bits. Says nothing where \
+              Weir listens on TCP. A change needs a restart.",
+    },
     Key::required("cluster", "the name of a cluster", "\"main\"", "The cluster it serves."),
     Key::word(
         "mode",
@@ -630,7 +642,7 @@ pub(super) const STATE_DIR: &str = "/var/lib/weir";
 const STATE_DIR_TOML: &str = "\"/var/lib/weir\"";
 const PEM_FILE: &str = "the path of a PEM file";
 const TLS_KEY: &str = "The certificate's private key, not encrypted.";
-const ADDRESS: &str = "\"HOST:PORT\"; an IPv6 address stands in brackets";
+const ADDRESS: &str = "\"HOST:PORT\" (an IPv6 address stands in brackets) or \"unix:PATH\"";
 const HOUR_MS: u64 = 3_600_000;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;

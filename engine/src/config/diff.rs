@@ -228,6 +228,7 @@ impl Changes {
             compare!(self, path, Endpoint, old_endpoint, endpoint,
                 apart name "";
                 restart listen "listen";
+                restart unix_mode "unix_mode";
                 apart cluster "";
                 live mode "mode";
                 live pooling "pooling";
@@ -260,7 +261,7 @@ impl Changes {
         for backend in &effective.backends {
             let mut endpoints = effective.endpoints.iter();
             if let Some(endpoint) =
-                endpoints.find(|endpoint| address::reaches(backend.address, endpoint.listen))
+                endpoints.find(|endpoint| address::reaches(&backend.address, &endpoint.listen))
             {
                 self.problems.push(format!(
                     "backend '{}' is where endpoint '{}' listens until a restart",

@@ -36,11 +36,13 @@ fn check_config(config: &Config) {
     }
     for backend in backends {
         assert!(config.cluster(backend.cluster).is_some(), "cluster of {}", backend.name);
-        assert!(backend.address.port() != 0, "port of {}", backend.name);
+        let address = &backend.address;
+        assert!(address.tcp().is_none_or(|it| it.port() != 0), "port of {}", backend.name);
     }
     for endpoint in endpoints {
         assert!(config.cluster(endpoint.cluster).is_some(), "cluster of {}", endpoint.name);
-        assert!(endpoint.listen.port() != 0, "port of {}", endpoint.name);
+        let listen = &endpoint.listen;
+        assert!(listen.tcp().is_none_or(|it| it.port() != 0), "port of {}", endpoint.name);
     }
     assert!(limits.receive_buffers.is_power_of_two(), "receive_buffers");
     assert!(limits.receive_buffer_bytes < limits.large_buffer_bytes, "large_buffer_bytes");

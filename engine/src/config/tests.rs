@@ -1,5 +1,6 @@
 //! The reader as a whole: what a file means, and what is said about a wrong one.
 
+mod addresses;
 mod admin;
 mod compression;
 
@@ -153,7 +154,9 @@ fn a_minimal_file_takes_all_defaults() {
                     cluster: ClusterId(
                         0,
                     ),
-                    address: 10.0.0.1:3306,
+                    address: Tcp(
+                        10.0.0.1:3306,
+                    ),
                     role: Primary,
                     compression: None,
                     tls: BackendTls {
@@ -170,7 +173,10 @@ fn a_minimal_file_takes_all_defaults() {
             endpoints: [
                 Endpoint {
                     name: "app",
-                    listen: 127.0.0.1:6033,
+                    listen: Tcp(
+                        127.0.0.1:6033,
+                    ),
+                    unix_mode: 511,
                     cluster: ClusterId(
                         0,
                     ),
@@ -179,6 +185,7 @@ fn a_minimal_file_takes_all_defaults() {
                     compression: ClientCompression {
                         zlib: true,
                         zstd: true,
+                    },
                     tls: EndpointTls {
                         mode: Preferred,
                         identities: [],
@@ -288,6 +295,7 @@ backend = [{ name = "db3", address = "db:3306", role = "primary" }]
 [[endpoint]]
 name = "app"
 listen = "0.0.0.0:6033"
+unix_mode = "0700"
 cluster = "two"
 mode = "primary"
 pooling = "none"

@@ -11,7 +11,7 @@ use std::time::Duration;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::tls::{BackendTls, EndpointTls};
-use crate::base::{BackendId, ClusterId, EndpointId};
+use crate::base::{Address, BackendId, ClusterId, EndpointId};
 
 /// Everything a configuration file says, checked. Shared by all threads, never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,7 +201,7 @@ pub struct Backend {
     /// The cluster it belongs to.
     pub cluster: ClusterId,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// What it is in the topology.
     pub role: Role,
     /// How connections to it are compressed.
@@ -238,7 +238,9 @@ pub struct Endpoint {
     /// Name in logs and metrics.
     pub name: String,
     /// Where Weir listens.
-    pub listen: SocketAddr,
+    pub listen: Address,
+    /// Who may use the socket's file, if it is one: its permission bits.
+    pub unix_mode: u32,
     /// The cluster it serves.
     pub cluster: ClusterId,
     /// Where statements go.

@@ -61,6 +61,16 @@ pub(super) fn choose_cpus(workers: &Workers) -> Result<Vec<Option<usize>>, Start
     }
 }
 
+/// Files of unix sockets go with the workers that accepted on them.
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.listeners.clear();
+        for endpoint in &self.config.endpoints {
+            io::unbind(&endpoint.listen);
+        }
+    }
+}
+
 /// The kernel cuts a backlog without a word; beyond it, connects of a storm are tried again after a
 /// second.
 fn log_backlog(backlog: u32) {
@@ -104,12 +114,11 @@ impl Fleet {
         let backlog = config.limits.listen_backlog;
         log_backlog(backlog);
         let bind = |endpoint: &crate::config::Endpoint| {
-            io::bind_reuseport(endpoint.listen, cpus.len(), backlog).map_err(|error| {
-                StartError::Listen {
-                    endpoint: endpoint.name.clone(),
-                    address: endpoint.listen,
-                    error,
-                }
+            let (address, mode) = (&endpoint.listen, endpoint.unix_mode);
+            io::bind(address, mode, cpus.len(), backlog).map_err(|error| StartError::Listen {
+                endpoint: endpoint.name.clone(),
+                address: address.clone(),
+                error,
             })
         };
         let listeners = config.endpoints.iter().map(bind).collect::<Result<_, _>>()?;

@@ -4,16 +4,17 @@
 //! Never: wait without the caller's timeout around it.
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
+use crate::base::Address;
 use crate::tls;
 
 const READ_BYTES: usize = 4 << 10;
 
 /// A connection; errors are texts for the log.
 pub(super) struct Link {
-    socket: TcpStream,
+    socket: Box<dyn Socket>,
     tls: Option<tls::Stream>,
     received: BytesMut,
     plain: BytesMut,
@@ -21,8 +22,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) async fn connect(address: std::net::SocketAddr) -> Result<Self, String> {
-        let socket = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    pub(super) async fn connect(address: &Address) -> Result<Self, String> {
+        let socket = open(address).await.map_err(|error| error.to_string())?;
         let received = BytesMut::with_capacity(READ_BYTES);
         Ok(Self { socket, tls: None, received, plain: BytesMut::new(), out: BytesMut::new() })
     }
@@ -77,4 +78,16 @@ impl Link {
         self.out.clear();
         written.map_err(|error| error.to_string())
     }
+}
+
+/// TCP or unix.
+trait Socket: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
+
+async fn open(address: &Address) -> std::io::Result<Box<dyn Socket>> {
+    Ok(match address {
+        Address::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+        Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+    })
 }

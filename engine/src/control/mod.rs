@@ -27,7 +27,7 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::base::{BackendId, WorkerId};
+use crate::base::{Address, BackendId, WorkerId};
 use crate::bus::{FromWorker, Resources, Seed, Spawned, ToWorker};
 use crate::config::Config;
 use crate::control::desk::Desk;
@@ -57,7 +57,7 @@ pub enum StartError {
         /// The endpoint's name.
         endpoint: String,
         /// Its address.
-        address: SocketAddr,
+        address: Address,
         /// The operating system's error.
         error: std::io::Error,
     },
@@ -173,8 +173,8 @@ async fn start(
     while state.probers.await_a_primary(&state.config)
         && let Some(Sighting { name, address, observation }) = seen.recv().await
     {
-        state.probers.saw(&name, address);
-        if let Some(backend) = state.topology.find(&name, address) {
+        state.probers.saw(&name, &address);
+        if let Some(backend) = state.topology.find(&name, &address) {
             state.topology.observe(backend, observation);
         }
     }
@@ -190,8 +190,8 @@ async fn start(
 fn on_sighting(state: &mut State, sighting: Sighting) {
     let Sighting { name, address, observation } = sighting;
     // A prober that was ended may have left one behind.
-    let Some(backend) = state.topology.find(&name, address) else { return };
-    state.probers.saw(&name, address);
+    let Some(backend) = state.topology.find(&name, &address) else { return };
+    state.probers.saw(&name, &address);
     if let Some(snapshot) = state.topology.observe(backend, observation) {
         log_change(&snapshot, backend);
         if !state.is_between() {

@@ -4,7 +4,6 @@
 //! Never: judge; what an observation means is decided in `topology`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -13,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::auth::{Proof, Seed};
-use crate::base::BackendId;
+use crate::base::{Address, BackendId};
 use crate::config::{BackendTls, Config, Monitor, Role, User};
 use crate::control::link::Link;
 use crate::io::random;
@@ -29,7 +28,7 @@ const COLLATION: u8 = 45;
 #[derive(Debug)]
 pub(super) struct Sighting {
     pub(super) name: Arc<str>,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     pub(super) observation: Observation,
 }
 
@@ -40,7 +39,7 @@ pub(super) struct Probers {
 }
 
 struct Running {
-    address: SocketAddr,
+    address: Address,
     monitor: Monitor,
     tls: BackendTls,
     task: JoinHandle<()>,
@@ -70,10 +69,10 @@ impl Probers {
                 same
             });
             let running = same.unwrap_or_else(|| {
-                let (address, monitor) = (backend.address, cluster.monitor.clone());
+                let (address, monitor) = (backend.address.clone(), cluster.monitor.clone());
                 let prober = Prober {
                     name: Arc::clone(&name),
-                    address,
+                    address: address.clone(),
                     monitor: monitor.clone(),
                     tls: contexts.backend(id).cloned(),
                     sightings: self.sightings.clone(),
@@ -89,9 +88,9 @@ impl Probers {
     }
 
     /// A sighting came.
-    pub(super) fn saw(&mut self, name: &str, address: SocketAddr) {
+    pub(super) fn saw(&mut self, name: &str, address: &Address) {
         if let Some(running) = self.running.get_mut(name)
-            && running.address == address
+            && running.address == *address
         {
             running.has_seen = true;
         }
@@ -108,7 +107,7 @@ impl Probers {
 
 struct Prober {
     name: Arc<str>,
-    address: SocketAddr,
+    address: Address,
     monitor: Monitor,
     tls: Option<Arc<ClientContext>>,
     sightings: Sender<Sighting>,
@@ -154,12 +153,12 @@ impl Prober {
     }
 
     async fn report(&self, observation: Observation) -> bool {
-        let (name, address) = (self.name.clone(), self.address);
+        let (name, address) = (self.name.clone(), self.address.clone());
         self.sightings.send(Sighting { name, address, observation }).await.is_ok()
     }
 
     async fn log_in(&self) -> Result<(Link, Greeting), String> {
-        let mut link = Link::connect(self.address).await?;
+        let mut link = Link::connect(&self.address).await?;
         let user = User::new(self.monitor.user.clone(), self.monitor.secret.clone());
         let request = LoginRequest {
             capabilities: Capabilities::from_bits(0),

@@ -309,6 +309,7 @@ fn context(backend: Capabilities) -> LoginContext {
         }),
         nonce: [1; 20],
         client: None,
+        is_local: false,
         deadline: Time::NEVER,
         offers_tls: true,
         accounts: None,

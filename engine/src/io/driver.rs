@@ -30,7 +30,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{Key, Time};
+use crate::base::{Address, Key, Time};
 use crate::io::buf::Chunk;
 use crate::io::wake::Waker;
 
@@ -139,12 +139,12 @@ pub trait Driver {
 
     /// Opens a connection. [`Event::Connected`] or [`Event::Ended`] follows, the latter with
     /// [`EndReason::ConnectTimeout`] at `deadline`.
-    fn connect(&mut self, address: SocketAddr, token: Token, deadline: Time) -> ConnId;
+    fn connect(&mut self, address: &Address, token: Token, deadline: Time) -> ConnId;
 
     /// Changes the name a connection has in events.
     fn set_token(&mut self, conn: ConnId, token: Token);
 
-    /// Address of the other side; `None` when it is already gone.
+    /// Address of the other side; `None` when it is already gone, or came through a unix socket.
     fn peer_address(&self, conn: ConnId) -> Option<SocketAddr>;
 
     /// Changes how a connection receives.

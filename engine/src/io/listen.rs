@@ -1,29 +1,42 @@
-//! Listening sockets, one per worker, sharing an address.
+//! Listening sockets for every worker.
 //!
 //! Purpose: let the kernel spread connections over workers, and notice an address already taken.
-//! Never: accept.
+//! Never: accept, or take a socket's file away from somebody who listens.
 
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
 
-use crate::io::sys;
+use crate::base::Address;
+use crate::io::sys::{self, RawAddress};
 
-/// Binds `count` listening sockets to one address; with port 0 the first one decides the port.
-/// They do not block unless the driver wants them to, and close on exec.
+/// Binds a listening socket for each of `count` workers. They do not block unless the driver wants
+/// them to, and close on exec. `mode` has the permission bits of a unix socket's file.
 ///
 /// # Errors
-/// The operating system's error, `AddrInUse` also when the address is held by another process of
-/// the same user that shares it (`SO_REUSEPORT` alone would join it silently).
-pub fn bind_reuseport(address: SocketAddr, count: usize, backlog: u32) -> io::Result<Vec<OwnedFd>> {
+/// The operating system's error; `AddrInUse` also where the address is held by another process that
+/// would share it.
+pub fn bind(address: &Address, mode: u32, count: usize, backlog: u32) -> io::Result<Vec<OwnedFd>> {
+    match address {
+        Address::Tcp(address) => bind_reuseport(*address, count, backlog),
+        Address::Unix(path) => bind_unix(path, mode, count, backlog),
+    }
+}
+
+/// With port 0 the first socket decides the port.
+fn bind_reuseport(address: SocketAddr, count: usize, backlog: u32) -> io::Result<Vec<OwnedFd>> {
     if address.port() != 0 {
-        // Without SO_REUSEPORT a shared address counts as taken.
-        bind(address, false)?;
+        // Without SO_REUSEPORT a shared address counts as taken; with it, an address that another
+        // process of the same user shares would be joined silently.
+        bind_tcp(address, false)?;
     }
     let mut sockets = Vec::with_capacity(count);
     let mut address = address;
     for _ in 0..count {
-        let socket = bind(address, true)?;
+        let socket = bind_tcp(address, true)?;
         sys::listen(socket.as_fd(), backlog)?;
         let listener = TcpListener::from(socket);
         address.set_port(listener.local_addr()?.port());
@@ -32,22 +45,113 @@ pub fn bind_reuseport(address: SocketAddr, count: usize, backlog: u32) -> io::Re
     Ok(sockets)
 }
 
-fn bind(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
-    let socket = sys::socket(address)?;
+fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+    let raw = RawAddress::from(address);
+    let socket = sys::socket(&raw)?;
     sys::enable(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
     if shared {
         sys::enable(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT)?;
     }
-    sys::bind(socket.as_fd(), address)?;
+    sys::bind(socket.as_fd(), &raw)?;
     Ok(socket)
+}
+
+/// Unix sockets have no SO_REUSEPORT: all workers accept from one socket.
+fn bind_unix(path: &Path, mode: u32, count: usize, backlog: u32) -> io::Result<Vec<OwnedFd>> {
+    remove_stale(path)?;
+    let raw = RawAddress::try_from(&Address::Unix(path.into()))?;
+    let socket = sys::socket(&raw)?;
+    sys::bind(socket.as_fd(), &raw)?;
+    // Before anybody can connect.
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    sys::listen(socket.as_fd(), backlog)?;
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 1..count {
+        sockets.push(socket.try_clone()?);
+    }
+    sockets.push(socket);
+    Ok(sockets)
+}
+
+/// Removes the file that a process left behind which did not end in good order.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = match fs::symlink_metadata(path) {
+        Ok(found) => found.file_type().is_socket(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !is_socket {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "a file that is no socket is there"));
+    }
+    let raw = RawAddress::try_from(&Address::Unix(path.into()))?;
+    let visitor = sys::socket(&raw)?;
+    match sys::start_connect(visitor.as_fd(), &raw) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Ok(()) | Err(_) => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
+    }
+}
+
+/// Removes the file of a socket that nobody listens on any more.
+pub fn unbind(address: &Address) {
+    if let Address::Unix(path) = address {
+        // Whoever has taken the address over meanwhile keeps it, and nobody needs the file else.
+        drop(remove_stale(path));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream;
+    use std::path::PathBuf;
 
     fn any() -> SocketAddr {
         "127.0.0.1:0".parse().unwrap()
+    }
+
+    /// A file of its own for each test.
+    fn file(name: &str) -> (PathBuf, Address) {
+        let path = std::env::temp_dir().join(format!("weir-listen-{}-{name}", std::process::id()));
+        drop(fs::remove_file(&path));
+        (path.clone(), Address::Unix(path.into()))
+    }
+
+    #[test]
+    fn workers_share_one_unix_socket() {
+        let (path, address) = file("shared");
+        let sockets = bind(&address, 0o640, 3, 16).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+        for socket in &sockets {
+            let client = UnixStream::connect(&path).unwrap();
+            sys::accept(socket.as_fd()).unwrap();
+            drop(client);
+        }
+        // In use as long as one of them is.
+        let mut sockets = sockets.into_iter();
+        let last = sockets.next();
+        drop(sockets);
+        let error = bind(&address, 0o777, 1, 16).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        unbind(&address);
+        assert!(path.exists(), "somebody listens");
+        drop(last);
+        // What is left behind is taken over, and removed in the end.
+        drop(bind(&address, 0o777, 2, 16).unwrap());
+        assert!(path.exists());
+        unbind(&address);
+        assert!(!path.exists());
+        unbind(&address);
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_stays() {
+        let (path, address) = file("plain");
+        fs::write(&path, "precious").unwrap();
+        let error = bind(&address, 0o777, 1, 16).unwrap_err();
+        assert_eq!(error.to_string(), "a file that is no socket is there");
+        unbind(&address);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use choose::{Choice, Preference, choose};
 pub use driver::{CloseMode, ConnId, Driver, DriverStats, EndReason, Event, RecvMode, Token};
 pub use epoll::Epoll;
 pub use fake::{Fake, FakeNet, FakePeer, Faults, PeerRead};
-pub use listen::bind_reuseport;
+pub use listen::{bind, unbind};
 pub use options::DriverOptions;
 pub use process::{raise_open_files, random, thread_number};
 pub use uring::{Features, Unavailable, Uring, probe_uring};

@@ -6,14 +6,20 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
 
+use crate::base::Address;
 use crate::io::EndReason;
 
 /// A socket address in the kernel's layout.
+#[derive(Clone, Copy)]
 pub(super) enum RawAddress {
     V4(libc::sockaddr_in),
     V6(libc::sockaddr_in6),
+    Unix(libc::sockaddr_un),
 }
 
 impl RawAddress {
@@ -22,6 +28,7 @@ impl RawAddress {
         match self {
             Self::V4(address) => std::ptr::from_ref(address).cast(),
             Self::V6(address) => std::ptr::from_ref(address).cast(),
+            Self::Unix(address) => std::ptr::from_ref(address).cast(),
         }
     }
 
@@ -30,6 +37,32 @@ impl RawAddress {
         match self {
             Self::V4(_) => socklen::<libc::sockaddr_in>(),
             Self::V6(_) => socklen::<libc::sockaddr_in6>(),
+            // The path ends at its NUL.
+            Self::Unix(_) => socklen::<libc::sockaddr_un>(),
+        }
+    }
+
+    /// The address of the file of a unix socket.
+    fn of_path(path: &Path) -> io::Result<Self> {
+        let mut raw = libc::sockaddr_un { sun_family: FAMILY_UNIX, sun_path: [0; 108] };
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.len() >= raw.sun_path.len() {
+            return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+        }
+        for (place, byte) in raw.sun_path.iter_mut().zip(bytes) {
+            *place = byte.cast_signed();
+        }
+        Ok(Self::Unix(raw))
+    }
+}
+
+impl TryFrom<&Address> for RawAddress {
+    type Error = io::Error;
+
+    fn try_from(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => Ok(Self::from(*address)),
+            Address::Unix(path) => Self::of_path(path),
         }
     }
 }
@@ -54,19 +87,22 @@ impl From<SocketAddr> for RawAddress {
     }
 }
 
-/// A TCP socket for `address`'s family, non-blocking, closed on exec.
-pub(super) fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+/// A stream socket for `address`'s family, non-blocking, closed on exec.
+pub(super) fn socket(address: &RawAddress) -> io::Result<OwnedFd> {
+    let (family, protocol) = match address {
+        RawAddress::V4(_) => (libc::AF_INET, libc::IPPROTO_TCP),
+        RawAddress::V6(_) => (libc::AF_INET6, libc::IPPROTO_TCP),
+        RawAddress::Unix(_) => (libc::AF_UNIX, 0),
+    };
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers are passed.
-    let fd = check(unsafe { libc::socket(family, kind, libc::IPPROTO_TCP) })?;
+    let fd = check(unsafe { libc::socket(family, kind, protocol) })?;
     // SAFETY: the descriptor was just made and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Binds a socket to an address.
-pub(super) fn bind(socket: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
-    let raw = RawAddress::from(address);
+pub(super) fn bind(socket: BorrowedFd<'_>, raw: &RawAddress) -> io::Result<()> {
     // SAFETY: `raw` outlives the call and `len` is its size.
     check(unsafe { libc::bind(socket.as_raw_fd(), raw.as_ptr(), raw.len()) }).map(drop)
 }
@@ -85,6 +121,33 @@ pub(super) fn enable(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Res
     let value = std::ptr::from_ref(&on).cast();
     // SAFETY: `value` points at `on`, which outlives the call, and `length` is its size.
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value, length) }).map(drop)
+}
+
+/// Sends small packets at once, over TCP; other sockets never do otherwise.
+pub(super) fn send_at_once(socket: BorrowedFd<'_>) -> io::Result<()> {
+    match enable(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+        other => other,
+    }
+}
+
+/// Takes a connection off a listener, non-blocking, closed on exec.
+pub(super) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let nowhere = std::ptr::null_mut();
+    // SAFETY: null means that nobody wants the address.
+    let fd = unsafe { libc::accept4(listener.as_raw_fd(), nowhere, nowhere.cast(), flags) };
+    let fd = check(fd)?;
+    // SAFETY: the descriptor was just made and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes a socket that is about to connect to `address`.
+pub(super) fn connecting(address: &Address) -> io::Result<(OwnedFd, RawAddress)> {
+    let raw = RawAddress::try_from(address)?;
+    let socket = socket(&raw)?;
+    send_at_once(socket.as_fd())?;
+    Ok((socket, raw))
 }
 
 /// A counter to wake with. It blocks on read; see [`crate::io::Waker`].
@@ -127,8 +190,7 @@ pub(super) fn send_pieces<'a>(
 }
 
 /// Starts connecting; `EINPROGRESS` is success.
-pub(super) fn start_connect(socket: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
-    let raw = RawAddress::from(address);
+pub(super) fn start_connect(socket: BorrowedFd<'_>, raw: &RawAddress) -> io::Result<()> {
     // SAFETY: `raw` outlives the call and `len` is its size.
     let result = unsafe { libc::connect(socket.as_raw_fd(), raw.as_ptr(), raw.len()) };
     match check(result) {
@@ -136,6 +198,10 @@ pub(super) fn start_connect(socket: BorrowedFd<'_>, address: SocketAddr) -> io::
         other => other.map(drop),
     }
 }
+
+/// How long a connect to a unix socket pauses when its backlog is full: the kernel does not keep it
+/// waiting, as it does over TCP.
+pub(super) const BACKLOG_PAUSE: Duration = Duration::from_millis(2);
 
 /// Pieces of one [`send_pieces`].
 pub(super) const SEND_PIECES_MAX: usize = 64;
@@ -189,6 +255,9 @@ pub(super) const fn connect_reason(errno: i32) -> EndReason {
 const FAMILY_V4: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
 #[expect(clippy::cast_possible_truncation, reason = "10, which the structure's field holds")]
 const FAMILY_V6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
+
+#[expect(clippy::cast_possible_truncation, reason = "1, which the structure's field holds")]
+const FAMILY_UNIX: libc::sa_family_t = libc::AF_UNIX as libc::sa_family_t;
 
 #[expect(clippy::cast_possible_truncation, reason = "sizes of socket structures fit any integer")]
 const fn socklen<T>() -> libc::socklen_t {

@@ -83,6 +83,8 @@ pub struct LoginContext {
     pub nonce: [u8; 20],
     /// The client's address, for its error texts.
     pub client: Option<IpAddr>,
+    /// The client came through a unix socket: it is `localhost`, and nobody listens in.
+    pub is_local: bool,
     /// When the login has to be over.
     pub deadline: Time,
     /// TLS is offered.
@@ -362,6 +364,7 @@ pub(super) fn access_denied(context: &LoginContext, user: &[u8], used_password: 
     let user: String = String::from_utf8_lossy(user).chars().take(USER_CHARS_SHOWN).collect();
     let host = match context.client {
         Some(address) => address.to_string(),
+        None if context.is_local => "localhost".to_owned(),
         None => "unknown".to_owned(),
     };
     let password = if used_password { "YES" } else { "NO" };

@@ -4,10 +4,9 @@
 //! Never: decide from silence; a missing observation changes nothing.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::base::BackendId;
+use crate::base::{Address, BackendId};
 use crate::config::Config;
 use crate::topology::{BackendView, Snapshot};
 use crate::wire::Greeting;
@@ -43,7 +42,7 @@ impl Topology {
     pub fn reload(&mut self, config: &Config) {
         let mut backends = views(config);
         for view in &mut backends {
-            if let Some(known) = self.find(&view.name, view.address)
+            if let Some(known) = self.find(&view.name, &view.address)
                 && let Some(known) = self.snapshot.backend(known)
             {
                 view.reachable = known.reachable;
@@ -56,9 +55,9 @@ impl Topology {
 
     /// The backend of that name, if that is where it is.
     #[must_use]
-    pub fn find(&self, name: &str, address: SocketAddr) -> Option<BackendId> {
+    pub fn find(&self, name: &str, address: &Address) -> Option<BackendId> {
         let id = *self.ids.get(name)?;
-        self.snapshot.backend(id).filter(|view| view.address == address).map(|_| id)
+        self.snapshot.backend(id).filter(|view| view.address == *address).map(|_| id)
     }
 
     /// Takes in an observation. Returns the new picture when it differs from the last.
@@ -94,7 +93,7 @@ fn views(config: &Config) -> Vec<BackendView> {
         id: BackendId(index),
         name: Arc::from(backend.name.as_str()),
         cluster: backend.cluster,
-        address: backend.address,
+        address: backend.address.clone(),
         role: backend.role,
         reachable: false,
         greeting: None,

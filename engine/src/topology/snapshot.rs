@@ -3,10 +3,9 @@
 //! Purpose: one immutable value, replaced as a whole.
 //! Never: change after it was published.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::base::{BackendId, ClusterId};
+use crate::base::{Address, BackendId, ClusterId};
 use crate::config::Role;
 use crate::wire::Greeting;
 
@@ -43,7 +42,7 @@ pub struct BackendView {
     /// The cluster it belongs to.
     pub cluster: ClusterId,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// What it is in its cluster.
     pub role: Role,
     /// Whether the last probe reached it.

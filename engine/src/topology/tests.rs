@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::*;
-use crate::base::{BackendId, ClusterId};
+use crate::base::{Address, BackendId, ClusterId};
 use crate::config::{Config, Offline, Role, parse};
 use crate::testdata::{recording, recordings};
 use crate::wire::{Capabilities, Greeting};
@@ -175,7 +175,7 @@ fn a_reload_keeps_what_is_known_of_unchanged_backends() {
         .map(|view| (&*view.name, view.reachable, view.greeting.is_some()))
         .collect();
     assert_eq!(known, [("db4", false, false), ("db2", true, true), ("db3", false, false)]);
-    let find = |name, address: &str| topology.find(name, address.parse().unwrap());
+    let find = |name, address: &str| topology.find(name, &Address::Tcp(address.parse().unwrap()));
     assert_eq!(find("db2", "127.0.0.1:3307"), Some(BackendId(1)));
     assert_eq!(find("db3", "127.0.0.1:3308"), None, "a sighting of where it was");
     assert_eq!(find("db1", "127.0.0.1:3306"), None);

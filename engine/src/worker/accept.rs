@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use crate::base::{Blame, ConnectionId, EndpointId, Fault, Key};
 use crate::bus::Bound;
+use crate::config::TlsMode;
 use crate::io::{CloseMode, ConnId, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::session::{LoginContext, Session};
@@ -97,10 +98,9 @@ impl<D: Driver> Worker<D> {
         let offers_tls = self.resources.tls.endpoint(endpoint).is_some();
         let server = self.config.endpoint(endpoint).and_then(|endpoint| {
             let primary = self.snapshot.primary(endpoint.cluster)?;
-            let requires_tls = endpoint.tls.mode.is_required();
-            Some((primary.greeting.clone()?, requires_tls, endpoint.compression))
+            Some((primary.greeting.clone()?, endpoint))
         });
-        let Some((server, requires_tls, compression)) = server else {
+        let Some((server, endpoint)) = server else {
             return Err(fault(
                 Blame::Backend,
                 code::UNKNOWN_ERROR,
@@ -108,17 +108,21 @@ impl<D: Driver> Worker<D> {
                           monitor account",
             ));
         };
+        let is_local = endpoint.listen.is_unix();
+        // To servers a unix socket is as good as TLS, as long as no certificate is asked for.
+        let is_good_enough = is_local && endpoint.tls.mode == TlsMode::Required;
         Ok(LoginContext {
             config: self.config.clone(),
             id,
             server,
             nonce: self.nonces.next(),
             client: address,
+            is_local,
             deadline: self.driver.now() + self.config.limits.login_timeout,
             offers_tls,
             accounts: None,
-            requires_tls,
-            compression,
+            requires_tls: endpoint.tls.mode.is_required() && !is_good_enough,
+            compression: endpoint.compression,
         })
     }
 

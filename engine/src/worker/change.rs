@@ -140,7 +140,7 @@ impl<D: Driver> Worker<D> {
         if let Some(backend) = entry.backend.take() {
             self.figures.backend_closed(backend.id);
             self.driver.close(backend.link.conn, CloseMode::Now);
-            self.resources.shared.permits.give_back(backend.address);
+            self.resources.shared.permits.give_back(&backend.address);
             // Nothing is held back for it any more.
             entry.client.held_by.set(Side::Backend, false);
         }

@@ -3,10 +3,10 @@
 //! Purpose: tie a session to its client's and its backend's connection.
 //! Never: hold bytes; those are in the driver or nowhere. (A transport holds what is not decoded.)
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::base::{BackendId, EndpointId, Time};
+use crate::base::{Address, BackendId, EndpointId, Time};
 use crate::io::{ConnId, RecvMode};
 use crate::pool::{BackendChange, BackendLogin, Lease};
 use crate::session::Session;
@@ -87,7 +87,7 @@ pub(super) struct BackendLink {
     pub(super) id: BackendId,
     /// As it was when it was connected: a reload may remove or move the backend.
     pub(super) name: Arc<str>,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     /// When connecting began.
     pub(super) since: Time,
     pub(super) connected: bool,

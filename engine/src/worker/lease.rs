@@ -3,11 +3,9 @@
 //! Purpose: connect, log in, hand over, and notice when a backend connection ends.
 //! Never: share a backend connection between sessions (`pooling = "none"`).
 
-use std::net::SocketAddr;
-
 use bytes::BytesMut;
 
-use crate::base::{Blame, Fault, Key, Time};
+use crate::base::{Address, Blame, Fault, Key, Time};
 use crate::bus::Place;
 use crate::config::BackendCompression;
 use crate::io::{Driver, EndReason, RecvMode};
@@ -34,7 +32,7 @@ impl<D: Driver> Worker<D> {
 
     fn find_backend(&mut self, key: Key, request: LeaseRequest, until: Time) {
         let Some(entry) = self.sessions.get(key) else { return };
-        let Some(server) = self.primary_of(entry).map(|primary| primary.address) else {
+        let Some(server) = self.primary_of(entry).map(|primary| primary.address.clone()) else {
             let text = "weir: the cluster has no primary";
             self.fail(key, &wire::fault(Blame::Backend, code::UNKNOWN_ERROR, text));
             return;
@@ -53,12 +51,12 @@ impl<D: Driver> Worker<D> {
         &mut self,
         key: Key,
         request: LeaseRequest,
-        server: SocketAddr,
+        server: &Address,
         until: Time,
     ) -> bool {
         let entry = self.sessions.get(key);
         let primary = entry.and_then(|entry| self.primary_of(entry));
-        let Some(primary) = primary.filter(|primary| primary.address == server) else {
+        let Some(primary) = primary.filter(|primary| primary.address == *server) else {
             self.resources.shared.permits.give_back(server);
             self.find_backend(key, request, until);
             return false;
@@ -80,7 +78,7 @@ impl<D: Driver> Worker<D> {
                 link: Link::new(conn),
                 id,
                 name,
-                address: server,
+                address: server.clone(),
                 since: self.ledger.now(),
                 connected: false,
                 stage: Stage::Login(Box::new(login), deadline),
@@ -141,7 +139,7 @@ impl<D: Driver> Worker<D> {
             capabilities: established.capabilities,
         };
         backend.stage = Stage::Leased(lease);
-        let server = backend.address;
+        let server = backend.address.clone();
         let place = Place { server: server.to_string().into(), thread: lease.server_thread_id };
         self.resources.directory.insert(entry.session.id(), place);
         self.edits.clear();
@@ -157,7 +155,7 @@ impl<D: Driver> Worker<D> {
         self.start_client_compression(key);
         self.start_backend_compression(key, lease.capabilities);
         self.login_over(key);
-        self.turn_over(server);
+        self.turn_over(&server);
         match early {
             Ok(early) if early.is_empty() => {}
             Ok(early) => self.feed_early(key, early),

@@ -24,11 +24,10 @@ mod transport;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{EndpointId, Key, Slab, Time, WorkerId};
+use crate::base::{Address, EndpointId, Key, Slab, Time, WorkerId};
 use crate::bus::{Desk, Inbox, Report, Resources, ToWorker};
 use crate::config::Config;
 use crate::io::{Driver, DriverStats, Event, Token};
@@ -96,7 +95,7 @@ pub struct Worker<D: Driver> {
     /// Where sessions of this worker are called when they waited for a permit.
     desk: Arc<Desk>,
     /// Logins in progress and waiting, by server.
-    lanes: HashMap<SocketAddr, Lane>,
+    lanes: HashMap<Address, Lane>,
     /// Sessions something was sent for in the last turn, to look for back-pressure after it.
     touched: Vec<Key>,
     draining: bool,

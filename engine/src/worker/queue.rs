@@ -4,9 +4,7 @@
 //! workers), then a turn (`backend_handshakes_max`, this worker's), each in the order of coming.
 //! Never: let a session wait longer than `lease_wait`, or keep a permit or a turn that nobody uses.
 
-use std::net::SocketAddr;
-
-use crate::base::{Blame, Fault, Key, Line, Ticket, Time};
+use crate::base::{Address, Blame, Fault, Key, Line, Ticket, Time};
 use crate::bus::Permit;
 use crate::io::Driver;
 use crate::observe::Counter;
@@ -19,7 +17,7 @@ use crate::worker::entry::{BackendLink, Entry, Stage};
 #[derive(Debug)]
 pub(super) struct Waiting {
     request: LeaseRequest,
-    server: SocketAddr,
+    server: Address,
     /// When it has waited long enough.
     pub(super) until: Time,
     place: Place,
@@ -47,10 +45,10 @@ impl<D: Driver> Worker<D> {
         &mut self,
         key: Key,
         request: LeaseRequest,
-        server: SocketAddr,
+        server: Address,
         until: Time,
     ) {
-        match self.resources.shared.permits.ask(server, &self.desk, key) {
+        match self.resources.shared.permits.ask(&server, &self.desk, key) {
             Permit::Granted => self.await_turn(key, request, server, until),
             Permit::Waits(ticket) => {
                 self.wait_in_line(
@@ -62,16 +60,16 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Has a permit; connects when fewer than `backend_handshakes_max` others are logging in there.
-    fn await_turn(&mut self, key: Key, request: LeaseRequest, server: SocketAddr, until: Time) {
-        let lane = self.lanes.entry(server).or_default();
+    fn await_turn(&mut self, key: Key, request: LeaseRequest, server: Address, until: Time) {
+        let lane = self.lanes.entry(server.clone()).or_default();
         if lane.busy >= self.config.limits.backend_handshakes_max {
             let ticket = lane.line.join(key);
             self.wait_in_line(key, Waiting { request, server, until, place: Place::Turn(ticket) });
             return;
         }
         lane.busy += 1;
-        if !self.connect_backend(key, request, server, until) {
-            self.turn_over(server);
+        if !self.connect_backend(key, request, &server, until) {
+            self.turn_over(&server);
         }
     }
 
@@ -90,26 +88,26 @@ impl<D: Driver> Worker<D> {
                     self.await_turn(key, waiting.request, server, waiting.until);
                 }
                 // It went away between the call and now.
-                None => self.resources.shared.permits.give_back(server),
+                None => self.resources.shared.permits.give_back(&server),
             }
         }
     }
 
     /// A login on a server is over, for good or ill: the next one may begin.
-    pub(super) fn turn_over(&mut self, server: SocketAddr) {
-        let Some(lane) = self.lanes.get_mut(&server) else { return };
+    pub(super) fn turn_over(&mut self, server: &Address) {
+        let Some(lane) = self.lanes.get_mut(server) else { return };
         lane.busy -= 1;
         self.next_turns(server);
     }
 
     /// Begins logins for which there is room.
-    pub(super) fn next_turns(&mut self, server: SocketAddr) {
-        while let Some(lane) = self.lanes.get_mut(&server)
+    pub(super) fn next_turns(&mut self, server: &Address) {
+        while let Some(lane) = self.lanes.get_mut(server)
             && lane.busy < self.config.limits.backend_handshakes_max
         {
             let Some(key) = lane.line.call() else {
                 if lane.busy == 0 {
-                    self.lanes.remove(&server);
+                    self.lanes.remove(server);
                 }
                 return;
             };
@@ -118,7 +116,7 @@ impl<D: Driver> Worker<D> {
             lane.busy += 1;
             // A loop and no recursion: thousands may wait for a server that is no longer wanted.
             if !self.connect_backend(key, waiting.request, server, waiting.until)
-                && let Some(lane) = self.lanes.get_mut(&server)
+                && let Some(lane) = self.lanes.get_mut(server)
             {
                 lane.busy -= 1;
             }
@@ -131,19 +129,19 @@ impl<D: Driver> Worker<D> {
         let permits = &self.resources.shared.permits;
         if let Some(waiting) = entry.waiting.take() {
             match waiting.place {
-                Place::Permit(ticket) => permits.leave(waiting.server, ticket),
+                Place::Permit(ticket) => permits.leave(&waiting.server, ticket),
                 Place::Turn(ticket) => {
                     if let Some(lane) = self.lanes.get_mut(&waiting.server) {
                         lane.line.leave(ticket);
                     }
-                    permits.give_back(waiting.server);
+                    permits.give_back(&waiting.server);
                 }
             }
         }
         if let Some(BackendLink { stage, address, .. }) = &entry.backend {
-            permits.give_back(*address);
+            permits.give_back(address);
             if matches!(stage, Stage::Login(..)) {
-                self.turn_over(*address);
+                self.turn_over(address);
             }
         }
     }

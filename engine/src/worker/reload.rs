@@ -40,9 +40,9 @@ impl<D: Driver> Worker<D> {
         self.snapshot = snapshot;
         self.resources = resources;
         // There may be room for more logins at once.
-        let servers: Vec<_> = self.lanes.keys().copied().collect();
+        let servers: Vec<_> = self.lanes.keys().cloned().collect();
         for server in servers {
-            self.next_turns(server);
+            self.next_turns(&server);
         }
     }
 }

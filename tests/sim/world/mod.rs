@@ -104,9 +104,10 @@ impl World {
                 bytes.fill_with(|| nonces.next().to_le_bytes()[1]);
             })),
         });
-        let listen = config.endpoint(EndpointId(0)).expect("one").listen;
+        let listen = config.endpoint(EndpointId(0)).and_then(|it| it.listen.tcp()).expect("one");
         worker.listen(EndpointId(0), listen).expect("a free address");
-        let addresses: Vec<_> = config.backends.iter().map(|backend| backend.address).collect();
+        let backends = config.backends.iter();
+        let addresses: Vec<_> = backends.filter_map(|backend| backend.address.tcp()).collect();
         for address in &addresses {
             net.serve(*address);
         }

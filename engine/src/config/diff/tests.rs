@@ -144,7 +144,8 @@ fn endpoints_keep_their_places() {
         ],
     );
     let effective = changed(&parts).unwrap().effective;
-    let listen: Vec<_> = effective.endpoints.iter().map(|it| it.listen.port()).collect();
+    let listen: Vec<_> =
+        effective.endpoints.iter().filter_map(|it| Some(it.listen.tcp()?.port())).collect();
     assert_eq!(listen, [6033, 6034]);
     assert_eq!(effective.endpoints[0].cluster, ClusterId(1));
     assert_eq!(effective.endpoints[1].cluster, ClusterId(1));

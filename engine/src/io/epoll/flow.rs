@@ -286,6 +286,11 @@ impl Epoll {
         while let Some(due) = self.timers.pop_due(self.now) {
             match due {
                 Due::Accept(key) => self.resume_accept(key),
+                Due::Connect(key) => {
+                    if let Some(address) = self.crowded.remove(&key) {
+                        self.start_connect(key, address);
+                    }
+                }
                 Due::Conn(key) => {
                     let Some(conn) = self.conns.get_mut(key) else { continue };
                     conn.timer = None;

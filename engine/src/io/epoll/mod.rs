@@ -11,20 +11,21 @@ mod conn;
 mod flow;
 mod poller;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use crate::base::{Key, Slab, Time};
+use crate::base::{Address, Key, Slab, Time};
 use crate::io::buf::{Chunk, Pool};
 use crate::io::driver::{
     CloseMode, ConnId, Driver, DriverStats, EndReason, Event, RecvMode, Token,
 };
 use crate::io::options::DriverOptions;
 use crate::io::out::Out;
+use crate::io::sys::{BACKLOG_PAUSE, RawAddress};
 use crate::io::timer::Timers;
 use crate::io::wake::Waker;
 use crate::io::{clock, sys};
@@ -55,6 +56,8 @@ pub struct Epoll {
     starved: VecDeque<Key>,
     /// Connections that failed before epoll saw them.
     failed: Vec<(Key, EndReason)>,
+    /// Connections that found a full backlog, and where they go.
+    crowded: HashMap<Key, RawAddress>,
     polled: Vec<Ready>,
     waker: Waker,
     now: Time,
@@ -63,7 +66,7 @@ pub struct Epoll {
 }
 
 struct Listener {
-    socket: TcpListener,
+    socket: OwnedFd,
     token: Token,
 }
 
@@ -74,6 +77,8 @@ enum Due {
     Accept(Key),
     /// Connecting or flushing took too long.
     Conn(Key),
+    /// Connect again.
+    Connect(Key),
 }
 
 impl Epoll {
@@ -99,6 +104,7 @@ impl Epoll {
             ready: VecDeque::new(),
             starved: VecDeque::new(),
             failed: Vec::new(),
+            crowded: HashMap::new(),
             polled: Vec::new(),
             waker,
             now: clock::now(),
@@ -133,12 +139,8 @@ impl Epoll {
         for _ in 0..ACCEPTS_MAX {
             let Some(listener) = self.listeners.get(key) else { return };
             let token = listener.token;
-            let accepted = listener.socket.accept().and_then(|(stream, _)| {
-                // TCP_NODELAY is inherited from the listener; O_NONBLOCK is not.
-                stream.set_nonblocking(true)?;
-                Ok(OwnedFd::from(stream))
-            });
-            match accepted {
+            // TCP_NODELAY is inherited from the listener.
+            match sys::accept(listener.socket.as_fd()) {
                 Ok(socket) => {
                     let conn = self.insert(Conn::new(Some(socket), Phase::Open, Token(0)));
                     events.push(Event::Accepted { listener: token, conn });
@@ -171,6 +173,34 @@ impl Epoll {
         if self.poller.add_level(listener.socket.as_fd(), source).is_err() {
             self.timers.add(self.now + ACCEPT_PAUSE, Due::Accept(key));
         }
+    }
+
+    fn start_connect(&mut self, key: Key, address: RawAddress) {
+        let Some(socket) = self.conns.get(key).and_then(|conn| conn.socket.as_ref()) else {
+            return;
+        };
+        match sys::start_connect(socket.as_fd(), &address) {
+            Ok(()) => self.watch(key, true),
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
+                self.crowded.insert(key, address);
+                self.timers.add(self.now + BACKLOG_PAUSE, Due::Connect(key));
+            }
+            Err(error) => self.fail_connect(key, &error),
+        }
+    }
+
+    fn fail_connect(&mut self, key: Key, error: &io::Error) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if !conn.is_open() {
+            // Closed meanwhile: there is nobody to tell.
+            return self.remove(key);
+        }
+        if let Some(timer) = conn.timer.take() {
+            self.timers.cancel(timer);
+        }
+        self.out.clear(&mut conn.out);
+        let reason = sys::connect_reason(error.raw_os_error().unwrap_or(0));
+        self.failed.push((key, reason));
     }
 
     /// Registers a connection; it ends when that fails.
@@ -217,10 +247,10 @@ impl Driver for Epoll {
     type Listener = OwnedFd;
 
     fn listen(&mut self, listener: OwnedFd, token: Token) -> io::Result<()> {
-        let socket = TcpListener::from(listener);
-        socket.set_nonblocking(true)?;
-        sys::enable(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
-        let Some(key) = self.listeners.insert(Listener { socket, token }) else { return Ok(()) };
+        sys::with_stream(listener.as_fd(), |socket| socket.set_nonblocking(true))?;
+        sys::send_at_once(listener.as_fd())?;
+        let listener = Listener { socket: listener, token };
+        let Some(key) = self.listeners.insert(listener) else { return Ok(()) };
         let source = Source::Listener(key).encode();
         match self.listeners.get(key) {
             Some(listener) => self.poller.add_level(listener.socket.as_fd(), source),
@@ -232,29 +262,20 @@ impl Driver for Epoll {
         self.listeners = Slab::default();
     }
 
-    fn connect(&mut self, address: SocketAddr, token: Token, deadline: Time) -> ConnId {
-        let socket = sys::socket(address).and_then(|socket| {
-            sys::with_stream(socket.as_fd(), |stream| stream.set_nodelay(true))?;
-            Ok(socket)
-        });
-        let (socket, error) = match socket {
-            Ok(socket) => {
-                let error = sys::start_connect(socket.as_fd(), address).err();
-                (Some(socket), error)
-            }
-            Err(error) => (None, Some(error)),
+    fn connect(&mut self, address: &Address, token: Token, deadline: Time) -> ConnId {
+        let (socket, raw) = match sys::connecting(address) {
+            Ok((socket, raw)) => (Some(socket), Ok(raw)),
+            Err(error) => (None, Err(error)),
         };
         let key = self.insert(Conn::new(socket, Phase::Connecting, token));
-        if let Some(error) = error {
-            let reason = sys::connect_reason(error.raw_os_error().unwrap_or(0));
-            self.failed.push((key, reason));
-            return key;
-        }
         let timer = self.timers.add(deadline, Due::Conn(key));
         if let Some(conn) = self.conns.get_mut(key) {
             conn.timer = timer;
         }
-        self.watch(key, true);
+        match raw {
+            Ok(raw) => self.start_connect(key, raw),
+            Err(error) => self.fail_connect(key, &error),
+        }
         key
     }
 

@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use crate::base::{Key, Slab, Time};
+use crate::base::{Address, Key, Slab, Time};
 use crate::io::buf::{BufferSizes, Chunk, Pool};
 use crate::io::driver::{CloseMode, ConnId, Driver, DriverStats, Event, RecvMode, Token};
 use crate::io::out::{Out, Queue};
@@ -224,14 +224,15 @@ impl Driver for Fake {
         }
     }
 
-    fn connect(&mut self, address: SocketAddr, token: Token, deadline: Time) -> ConnId {
+    fn connect(&mut self, address: &Address, token: Token, deadline: Time) -> ConnId {
         let key = self.insert(Conn::new(None, Phase::Connecting, token));
         let timer = self.timers.add(deadline, Due::Limit(key));
         if let Some(conn) = self.conns.get_mut(key) {
             conn.timer = timer;
         }
         let mut net = self.net.borrow_mut();
-        let answer = net.answer(address);
+        // Nothing but TCP is simulated.
+        let answer = address.tcp().map_or(Answer::Refused, |address| net.answer(address));
         let at = if answer == Answer::Never { Time::NEVER } else { net.soon() };
         drop(net);
         self.timers.add(at, Due::Answer(key, answer));

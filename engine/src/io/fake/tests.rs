@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Fake, FakeNet, FakePeer, Faults, PeerRead};
-use crate::base::Time;
+use crate::base::{Address, Time};
 use crate::io::suite::{Harness, Peer, Read};
 use crate::io::{BufferSizes, CloseMode, Driver, Event, RecvMode, Token};
 
@@ -41,25 +41,25 @@ impl<const SEED: u64> Harness for Simulated<SEED> {
         &mut self.driver
     }
 
-    fn listen(&mut self, token: Token) -> SocketAddr {
+    fn listen(&mut self, token: Token) -> Address {
         let address = self.address();
         self.driver.listen(address, token).unwrap();
-        address
+        address.into()
     }
 
-    fn dial(&mut self, address: SocketAddr) -> Peer {
-        let peer = self.net.dial(address).unwrap();
+    fn dial(&mut self, address: &Address) -> Peer {
+        let peer = self.net.dial(address.tcp().unwrap()).unwrap();
         self.add(peer)
     }
 
-    fn serve(&mut self) -> SocketAddr {
+    fn serve(&mut self) -> Address {
         let address = self.address();
         self.net.serve(address);
-        address
+        address.into()
     }
 
-    fn accept(&mut self, address: SocketAddr) -> Option<Peer> {
-        let peer = self.net.accept(address)?;
+    fn accept(&mut self, address: &Address) -> Option<Peer> {
+        let peer = self.net.accept(address.tcp().unwrap())?;
         Some(self.add(peer))
     }
 
@@ -84,14 +84,18 @@ impl<const SEED: u64> Harness for Simulated<SEED> {
         self.net.reset(self.peers[peer.0]);
     }
 
-    fn refusing(&mut self) -> SocketAddr {
-        self.address()
+    fn refusing(&mut self) -> Address {
+        self.address().into()
     }
 
-    fn black_hole(&mut self) -> SocketAddr {
+    fn crowded(&mut self) -> (Address, usize) {
+        unreachable!("only unix sockets refuse to wait")
+    }
+
+    fn black_hole(&mut self) -> Address {
         let address = self.address();
         self.net.black_hole(address);
-        address
+        address.into()
     }
 }
 

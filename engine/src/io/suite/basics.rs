@@ -120,6 +120,13 @@ pub(in crate::io) fn the_peer_has_an_address<H: Harness>() {
     world.finish();
 }
 
+pub(in crate::io) fn a_unix_peer_has_no_address<H: Harness>() {
+    let mut world = World::<H>::new();
+    let (_, client, _) = world.open(RecvMode::Paused);
+    assert_eq!(world.driver().peer_address(client), None);
+    world.finish();
+}
+
 pub(in crate::io) fn woken_from_another_thread<H: Harness>() {
     let mut world = World::<H>::new();
     for round in 1..=20 {
@@ -170,14 +177,14 @@ pub(in crate::io) fn sends_before_connected_go_out_after_it<H: Harness>() {
     let mut world = World::<H>::new();
     let address = world.h.serve();
     let token = world.token();
-    let conn = world.driver().connect(address, token, Time::NEVER);
+    let conn = world.driver().connect(&address, token, Time::NEVER);
     world.conns.insert(token.0, conn);
     world.driver().send_copy(conn, b"first ");
     world.until("connected", |world| world.connected.contains(&token.0));
     world.driver().send_copy(conn, b"second");
     let mut peer = None;
     world.until("the peer accepts", |world| {
-        peer = world.h.accept(address);
+        peer = world.h.accept(&address);
         peer.is_some()
     });
     world.read_exact(peer.unwrap(), b"first second");

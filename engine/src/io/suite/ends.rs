@@ -1,9 +1,10 @@
 //! How connections end, from either side.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Harness, Policy, Read, World, pattern};
-use crate::base::Time;
+use crate::base::{Address, Time};
 use crate::io::{CloseMode, Driver, EndReason, RecvMode};
 
 const LONG: CloseMode = CloseMode::Flush(Duration::from_secs(60));
@@ -52,7 +53,7 @@ pub(in crate::io) fn refused_is_reported<H: Harness>() {
     let mut world = World::<H>::new();
     let address = world.h.refusing();
     let token = world.token();
-    let conn = world.driver().connect(address, token, Time::NEVER);
+    let conn = world.driver().connect(&address, token, Time::NEVER);
     world.conns.insert(token.0, conn);
     world.driver().set_recv(conn, RecvMode::Small);
     world.driver().send_copy(conn, b"into the void");
@@ -62,13 +63,63 @@ pub(in crate::io) fn refused_is_reported<H: Harness>() {
     world.finish();
 }
 
+/// Connects to a unix socket do not wait in the kernel, and a server is not always quick to accept.
+pub(in crate::io) fn a_full_backlog_is_waited_for<H: Harness>() {
+    let mut world = World::<H>::new();
+    let (address, fillers) = world.h.crowded();
+    let connect = |world: &mut World<H>, deadline| {
+        let token = world.token();
+        let conn = world.driver().connect(&address, token, deadline);
+        world.driver().send_copy(conn, b"patient");
+        (token, conn)
+    };
+    let now = world.driver().now();
+    let (patient, conn) = connect(&mut world, Time::NEVER);
+    world.conns.insert(patient.0, conn);
+    let (hasty, conn) = connect(&mut world, now + Duration::from_millis(30));
+    world.conns.insert(hasty.0, conn);
+    let (_, closed) = connect(&mut world, Time::NEVER);
+    world.driver().close(closed, CloseMode::Now);
+    let (_, flushed) = connect(&mut world, Time::NEVER);
+    world.driver().close(flushed, LONG);
+    world.until("one gave up", |world| world.ended.contains_key(&hasty.0));
+    assert_eq!(world.ended[&hasty.0], EndReason::ConnectTimeout);
+    assert!(world.connected.is_empty());
+    let mut peers = Vec::new();
+    world.until("all others arrived", |world| {
+        peers.extend(world.h.accept(&address));
+        peers.len() == fillers + 2
+    });
+    world.until("the one is connected", |world| world.connected == [patient.0]);
+    for peer in peers.split_off(fillers) {
+        world.read_exact(peer, b"patient");
+        world.h.fin(peer);
+    }
+    assert_eq!(world.ended.len(), 1);
+    world.finish();
+}
+
+pub(in crate::io) fn a_missing_file_is_reported<H: Harness>() {
+    let mut world = World::<H>::new();
+    let missing = Address::Unix(Path::new("/nowhere/at/all.sock").into());
+    let long = Address::Unix(Path::new(&format!("/{}", "x".repeat(200))).into());
+    for (address, errno) in [(missing, libc::ENOENT), (long, libc::ENAMETOOLONG)] {
+        let token = world.token();
+        let conn = world.driver().connect(&address, token, Time::NEVER);
+        world.conns.insert(token.0, conn);
+        world.until("it ended", |world| world.ended.contains_key(&token.0));
+        assert_eq!(world.ended[&token.0], EndReason::Os(errno));
+    }
+    world.finish();
+}
+
 pub(in crate::io) fn connecting_times_out<H: Harness>() {
     let mut world = World::<H>::new();
     let address = world.h.black_hole();
     let token = world.token();
     let start = world.driver().now();
     let deadline = start + Duration::from_millis(80);
-    let conn = world.driver().connect(address, token, deadline);
+    let conn = world.driver().connect(&address, token, deadline);
     world.conns.insert(token.0, conn);
     world.driver().send_copy(conn, b"into the void");
     world.until("it ended", |world| world.ended.contains_key(&token.0));
@@ -189,7 +240,7 @@ pub(in crate::io) fn flush_gives_up_at_its_limit<H: Harness>() {
 pub(in crate::io) fn stopping_to_listen_refuses_clients<H: Harness>() {
     let mut world = World::<H>::new();
     let address = world.h.listen(crate::io::Token(5));
-    let client = world.h.dial(address);
+    let client = world.h.dial(&address);
     world.until("a client is accepted", |world| !world.accepted.is_empty());
     let conn = world.accepted.remove(0);
     let token = world.token();
@@ -199,7 +250,7 @@ pub(in crate::io) fn stopping_to_listen_refuses_clients<H: Harness>() {
     world.driver().stop_listening();
     world.until("clients are refused", |world| {
         let token = world.token();
-        let conn = world.driver().connect(address, token, Time::NEVER);
+        let conn = world.driver().connect(&address, token, Time::NEVER);
         world.until("it is decided", |world| {
             world.connected.contains(&token.0) || world.ended.contains_key(&token.0)
         });
@@ -220,7 +271,7 @@ pub(in crate::io) fn closing_while_connecting<H: Harness>() {
         for turns in [0, 3] {
             for bytes in [0, 50_000] {
                 let token = world.token();
-                let conn = world.driver().connect(hole, token, Time::NEVER);
+                let conn = world.driver().connect(&hole, token, Time::NEVER);
                 world.driver().send_copy(conn, &pattern(bytes, 7));
                 for _ in 0..turns {
                     world.turn();
@@ -233,12 +284,12 @@ pub(in crate::io) fn closing_while_connecting<H: Harness>() {
     assert!(world.ended.is_empty() && world.connected.is_empty());
     // With somebody there, what was queued still arrives.
     let token = world.token();
-    let conn = world.driver().connect(server, token, Time::NEVER);
+    let conn = world.driver().connect(&server, token, Time::NEVER);
     world.driver().send_copy(conn, b"farewell");
     world.driver().close(conn, LONG);
     let mut peer = None;
     world.until("the peer accepts", |world| {
-        peer = world.h.accept(server);
+        peer = world.h.accept(&server);
         peer.is_some()
     });
     let peer = peer.unwrap();

@@ -11,8 +11,7 @@ pub(super) mod load;
 pub(super) mod real;
 mod world;
 
-use std::net::SocketAddr;
-
+use crate::base::Address;
 use crate::io::{BufferSizes, Driver, Token};
 
 pub(super) use world::{Policy, World};
@@ -29,16 +28,16 @@ pub(super) trait Harness: Sized {
     fn driver(&mut self) -> &mut Self::Driver;
 
     /// Makes the driver listen; where.
-    fn listen(&mut self, token: Token) -> SocketAddr;
+    fn listen(&mut self, token: Token) -> Address;
 
     /// Connects a peer to the driver.
-    fn dial(&mut self, address: SocketAddr) -> Peer;
+    fn dial(&mut self, address: &Address) -> Peer;
 
     /// Lets peers listen; where.
-    fn serve(&mut self) -> SocketAddr;
+    fn serve(&mut self) -> Address;
 
     /// The peer at the other end of the driver's oldest connection to `address` not yet taken.
-    fn accept(&mut self, address: SocketAddr) -> Option<Peer>;
+    fn accept(&mut self, address: &Address) -> Option<Peer>;
 
     /// Writes without waiting; how much was taken.
     fn write(&mut self, peer: Peer, bytes: &[u8]) -> usize;
@@ -53,10 +52,13 @@ pub(super) trait Harness: Sized {
     fn reset(&mut self, peer: Peer);
 
     /// Where nobody listens.
-    fn refusing(&mut self) -> SocketAddr;
+    fn refusing(&mut self) -> Address;
+
+    /// Where a listener takes no more for now, and how many it has to accept first.
+    fn crowded(&mut self) -> (Address, usize);
 
     /// Where nobody answers.
-    fn black_hole(&mut self) -> SocketAddr;
+    fn black_hole(&mut self) -> Address;
 }
 
 /// A peer of the driver.
@@ -127,7 +129,35 @@ macro_rules! suite {
     };
 }
 
-pub(super) use {run, suite};
+/// What also holds for unix sockets. They have no addresses, no reset but for unread bytes, and
+/// connects that are made or fail at once.
+macro_rules! unix_suite {
+    ($harness:ty) => {
+        crate::io::suite::run! { $harness:
+            basics {
+                echo, pieces_keep_their_order, many_pieces_in_one_turn, edited_in_place_and_split,
+                tokens_can_change, sends_before_connected_go_out_after_it,
+                a_unix_peer_has_no_address,
+            }
+            flow {
+                much_data_in_small_buffers, much_data_in_large_buffers,
+                a_slow_reader_blocks_and_drains, stalled_readers_hold_no_small_buffers,
+                every_change_of_mode,
+            }
+            ends {
+                eof_comes_after_the_data, after_eof_one_can_still_send, refused_is_reported,
+                close_is_final, flush_delivers_everything, flush_survives_unread_input,
+                flush_gives_up_at_its_limit, stopping_to_listen_refuses_clients,
+                a_missing_file_is_reported, a_full_backlog_is_waited_for,
+            }
+            load {
+                a_tiny_pool_starves_and_recovers, slots_are_reused, busy_peers_share,
+            }
+        }
+    };
+}
+
+pub(super) use {run, suite, unix_suite};
 
 mod on_uring {
     mod all_features {
@@ -149,4 +179,23 @@ mod on_uring {
 
 mod on_epoll {
     crate::io::suite::suite!(crate::io::suite::real::Real<crate::io::suite::real::OnEpoll>);
+}
+
+mod unix_on_uring {
+    mod all_features {
+        crate::io::suite::unix_suite!(
+            crate::io::suite::real::Real<crate::io::suite::real::Full, true>
+        );
+    }
+    mod without_anything {
+        crate::io::suite::unix_suite!(
+            crate::io::suite::real::Real<crate::io::suite::real::Bare, true>
+        );
+    }
+}
+
+mod unix_on_epoll {
+    crate::io::suite::unix_suite!(
+        crate::io::suite::real::Real<crate::io::suite::real::OnEpoll, true>
+    );
 }

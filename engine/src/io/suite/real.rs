@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write};
 use std::marker::PhantomData;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Harness, Peer, Read};
-use crate::io::{
-    BufferSizes, Driver, DriverOptions, Epoll, Features, Token, Uring, bind_reuseport, sys,
-};
+use crate::base::Address;
+use crate::io::sys::RawAddress;
+use crate::io::{BufferSizes, Driver, DriverOptions, Epoll, Features, Token, Uring, bind, sys};
 
 /// Makes a driver of one kind.
 pub(in crate::io) trait Kind {
@@ -71,22 +73,48 @@ impl Kind for OnEpoll {
     }
 }
 
-/// Peers are non-blocking sockets of the same thread.
-pub(in crate::io) struct Real<K: Kind> {
+/// Peers are non-blocking sockets of the same thread, of unix or TCP; the standard library's type
+/// for the latter serves for both.
+pub(in crate::io) struct Real<K: Kind, const UNIX: bool = false> {
     driver: K::Driver,
     peers: Vec<Option<TcpStream>>,
-    servers: HashMap<SocketAddr, TcpListener>,
+    servers: HashMap<Address, OwnedFd>,
+    files: Vec<PathBuf>,
     /// Kept open: they make the black hole.
     hole: Vec<TcpStream>,
     kind: PhantomData<K>,
 }
 
-impl<K: Kind> Real<K> {
-    fn add(&mut self, stream: TcpStream) -> Peer {
+impl<K: Kind, const UNIX: bool> Real<K, UNIX> {
+    fn add(&mut self, socket: OwnedFd) -> Peer {
+        let stream = TcpStream::from(socket);
         stream.set_nonblocking(true).unwrap();
-        stream.set_nodelay(true).unwrap();
+        sys::send_at_once(stream.as_fd()).unwrap();
         self.peers.push(Some(stream));
         Peer(self.peers.len() - 1)
+    }
+
+    /// A fresh address.
+    fn any(&mut self) -> Address {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if !UNIX {
+            return Address::Tcp("127.0.0.1:0".parse().unwrap());
+        }
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("weir-suite-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        self.files.push(path.clone());
+        Address::Unix(path.into())
+    }
+
+    /// A socket bound to a fresh address.
+    fn bound(&mut self) -> (OwnedFd, Address) {
+        let address = self.any();
+        let raw = RawAddress::try_from(&address).unwrap();
+        let socket = sys::socket(&raw).unwrap();
+        sys::bind(socket.as_fd(), &raw).unwrap();
+        let address = named(&socket).unwrap_or(address);
+        (socket, address)
     }
 
     fn peer(&mut self, peer: Peer) -> &mut TcpStream {
@@ -94,7 +122,7 @@ impl<K: Kind> Real<K> {
     }
 }
 
-impl<K: Kind> Harness for Real<K> {
+impl<K: Kind, const UNIX: bool> Harness for Real<K, UNIX> {
     type Driver = K::Driver;
 
     fn new(buffers: BufferSizes) -> Self {
@@ -103,6 +131,7 @@ impl<K: Kind> Harness for Real<K> {
             driver: K::make(buffers),
             peers: Vec::new(),
             servers: HashMap::new(),
+            files: Vec::new(),
             hole: Vec::new(),
             kind: PhantomData,
         }
@@ -112,29 +141,31 @@ impl<K: Kind> Harness for Real<K> {
         &mut self.driver
     }
 
-    fn listen(&mut self, token: Token) -> SocketAddr {
-        let socket = bind_reuseport(any(), 1, 4096).unwrap().remove(0);
-        let address = sys::with_stream(socket.as_fd(), TcpStream::local_addr).unwrap();
+    fn listen(&mut self, token: Token) -> Address {
+        let address = self.any();
+        let socket = bind(&address, 0o600, 1, 4096).unwrap().remove(0);
+        let address = named(&socket).unwrap_or(address);
         self.driver.listen(socket, token).unwrap();
         address
     }
 
-    fn dial(&mut self, address: SocketAddr) -> Peer {
-        let stream = TcpStream::connect(address).unwrap();
-        self.add(stream)
+    fn dial(&mut self, address: &Address) -> Peer {
+        let raw = RawAddress::try_from(address).unwrap();
+        let socket = sys::socket(&raw).unwrap();
+        sys::start_connect(socket.as_fd(), &raw).unwrap();
+        self.add(socket)
     }
 
-    fn serve(&mut self) -> SocketAddr {
-        let listener = TcpListener::bind(any()).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        self.servers.insert(address, listener);
+    fn serve(&mut self) -> Address {
+        let (socket, address) = self.bound();
+        sys::listen(socket.as_fd(), 128).unwrap();
+        self.servers.insert(address.clone(), socket);
         address
     }
 
-    fn accept(&mut self, address: SocketAddr) -> Option<Peer> {
-        let (stream, _) = self.servers[&address].accept().ok()?;
-        Some(self.add(stream))
+    fn accept(&mut self, address: &Address) -> Option<Peer> {
+        let socket = sys::accept(self.servers[address].as_fd()).ok()?;
+        Some(self.add(socket))
     }
 
     fn write(&mut self, peer: Peer, bytes: &[u8]) -> usize {
@@ -174,33 +205,57 @@ impl<K: Kind> Harness for Real<K> {
         assert_eq!(set, 0);
     }
 
-    fn refusing(&mut self) -> SocketAddr {
+    fn refusing(&mut self) -> Address {
         // Bound but not listening: nobody else can get the port meanwhile.
-        let socket = sys::socket(any()).unwrap();
-        sys::bind(socket.as_fd(), any()).unwrap();
-        let address = sys::with_stream(socket.as_fd(), TcpStream::local_addr).unwrap();
+        let (socket, address) = self.bound();
         self.hole.push(TcpStream::from(socket));
         address
     }
 
-    fn black_hole(&mut self) -> SocketAddr {
+    fn crowded(&mut self) -> (Address, usize) {
+        let (socket, address) = self.bound();
+        sys::listen(socket.as_fd(), 1).unwrap();
+        self.servers.insert(address.clone(), socket);
+        let raw = RawAddress::try_from(&address).unwrap();
+        loop {
+            let filler = sys::socket(&raw).unwrap();
+            match sys::start_connect(filler.as_fd(), &raw) {
+                Ok(()) => self.hole.push(TcpStream::from(filler)),
+                Err(error) => {
+                    assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+                    return (address, self.hole.len());
+                }
+            }
+        }
+    }
+
+    fn black_hole(&mut self) -> Address {
         // A full backlog: the kernel drops further attempts.
-        let socket = sys::socket(any()).unwrap();
-        sys::bind(socket.as_fd(), any()).unwrap();
+        let (socket, address) = self.bound();
         sys::listen(socket.as_fd(), 0).unwrap();
-        let address = sys::with_stream(socket.as_fd(), TcpStream::local_addr).unwrap();
         self.hole.push(TcpStream::from(socket));
         for _ in 0..4 {
-            let filler = sys::socket(any()).unwrap();
-            sys::start_connect(filler.as_fd(), address).unwrap();
+            let raw = RawAddress::try_from(&address).unwrap();
+            let filler = sys::socket(&raw).unwrap();
+            sys::start_connect(filler.as_fd(), &raw).unwrap();
             self.hole.push(TcpStream::from(filler));
         }
         address
     }
 }
 
-fn any() -> SocketAddr {
-    "127.0.0.1:0".parse().unwrap()
+impl<K: Kind, const UNIX: bool> Drop for Real<K, UNIX> {
+    fn drop(&mut self) {
+        for file in &self.files {
+            // Nothing was bound there in some cases.
+            drop(std::fs::remove_file(file));
+        }
+    }
+}
+
+/// The TCP address of a bound socket.
+fn named(socket: &OwnedFd) -> Option<Address> {
+    sys::with_stream(socket.as_fd(), |stream| stream.local_addr().ok()).map(Address::Tcp)
 }
 
 /// Raises the soft limit to the hard one: the suite opens thousands of sockets at once.

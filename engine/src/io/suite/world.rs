@@ -1,11 +1,10 @@
 //! A driver, its peers, and a worker simple enough to be obviously right.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Harness, Peer, Read};
-use crate::base::Time;
+use crate::base::{Address, Time};
 use crate::io::{
     BufferSizes, Chunk, CloseMode, ConnId, Driver, DriverStats, EndReason, Event, RecvMode, Token,
 };
@@ -40,7 +39,7 @@ pub(in crate::io) struct World<H: Harness> {
     /// Connections by token; only what [`World::open`] or [`World::connect`] made.
     pub(in crate::io) conns: HashMap<u64, ConnId>,
     next_token: u64,
-    address: Option<SocketAddr>,
+    address: Option<Address>,
     events: Vec<Event>,
 }
 
@@ -77,12 +76,10 @@ impl<H: Harness> World<H> {
 
     /// A client's connection: its name, the driver's key, and the peer.
     pub(in crate::io) fn open(&mut self, mode: RecvMode) -> (Token, ConnId, Peer) {
-        let address = match self.address {
-            Some(address) => address,
-            None => self.h.listen(Token(1_000_000)),
-        };
-        self.address = Some(address);
-        let peer = self.h.dial(address);
+        if self.address.is_none() {
+            self.address = Some(self.h.listen(Token(1_000_000)));
+        }
+        let peer = self.h.dial(self.address.as_ref().unwrap());
         self.until("a client is accepted", |world| !world.accepted.is_empty());
         let conn = self.accepted.remove(0);
         let token = self.token();
@@ -96,13 +93,13 @@ impl<H: Harness> World<H> {
     pub(in crate::io) fn connect(&mut self, mode: RecvMode) -> (Token, ConnId, Peer) {
         let address = self.h.serve();
         let token = self.token();
-        let conn = self.driver().connect(address, token, Time::NEVER);
+        let conn = self.driver().connect(&address, token, Time::NEVER);
         self.driver().set_recv(conn, mode);
         self.conns.insert(token.0, conn);
         self.until("connected", |world| world.connected.contains(&token.0));
         let mut peer = None;
         self.until("the peer accepts", |world| {
-            peer = peer.or_else(|| world.h.accept(address));
+            peer = peer.or_else(|| world.h.accept(&address));
             peer.is_some()
         });
         (token, conn, peer.unwrap())

@@ -5,7 +5,7 @@
 //! Never: close a connection the worker has not closed.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use io_uring::{cqueue, opcode, types};
 use super::conn::{Closing, Conn, Op, Phase, SLOTS_MAX, Send, user_data};
 use super::ring::Cqe;
 use super::{Due, Listener, Uring};
-use crate::base::{Key, Time};
-use crate::io::sys::{self, RawAddress, connect_reason};
+use crate::base::{Address, Key, Time};
+use crate::io::sys::{self, BACKLOG_PAUSE, RawAddress, connect_reason};
 use crate::io::{ConnId, EndReason, Event, Token};
 
 /// How long accepting pauses after it failed, for example for want of descriptors.
@@ -90,21 +90,20 @@ impl Uring {
     /// Makes the socket and queues its connect for the next turn.
     pub(super) fn start_connect(
         &mut self,
-        address: SocketAddr,
+        address: &Address,
         token: Token,
         deadline: Time,
     ) -> ConnId {
-        let socket = sys::socket(address).and_then(|socket| {
-            sys::with_stream(std::os::fd::AsFd::as_fd(&socket), |s| s.set_nodelay(true))?;
-            Ok(socket)
-        });
-        match socket {
-            Ok(socket) => {
+        match sys::connecting(address) {
+            Ok((socket, address)) => {
                 let key = self.insert(Conn::new(socket.into_raw_fd(), Phase::Connecting, token));
                 let timer = self.timers.add(deadline, Due::Conn(key));
                 if let Some(conn) = self.conns.get_mut(key) {
                     conn.timer = timer;
                     conn.ops = 1;
+                }
+                if matches!(address, RawAddress::Unix(_)) {
+                    self.local_connects.insert(key, address);
                 }
                 self.connects.push((key, address));
                 key
@@ -120,10 +119,10 @@ impl Uring {
     }
 
     /// Minimum kernel: 5.5.
-    pub(super) fn push_connect(&mut self, key: Key, address: SocketAddr) -> io::Result<()> {
+    pub(super) fn push_connect(&mut self, key: Key, address: RawAddress) -> io::Result<()> {
         self.ring.make_room()?;
         let Some(conn) = self.conns.get(key) else { return Ok(()) };
-        let (data, len) = self.ring.keep_address(RawAddress::from(address));
+        let (data, len) = self.ring.keep_address(address);
         let entry = opcode::Connect::new(types::Fd(conn.fd), data, len).build();
         // SAFETY: the ring keeps the address until the kernel has copied it.
         unsafe { self.ring.push(&entry.user_data(user_data(Op::Connect, key))) }
@@ -135,6 +134,12 @@ impl Uring {
             return;
         };
         conn.ops -= 1;
+        let is_open = conn.closing != Closing::Now && conn.phase == Phase::Connecting;
+        if -cqe.result == libc::EAGAIN && is_open && self.local_connects.contains_key(&key) {
+            self.timers.add(self.now + BACKLOG_PAUSE, Due::Connect(key));
+            return;
+        }
+        self.local_connects.remove(&key);
         let timed_out = conn.phase == Phase::TimedOut;
         conn.phase = Phase::Open;
         // A flush deadline of a connection closed meanwhile stays.
@@ -149,7 +154,7 @@ impl Uring {
             }
             0 => {}
             errno => {
-                let timed_out = timed_out && errno == libc::ECANCELED;
+                let timed_out = timed_out && matches!(errno, libc::ECANCELED | libc::EAGAIN);
                 let reason =
                     if timed_out { EndReason::ConnectTimeout } else { connect_reason(errno) };
                 conn.broken = true;
@@ -239,12 +244,33 @@ impl Uring {
                         self.mark_dirty(key);
                     } else if conn.phase == Phase::Connecting {
                         conn.phase = Phase::TimedOut;
-                        self.cancel(user_data(Op::Connect, key))?;
+                        if conn.ops > 0 {
+                            self.cancel(user_data(Op::Connect, key))?;
+                        } else if let Some(address) = self.local_connects.get(&key) {
+                            // In a pause: the last attempt tells how it ended.
+                            conn.ops += 1;
+                            self.connects.push((key, *address));
+                        }
                     }
                 }
+                Due::Connect(key) => self.connect_again(key),
             }
         }
         Ok(())
+    }
+
+    /// A pause is over after which a connect is tried again; unless the time for it is, too.
+    fn connect_again(&mut self, key: Key) {
+        let Some(address) = self.local_connects.get(&key).copied() else { return };
+        match self.conns.get_mut(key) {
+            Some(conn) if conn.phase == Phase::Connecting && conn.closing != Closing::Now => {
+                conn.ops += 1;
+                self.connects.push((key, address));
+            }
+            Some(_) | None => {
+                self.local_connects.remove(&key);
+            }
+        }
     }
 
     fn insert(&mut self, conn: Conn) -> Key {

@@ -18,23 +18,24 @@ mod send;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::types::CancelBuilder;
 use io_uring::{opcode, types};
 
-use crate::base::{Key, Slab, Time};
+use crate::base::{Address, Key, Slab, Time};
 use crate::io::buf::{Chunk, Pool};
 use crate::io::driver::{
     CloseMode, ConnId, Driver, DriverStats, EndReason, Event, RecvMode, Token,
 };
 use crate::io::options::DriverOptions;
 use crate::io::out::Out;
+use crate::io::sys::RawAddress;
 use crate::io::timer::Timers;
 use crate::io::wake::Waker;
 use crate::io::{clock, sys};
@@ -70,7 +71,9 @@ pub struct Uring {
     accepts: Vec<Key>,
     /// Listeners whose accept is to be cancelled.
     stops: Vec<Key>,
-    connects: Vec<(Key, SocketAddr)>,
+    connects: Vec<(Key, RawAddress)>,
+    /// Where connects to unix sockets go, until they are over: a full backlog does not keep them.
+    local_connects: HashMap<Key, RawAddress>,
     /// Connections that failed before the kernel saw them.
     failed: Vec<(Key, EndReason)>,
     waker: Waker,
@@ -96,6 +99,8 @@ enum Due {
     Accept(Key),
     /// Connecting or flushing took too long.
     Conn(Key),
+    /// Connect again.
+    Connect(Key),
 }
 
 impl Uring {
@@ -125,6 +130,7 @@ impl Uring {
             accepts: Vec::new(),
             stops: Vec::new(),
             connects: Vec::new(),
+            local_connects: HashMap::new(),
             failed: Vec::new(),
             waker: Waker::with_eventfd()?,
             wake_count: Box::new(0),
@@ -264,12 +270,10 @@ impl Driver for Uring {
     type Listener = OwnedFd;
 
     fn listen(&mut self, listener: OwnedFd, token: Token) -> io::Result<()> {
-        let listener = TcpListener::from(listener);
         // The ring polls before it accepts; TCP_NODELAY is inherited by accepted sockets.
-        listener.set_nonblocking(false)?;
-        sys::enable(listener.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
-        let socket = OwnedFd::from(listener);
-        let listener = Listener { socket, token, armed: false, stopped: false };
+        sys::with_stream(listener.as_fd(), |socket| socket.set_nonblocking(false))?;
+        sys::send_at_once(listener.as_fd())?;
+        let listener = Listener { socket: listener, token, armed: false, stopped: false };
         self.accepts.extend(self.listeners.insert(listener));
         Ok(())
     }
@@ -288,7 +292,7 @@ impl Driver for Uring {
         }
     }
 
-    fn connect(&mut self, address: SocketAddr, token: Token, deadline: Time) -> ConnId {
+    fn connect(&mut self, address: &Address, token: Token, deadline: Time) -> ConnId {
         self.start_connect(address, token, deadline)
     }
 

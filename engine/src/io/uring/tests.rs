@@ -11,8 +11,8 @@ use io_uring::{opcode, types};
 use super::probe::build;
 use super::ring::Ring;
 use super::{Features, Uring};
-use crate::base::Time;
-use crate::io::{Driver, DriverOptions, RecvMode, Token, bind_reuseport};
+use crate::base::{Address, Time};
+use crate::io::{Driver, DriverOptions, RecvMode, Token, bind};
 
 const TRIAL: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | libc::MSG_DONTWAIT;
 
@@ -91,7 +91,7 @@ fn an_attempt_on_a_dead_connection_fails_at_once() {
 #[test]
 fn an_idle_turn_with_everything_armed_costs_no_submission() {
     let mut driver = Uring::new(&DriverOptions::default()).expect("these tests need io_uring");
-    let socket = bind_reuseport("127.0.0.1:0".parse().unwrap(), 1, 16).unwrap().remove(0);
+    let socket = bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), 0, 1, 16).unwrap().remove(0);
     let listener = TcpListener::from(socket);
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     driver.listen(listener.into(), Token(1)).unwrap();

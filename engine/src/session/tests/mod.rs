@@ -117,6 +117,7 @@ fn context(server: &Greeting, nonce: [u8; 20]) -> LoginContext {
         server: Arc::new(server.clone()),
         nonce,
         client: Some([127, 0, 0, 1].into()),
+        is_local: false,
         deadline: LOGIN_OVER,
         offers_tls: false,
         accounts: None,
