@@ -440,12 +440,9 @@ fn unknown_keys_are_all_reported() {
     check_before(
         "[limit]\nx = 1\n[limits]\nlogin_timout_ms = 5\ncolour = \"red\"\n[weir]\n\"a\\nb\" = 1\n",
         expect![[r#"
-            line 1: limit: unknown key; did you mean limits? accepted here: weir, log, limits, cluster, endpoint, user
+            line 1: limit: unknown key; did you mean limits? accepted here: weir, log, admin, limits, cluster, endpoint, user
             line 4: limits.login_timout_ms: unknown key; did you mean login_timeout_ms? accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, host_errors_max, host_block_ms, backend_handshakes_max, lease_wait_ms, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
             line 5: limits.colour: unknown key; accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, host_errors_max, host_block_ms, backend_handshakes_max, lease_wait_ms, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
-            line 7: weir.a\nb: unknown key; accepted here: workers, driver, drain_timeout_ms
-            line 4: limits.login_timout_ms: unknown key; did you mean login_timeout_ms? accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
-            line 5: limits.colour: unknown key; accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
             line 7: weir.a\nb: unknown key; accepted here: workers, driver, drain_timeout_ms, state_dir
         "#]],
     );

@@ -13,7 +13,7 @@ fn the_admin_page_can_be_elsewhere_or_nowhere() {
     check_before(
         "[admin]\nlisten = \"127.0.0.1\"",
         expect![[r#"
-            line 2: admin.listen = "127.0.0.1": must be HOST:PORT, such as 127.0.0.1:3306, db1.example:3306 or [::1]:3306
+            line 2: admin.listen = "127.0.0.1": must be HOST:PORT, such as 127.0.0.1:3306, db1.example:3306 or [::1]:3306, or unix:PATH
         "#]],
     );
     check_before(
