@@ -175,7 +175,8 @@ impl Prober {
         let mut seed = [0; Seed::BYTES];
         random(&mut seed);
         let proof = Proof::Clear(Arc::new(user));
-        let mut login = BackendLogin::new(request, proof, wish, Seed::new(seed));
+        let mut login = BackendLogin::new(request, proof, wish, Seed::new(seed))
+            .with_secure_link(self.address.is_unix());
         let mut out = BytesMut::new();
         loop {
             let step = login.on_bytes(link.receive().await?, &mut out);

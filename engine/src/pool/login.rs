@@ -164,6 +164,16 @@ impl BackendLogin {
         }
     }
 
+    /// A login on a link that nobody can listen to, as through a unix socket: the password itself
+    /// may be sent if the server wants it.
+    #[must_use]
+    pub const fn with_secure_link(mut self, secure: bool) -> Self {
+        if secure {
+            self.auth.set_secure();
+        }
+        self
+    }
+
     /// A login that asks for compression, which the server need not have.
     #[must_use]
     pub fn with_compression(self, compression: BackendCompression) -> Self {

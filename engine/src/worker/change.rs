@@ -67,7 +67,8 @@ impl<D: Driver> Worker<D> {
         let mut out = BytesMut::new();
         let change = match request.user {
             Some((command, proof)) => {
-                let auth = BackendAuth::new(proof, backend.link.is_encrypted(), self.nonces.seed());
+                let secure = backend.link.is_encrypted() || backend.address.is_unix();
+                let auth = BackendAuth::new(proof, secure, self.nonces.seed());
                 BackendChange::user(&command, auth, lease.capabilities, &mut out)
             }
             None => {

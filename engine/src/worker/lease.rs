@@ -71,6 +71,7 @@ impl<D: Driver> Worker<D> {
         let tls = tls.map_or(TlsWish::No, |context| TlsWish::of(context.mode()));
         let compression = self.config.backend(id).map(|backend| backend.compression);
         let login = BackendLogin::new(request.login, request.proof, tls, seed)
+            .with_secure_link(server.is_unix())
             .with_compression(compression.unwrap_or(BackendCompression::None));
         self.figures.backend_opened(id);
         if let Some(entry) = self.sessions.get_mut(key) {

@@ -255,6 +255,19 @@ fn the_full_exchange_in_any_pieces() {
     }
 }
 
+/// Through a unix socket nobody is there to seal the password from.
+#[test]
+fn a_secure_link_needs_no_key() {
+    let mut login = BackendLogin::new(request(RECORDED), secret(), TlsWish::No, SEED)
+        .with_secure_link(true);
+    let mut out = BytesMut::new();
+    assert!(matches!(login.on_bytes(&greeting(SHA2, modern()), &mut out), LoginStep::Wait));
+    out.clear();
+    assert!(matches!(login.on_bytes(&packet(2, &[1, 4]), &mut out), LoginStep::Wait));
+    assert_eq!(out[3], 3);
+    assert_eq!(out[4..].split_last(), Some((&0, &b"secret"[..])));
+}
+
 /// An account kept as a hash of one plugin cannot answer the other.
 #[test]
 fn a_hash_of_the_other_plugin() {
