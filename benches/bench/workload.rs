@@ -38,6 +38,8 @@ pub(crate) struct Workload {
     pub(crate) encoding: Encoding,
     /// Asked for.
     pub(crate) value: Value,
+    /// Every query on a connection of its own.
+    pub(crate) reconnects: bool,
     /// Closed loop or rate.
     pub(crate) pace: Pace,
     /// Weir's metrics are read every second meanwhile.
@@ -52,6 +54,7 @@ impl Workload {
     /// What its clients do.
     pub(crate) fn script(&self) -> Script {
         Script::new(account(), self.profile, self.encoding, self.value)
+            .reconnecting(self.reconnects)
     }
 
     fn small(name: &str, title: &str, clients: usize) -> Self {
@@ -63,6 +66,7 @@ impl Workload {
             profile: Profile::Modern,
             encoding: Encoding::Text,
             value: Value::Small,
+            reconnects: false,
             pace: Pace::Saturated,
             scraped: false,
             targets: SMALL,
@@ -138,10 +142,20 @@ pub(crate) fn all(quick: bool) -> Vec<Workload> {
         reference: Kind::HaproxyLarge,
         ..Workload::small("text-1m-8", "text, 1 MiB values, 8 clients", 8)
     });
+    list.push(Workload {
+        reconnects: true,
+        ..Workload::small("connect-16", "connect, log in, one query, close: 16 clients", 16)
+    });
     let database: &[usize] = if quick { &[1, 64] } else { &[1, 16, 64] };
     for (kind, encoding) in [("text", Encoding::Text), ("prepared", Encoding::Binary)] {
         list.extend(database.iter().map(|clients| Workload::database(kind, encoding, *clients)));
     }
+    list.push(Workload {
+        name: "mariadb-connect-16".to_owned(),
+        title: "MariaDB, connect, log in, one point select, close: 16 clients".to_owned(),
+        reconnects: true,
+        ..Workload::database("text", Encoding::Text, 16)
+    });
     list
 }
 

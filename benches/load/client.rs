@@ -36,6 +36,8 @@ pub struct Script {
     pub encoding: Encoding,
     /// For what.
     pub value: Value,
+    /// Every query on a connection of its own: connect, log in, ask, leave.
+    pub reconnects: bool,
     /// The row every reply must have, if it is always the same.
     row: Rc<[u8]>,
 }
@@ -51,7 +53,14 @@ impl Script {
             Value::Bytes(size) => Answers::row(encoding, &Answers::value(encoding, size)),
             Value::RowOf(_) => Vec::new(),
         };
-        Self { account, profile, encoding, value, row: row.into() }
+        Self { account, profile, encoding, value, reconnects: false, row: row.into() }
+    }
+
+    /// With every query on a connection of its own, or not.
+    #[must_use]
+    pub fn reconnecting(mut self, reconnects: bool) -> Self {
+        self.reconnects = reconnects;
+        self
     }
 
     fn sql(&self, id: &str) -> String {
@@ -131,10 +140,16 @@ impl Client {
         &mut self.stream
     }
 
-    /// A query was asked and its reply is not complete.
+    /// It was asked for something, be it to log in, and that is not complete.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Waiting)
+        !matches!(self.state, State::Idle)
+    }
+
+    /// Takes leave, as libraries do before they close.
+    pub fn quit(&mut self) {
+        // Whoever is gone already needs no farewell.
+        let _gone = self.stream.write(&QUIT);
     }
 
     /// Sends the next query.
@@ -304,6 +319,8 @@ impl Client {
     }
 }
 
+/// The packet of COM_QUIT.
+const QUIT: [u8; 5] = [1, 0, 0, 0, 1];
 const COM_QUERY: u8 = 0x03;
 const COM_STMT_PREPARE: u8 = 0x16;
 const COM_STMT_EXECUTE: u8 = 0x17;

@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -50,6 +50,8 @@ pub struct Tally {
     pub queries: u64,
     /// Replies completed altogether.
     pub queries_all: u64,
+    /// Connections opened for one query each.
+    pub connections: u64,
     /// The measured time as it really was.
     pub elapsed: Duration,
     /// Latencies of the measured replies, in nanoseconds.
@@ -70,6 +72,28 @@ pub struct Fleet {
     clients: Vec<Option<Client>>,
     script: Script,
     scratch: Vec<u8>,
+    address: SocketAddr,
+}
+
+/// What a client is asked by, and opened anew.
+struct Means<'a> {
+    registry: &'a Registry,
+    script: &'a Script,
+    address: SocketAddr,
+}
+
+impl Means<'_> {
+    /// A client on a new connection, with the token of its place.
+    fn open(&self, index: usize) -> anyhow::Result<Client> {
+        let address = self.address;
+        let mut stream =
+            TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+        stream.set_nodelay(true)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.registry.register(&mut stream, Token(index), interest)?;
+        let seed = u32::try_from(index)?.wrapping_add(1);
+        Ok(Client::new(stream, self.script.profile, seed))
+    }
 }
 
 impl Fleet {
@@ -84,12 +108,14 @@ impl Fleet {
             clients: Vec::with_capacity(count),
             script,
             scratch: vec![0; SCRATCH],
+            address,
         };
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         let mut ready = 0;
         while ready < count {
             while fleet.clients.len() < count && fleet.clients.len() - ready < LOGINS_MAX {
-                fleet.open(address)?;
+                let client = fleet.means().open(fleet.clients.len())?;
+                fleet.clients.push(Some(client));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -107,16 +133,8 @@ impl Fleet {
         Ok(fleet)
     }
 
-    fn open(&mut self, address: SocketAddr) -> anyhow::Result<()> {
-        let mut stream =
-            TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
-        stream.set_nodelay(true)?;
-        let index = self.clients.len();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(index), interest)?;
-        let seed = u32::try_from(index)?.wrapping_add(1);
-        self.clients.push(Some(Client::new(stream, self.script.profile, seed)));
-        Ok(())
+    fn means(&self) -> Means<'_> {
+        Means { registry: self.poll.registry(), script: &self.script, address: self.address }
     }
 
     fn wait(&mut self, timeout: Duration) -> anyhow::Result<()> {
@@ -180,6 +198,7 @@ impl Run {
             tally: Tally {
                 queries: 0,
                 queries_all: 0,
+                connections: 0,
                 elapsed: Duration::ZERO,
                 latency_ns: Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)?,
                 errors: 0,
@@ -207,10 +226,11 @@ impl Run {
                 bail!("no client is left: {}", self.tally.first_error.unwrap_or_default());
             }
             fleet.wait(TICK)?;
-            let Fleet { events, clients, script, scratch, .. } = fleet;
+            let Fleet { events, clients, script, scratch, poll, address } = fleet;
+            let means = Means { registry: poll.registry(), script, address: *address };
             for event in &*events {
                 if let Some(slot) = clients.get_mut(event.token().0) {
-                    self.on_event(slot, script, scratch, event.token().0);
+                    self.on_event(slot, &means, scratch, event.token().0);
                 } else if let Some(timer) = timer {
                     timer.clear();
                 }
@@ -221,20 +241,27 @@ impl Run {
     fn on_event(
         &mut self,
         slot: &mut Option<Client>,
-        script: &Script,
+        means: &Means<'_>,
         scratch: &mut [u8],
         index: usize,
     ) {
         let Some(client) = slot else { return };
         let was_waiting = client.is_waiting();
-        match client.on_ready(script, scratch) {
-            Ok(Outcome::Pending | Outcome::Ready) => {}
+        match client.on_ready(means.script, scratch) {
+            Ok(Outcome::Pending) => {}
+            // A connection of its own: what it was opened for.
+            Ok(Outcome::Ready) => {
+                if let Err(error) = client.ask(means.script) {
+                    self.waiting -= 1;
+                    self.drop_client(slot, &error);
+                }
+            }
             Ok(Outcome::Answered) => {
                 let now = Instant::now();
                 self.on_answer(index, now);
                 // Not at the end of the batch: a saturated client asks again at once.
                 if self.phase != Phase::Drain && self.schedule.interval().is_none() {
-                    self.ask(slot, script, index, now);
+                    self.ask(slot, means, index, now);
                 } else {
                     self.idle.push_back(index);
                 }
@@ -273,17 +300,26 @@ impl Run {
         while !self.idle.is_empty() {
             let Some(due) = self.schedule.take(now) else { return };
             let Some(index) = self.idle.pop_front() else { return };
-            let Some(slot) = fleet.clients.get_mut(index) else { continue };
-            self.ask(slot, &fleet.script, index, due);
+            let Fleet { clients, script, poll, address, .. } = &mut *fleet;
+            let Some(slot) = clients.get_mut(index) else { continue };
+            let means = Means { registry: poll.registry(), script, address: *address };
+            self.ask(slot, &means, index, due);
         }
     }
 
-    fn ask(&mut self, slot: &mut Option<Client>, script: &Script, index: usize, due: Instant) {
+    fn ask(&mut self, slot: &mut Option<Client>, means: &Means<'_>, index: usize, due: Instant) {
         let Some(client) = slot else { return };
         if let Some(cell) = self.due.get_mut(index) {
             *cell = due;
         }
-        match client.ask(script) {
+        let asked = if means.script.reconnects {
+            client.quit();
+            self.tally.connections += 1;
+            means.open(index).map(|fresh| *client = fresh)
+        } else {
+            client.ask(means.script)
+        };
+        match asked {
             Ok(()) => self.waiting += 1,
             Err(error) => self.drop_client(slot, &error),
         }
@@ -395,6 +431,18 @@ mod tests {
                     assert!(tally.queries > 0 && tally.queries_all >= tally.queries);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_query_has_a_connection_of_its_own_if_asked() {
+        for encoding in [Encoding::Text, Encoding::Binary] {
+            let script = script(Profile::Modern, encoding, Value::Small).reconnecting(true);
+            let mut fleet = Fleet::connect(serve(), script, 5).unwrap();
+            let tally = fleet.drive(drive(Pace::Saturated), &mut |_| {}).unwrap();
+            assert_eq!((tally.errors, tally.first_error), (0, None));
+            assert!(tally.queries > 0);
+            assert_eq!(tally.connections, tally.queries_all);
         }
     }
 
