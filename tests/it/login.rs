@@ -70,7 +70,8 @@ fn before_4_1(driver: &str) {
 }
 
 fn asks_for_tls(driver: &str) {
-    let bed = Bed::start(driver);
+    let endpoint_lines = vec!["tls = \"disabled\"".to_owned()];
+    let bed = Setting { endpoint_lines, ..Setting::default() }.start(driver);
     let mut client = bed.connect();
     client.greeting().unwrap();
     let mut request = vec![0; 32];

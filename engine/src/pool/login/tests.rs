@@ -258,8 +258,8 @@ fn the_full_exchange_in_any_pieces() {
 /// Through a unix socket nobody is there to seal the password from.
 #[test]
 fn a_secure_link_needs_no_key() {
-    let mut login = BackendLogin::new(request(RECORDED), secret(), TlsWish::No, SEED)
-        .with_secure_link(true);
+    let mut login =
+        BackendLogin::new(request(RECORDED), secret(), TlsWish::No, SEED).with_secure_link(true);
     let mut out = BytesMut::new();
     assert!(matches!(login.on_bytes(&greeting(SHA2, modern()), &mut out), LoginStep::Wait));
     out.clear();
