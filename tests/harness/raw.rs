@@ -14,8 +14,8 @@ use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, SockRef, Socket, Type};
 use weir::wire::compress::Algorithm;
 use weir::wire::{
-    AuthSwitch, Capabilities, Command, ErrPacket, Greeting, LoginRequest, Side, SslRequest,
-    ZSTD_LEVEL_DEFAULT, frame,
+    AuthSwitch, Capabilities, ChangeUser, Command, ErrPacket, Greeting, LoginRequest, Side,
+    SslRequest, ZSTD_LEVEL_DEFAULT, frame,
 };
 
 use crate::layers::Layers;
@@ -40,6 +40,8 @@ pub struct Login {
     pub tls: Option<Arc<ClientConfig>>,
     /// How it compresses, if it is offered.
     pub compression: Option<Algorithm>,
+    /// Schema to begin in.
+    pub database: Option<String>,
 }
 
 impl Login {
@@ -56,6 +58,7 @@ impl Login {
             plugin: NATIVE,
             tls: None,
             compression: None,
+            database: None,
         }
     }
 
@@ -78,6 +81,16 @@ impl Login {
         self
     }
 
+    /// With these capabilities; any of MariaDB's own takes LONG_PASSWORD away.
+    #[must_use]
+    pub const fn with(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = self.capabilities.union(capabilities);
+        if capabilities.extended() != 0 {
+            self.capabilities = self.capabilities.without(Capabilities::LONG_PASSWORD);
+        }
+        self
+    }
+
     /// Without these capabilities.
     #[must_use]
     pub const fn without(mut self, capabilities: Capabilities) -> Self {
@@ -95,7 +108,7 @@ impl Login {
             collation: 45,
             user: self.user.clone().into_bytes(),
             auth_response: password::answer(self.plugin, &self.password, &greeting.nonce),
-            database: None,
+            database: self.database.clone().map(String::into_bytes),
             plugin: Some(self.plugin.as_bytes().to_vec()),
             connect_attrs: None,
             zstd_level: match self.compression {
@@ -148,6 +161,8 @@ pub struct RawClient {
     layers: Option<Box<Layers>>,
     /// What was negotiated.
     pub capabilities: Capabilities,
+    /// Its id, as the greeting said.
+    pub connection_id: u32,
 }
 
 impl RawClient {
@@ -176,7 +191,7 @@ impl RawClient {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, layers: None, capabilities: Capabilities::NONE })
+        Ok(Self { stream, layers: None, capabilities: Capabilities::NONE, connection_id: 0 })
     }
 
     /// Connects and logs in.
@@ -208,33 +223,96 @@ impl RawClient {
     /// When the server refuses.
     pub fn authenticate(&mut self, login: &Login) -> Result<()> {
         let greeting = self.greeting()?;
+        self.connection_id = greeting.connection_id;
         self.capabilities = login.capabilities.intersection(greeting.capabilities);
         if let Some(tls) = &login.tls {
             ensure!(self.capabilities.contains(Capabilities::SSL), "TLS is not offered");
             self.start_tls(tls, &login.ssl_request(&greeting))?;
         }
         self.send(&login.request(&greeting))?;
-        loop {
+        match self.prove(&login.password)? {
+            (_, Ok(())) => login.compression.map_or(Ok(()), |algorithm| self.compress(algorithm)),
+            (_, Err(error)) => bail!("refused: {error:?}"),
+        }
+    }
+
+    /// Answers what a server asks to prove the account, up to its OK or ERR: how many packets of
+    /// it that took, and the outcome.
+    ///
+    /// # Errors
+    /// When something else comes.
+    pub fn prove(&mut self, password: &str) -> Result<(u32, Result<(), ServerError>)> {
+        for packets in 1.. {
             let (seq, payload) = self.packet()?;
             match payload.split_first() {
-                Some((0x00, _)) => {
-                    if let Some(algorithm) = login.compression {
-                        self.compress(algorithm)?;
-                    }
-                    return Ok(());
-                }
+                Some((0x00, _)) => return Ok((packets, Ok(()))),
                 Some((0x01, [3])) => {}
                 Some((0xFE, _)) => {
                     let switch = AuthSwitch::parse(&payload)?;
                     let plugin = std::str::from_utf8(switch.plugin)?;
                     let nonce = switch.data.get(..20).context("nonce")?;
-                    let answer = password::answer(plugin, &login.password, nonce);
+                    let answer = password::answer(plugin, password, nonce);
                     self.send_packet(seq.wrapping_add(1), &answer)?;
                 }
-                Some((0xFF, _)) => bail!("refused: {:?}", error_of(seq, &payload)?),
-                _ => bail!("unexpected packet in a login: {payload:02x?}"),
+                Some((0xFF, _)) => return Ok((packets, Err(error_of(seq, &payload)?))),
+                _ => break,
             }
         }
+        bail!("unexpected packet in a login")
+    }
+
+    /// Sends COM_CHANGE_USER and proves the account; as [`Self::prove`].
+    ///
+    /// # Errors
+    /// As [`Self::prove`].
+    pub fn change_user(
+        &mut self,
+        user: &str,
+        password: &str,
+        database: Option<&str>,
+    ) -> Result<(u32, Result<(), ServerError>)> {
+        let mut out = BytesMut::new();
+        ChangeUser {
+            user: user.as_bytes().to_vec(),
+            database: database.map(|name| name.as_bytes().to_vec()),
+            collation: 45,
+            plugin: Some(NATIVE.as_bytes().to_vec()),
+            connect_attrs: None,
+        }
+        .encode(self.capabilities, &mut out);
+        self.send(&out)?;
+        self.prove(password)
+    }
+
+    /// Sends a command and a COM_PING behind it; gives the packets of the command's reply. A reply
+    /// ends where another one begins, so this knows nothing of replies.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub fn ask(&mut self, command: &[u8]) -> Result<Vec<(u8, Vec<u8>)>> {
+        self.send_packet(0, command)?;
+        self.send_packet(0, &[Command::Ping.as_byte()])?;
+        let mut packets = vec![self.packet()?];
+        loop {
+            let packet = self.packet()?;
+            if packet.0 == 1 {
+                ensure!(packet.1.first() == Some(&0), "no answer to the ping: {packet:02x?}");
+                return Ok(packets);
+            }
+            packets.push(packet);
+        }
+    }
+
+    /// The text protocol's answer of one column and one row.
+    ///
+    /// # Errors
+    /// When another answer comes.
+    pub fn value(&mut self, sql: &str) -> Result<String> {
+        let reply = self.ask(&[&[Command::Query.as_byte()], sql.as_bytes()].concat())?;
+        let row = if self.capabilities.contains(Capabilities::DEPRECATE_EOF) { 2 } else { 3 };
+        let (_, payload) = reply.get(row).with_context(|| format!("no row: {reply:02x?}"))?;
+        let value = weir::wire::Reader::new(payload).lenenc_bytes()?;
+        Ok(String::from_utf8_lossy(value).into_owned())
     }
 
     /// Goes on in TLS, whose first bytes are in one segment with the wish for it.

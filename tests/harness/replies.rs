@@ -54,7 +54,11 @@ impl Packets {
     /// A result set of one text column, without its end.
     #[must_use]
     pub fn rows<R: AsRef<[u8]>>(self, rows: impl IntoIterator<Item = R>) -> Self {
-        let mut packets = self.payload(&[1]).payload(&column());
+        let flagged =
+            Capabilities::OPTIONAL_RESULTSET_METADATA.union(Capabilities::MARIADB_CACHE_METADATA);
+        // One column; where that was negotiated, a byte says that its definition follows.
+        let count: &[u8] = if self.capabilities.intersects(flagged) { &[1, 1] } else { &[1] };
+        let mut packets = self.payload(count).payload(&column());
         if !packets.capabilities.contains(Capabilities::DEPRECATE_EOF) {
             packets = packets.eof(Status::AUTOCOMMIT);
         }

@@ -2,9 +2,10 @@
 //!
 //! Purpose: refusals leave the session usable where servers do, and end it where servers do.
 
+use weir::wire::Capabilities;
 use weir_tests::{Packets, RawClient, Script, ServerError, echo};
 
-use crate::fixture::{Bed, Setting, gated};
+use crate::fixture::{Bed, Setting, account, gated};
 
 on_both_drivers!(
     wrong_sequence_id,
@@ -18,7 +19,12 @@ on_both_drivers!(
     pipelined_in_one_write,
     too_many_pipelined,
     local_infile,
+    local_infile_cut_by_the_server,
     quits,
+    command_query_attributes_are_relayed,
+    command_stmt_bulk_execute_is_answered_as_an_execute,
+    command_change_user_on_the_sessions_own_connection,
+    command_process_kill_names_the_servers_thread,
 );
 
 fn unknown_command(seq: u8) -> ServerError {
@@ -213,6 +219,132 @@ fn local_infile(driver: &str) {
     client.echo("SELECT 'goes on'").unwrap();
     drop(client);
     bed.finish(&[("client_faults", 0), ("backend_faults", 0), ("reply_errors", 2)]);
+}
+
+/// The server dies in the middle of a file. A client listens only at the file's end, and then finds
+/// an error with the number it counts to.
+fn local_infile_cut_by_the_server(driver: &str) {
+    let script = Script::default().responding(|talk, command| {
+        if command != b"\x03load" {
+            return echo(talk, command);
+        }
+        let request = talk.reply().payload(b"\xFBfile.csv").bytes();
+        talk.send(&request)?;
+        talk.packet()?;
+        Ok(weir_tests::Next::Close)
+    });
+    let bed = Setting::default().script(script).start(driver);
+    let mut client = bed.client();
+    client.send_query("load").unwrap();
+    assert_eq!(client.packet().unwrap(), (1, b"\xFBfile.csv".to_vec()));
+    client.send_packet(2, b"1,one\n").unwrap();
+    // Only the witness is left there; then comes the rest of the file.
+    bed.wait_counts("the server to close", |counts| counts.open == 1);
+    for seq in 3..200 {
+        client.send_packet(seq, &[b'x'; 5000]).unwrap();
+    }
+    client.send_packet(200, b"").unwrap();
+    let error = client.error().unwrap();
+    assert_eq!((error.seq, error.code), (201, 1053), "{error:?}");
+    client.closed().unwrap();
+    bed.finish(&[("backend_faults", 1)]);
+}
+
+/// Attributes reach a server that knows them, byte for byte.
+fn command_query_attributes_are_relayed(driver: &str) {
+    let script = Script::default().responding(|talk, command| {
+        if !command.starts_with(b"\x03\x01") {
+            return echo(talk, command);
+        }
+        let reply = talk.reply().error(1234, &command.escape_ascii().to_string()).bytes();
+        talk.send(&reply)
+    });
+    let mut setting = Setting::default().script(script);
+    setting.script.capabilities = setting.script.capabilities.union(Capabilities::QUERY_ATTRIBUTES);
+    let bed = setting.start_without_check(driver);
+    let mut client = bed.client();
+    let command = b"\x03\x01\x01\0\x01\xFE\0\x04name\x05valueSELECT 1";
+    client.send_packet(0, command).unwrap();
+    assert_eq!(client.error().unwrap().text, command.escape_ascii().to_string());
+}
+
+fn command_stmt_bulk_execute_is_answered_as_an_execute(driver: &str) {
+    let bulk = Capabilities::MARIADB_STMT_BULK_OPERATIONS;
+    let script = Script::default().responding(|talk, command| {
+        if command.first() != Some(&0xFA) {
+            return echo(talk, command);
+        }
+        let reply = talk.reply().result_set([&command[1..]]).bytes();
+        talk.send(&reply)
+    });
+    let mut setting = Setting::default().script(script);
+    setting.script.capabilities =
+        setting.script.capabilities.without(Capabilities::LONG_PASSWORD).union(bulk);
+    let bed = setting.start(driver);
+    let login = account().with(bulk);
+    let mut client = RawClient::log_in(bed.weir.address(), &login).unwrap();
+    client.send_packet(0, b"\xFAparameters").unwrap();
+    let expected = Packets::new(1, client.capabilities).result_set(["parameters"]).bytes();
+    client.expect(&expected).unwrap();
+    client.echo("SELECT 'behind it'").unwrap();
+    drop(client);
+    bed.finish(&[("backend_faults", 0)]);
+}
+
+/// A server that switches plugins for COM_CHANGE_USER, as real ones do, and then answers by name.
+fn changing() -> Script {
+    Script::default().responding(|talk, command| {
+        let Some((0x11, rest)) = command.split_first() else { return echo(talk, command) };
+        let switch =
+            [b"\xFEmysql_native_password\0".as_slice(), b"12345678901234567890\0"].concat();
+        let switch = talk.reply().payload(&switch).bytes();
+        talk.send(&switch)?;
+        let answer = talk.packet()?;
+        assert_eq!(answer.len(), 20);
+        let reply = match rest.split(|byte| *byte == 0).next() {
+            Some(b"app") => talk.reply().ok(),
+            _ => talk.reply().error(1044, "Access denied to database"),
+        };
+        talk.send(&reply.bytes())
+    })
+}
+
+fn command_change_user_on_the_sessions_own_connection(driver: &str) {
+    let mut setting = Setting::default().script(changing());
+    // As MariaDB, which lets the session go on after a failure.
+    setting.script.capabilities = setting.script.capabilities.without(Capabilities::LONG_PASSWORD);
+    let bed = setting.start(driver);
+    let mut client = bed.client();
+    client.echo("SELECT 'counted by now'").unwrap();
+    let logins = bed.server.counts().logins;
+    assert_eq!(client.change_user("app", "secret", None).unwrap(), (2, Ok(())));
+    client.echo("SELECT 'goes on'").unwrap();
+    let (_, outcome) = client.change_user("app", "wrong", None).unwrap();
+    let error = outcome.unwrap_err();
+    assert_eq!((error.seq, error.code), (3, 1045));
+    assert_eq!(error.text, "Access denied for user 'app'@'127.0.0.1' (using password: YES)");
+    client.echo("SELECT 'as before'").unwrap();
+    assert_eq!(bed.server.counts().logins, logins, "no other connection was made");
+    drop(client);
+    bed.finish(&[("client_faults", 0), ("backend_faults", 0), ("logins_denied", 1)]);
+}
+
+fn command_process_kill_names_the_servers_thread(driver: &str) {
+    let bed = Bed::start(driver);
+    let mut client = bed.client();
+    // The scripted server calls every connection 7.
+    let id = bed.witness.connection_id;
+    client.send_packet(0, &[&[0x0C][..], &id.to_le_bytes()].concat()).unwrap();
+    let expected = client.echoed("KILL 7");
+    client.expect(&expected).unwrap();
+    client.send_query(&format!("KILL QUERY {id}")).unwrap();
+    let expected = client.echoed("KILL QUERY 7");
+    client.expect(&expected).unwrap();
+    client.send_query("KILL 1000000").unwrap();
+    let error = client.error().unwrap();
+    assert_eq!((error.code, error.text.as_str()), (1094, "Unknown thread id: 1000000"));
+    drop(client);
+    bed.finish(&[("client_faults", 0), ("backend_faults", 0)]);
 }
 
 fn quits(driver: &str) {

@@ -27,6 +27,8 @@ mod backend;
 #[cfg(test)]
 mod bomb;
 #[cfg(test)]
+mod capabilities;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod drain;

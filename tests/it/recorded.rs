@@ -7,26 +7,47 @@ use std::fs;
 use std::sync::Arc;
 
 use weir::wire::Capabilities;
-use weir_tests::{Script, Talk, echo, workspace_root};
+use weir_tests::{RawClient, Script, Talk, echo, workspace_root};
 
-use crate::fixture::Setting;
+use crate::fixture::{Setting, account};
 
-on_both_drivers!(new_protocol, old_protocol, mixed_protocol);
+on_both_drivers!(
+    new_protocol,
+    old_protocol,
+    mixed_protocol,
+    extended_new_protocol,
+    extended_old_protocol,
+);
 
-/// Commands Weir does not relay (yet), by their first byte.
-const REFUSED: [u8; 7] = [0x07, 0x0A, 0x0C, 0x0D, 0x11, 0x2F, 0xFA];
+/// Commands Weir does not relay as they are, by their first byte.
+const REFUSED: [u8; 3] = [0x0C, 0x11, 0x2F];
+
+/// What MariaDB's recordings of the folder `-extended` were made with.
+const EXTENDED: Capabilities = Capabilities::MARIADB_PROGRESS
+    .union(Capabilities::MARIADB_STMT_BULK_OPERATIONS)
+    .union(Capabilities::MARIADB_EXTENDED_METADATA)
+    .union(Capabilities::MARIADB_CACHE_METADATA);
 
 fn new_protocol(driver: &str) {
-    relay_all(driver, "new", Capabilities::NONE);
+    relay_all(driver, "", "new", Capabilities::NONE);
 }
 
 fn old_protocol(driver: &str) {
     let missing = Capabilities::DEPRECATE_EOF.union(Capabilities::SESSION_TRACK);
-    relay_all(driver, "old", missing);
+    relay_all(driver, "", "old", missing);
+}
+
+fn extended_new_protocol(driver: &str) {
+    relay_all(driver, "-extended", "new", Capabilities::LONG_PASSWORD);
+}
+
+fn extended_old_protocol(driver: &str) {
+    let missing = Capabilities::DEPRECATE_EOF.union(Capabilities::SESSION_TRACK);
+    relay_all(driver, "-extended", "old", missing.union(Capabilities::LONG_PASSWORD));
 }
 
 fn mixed_protocol(driver: &str) {
-    relay_all(driver, "mixed", Capabilities::DEPRECATE_EOF);
+    relay_all(driver, "", "mixed", Capabilities::DEPRECATE_EOF);
 }
 
 /// The recorded reply to one command.
@@ -36,8 +57,8 @@ struct Recording {
 }
 
 /// Replies recorded with these capabilities, by name.
-fn recordings(dialect: &str) -> BTreeMap<String, Recording> {
-    let folder = workspace_root().join("engine/testdata/mariadb-10.11");
+fn recordings(folder: &str, dialect: &str) -> BTreeMap<String, Recording> {
+    let folder = workspace_root().join(format!("engine/testdata/mariadb-10.11{folder}"));
     let table = fs::read_to_string(folder.join("index.txt")).unwrap();
     let rows = table.lines().filter(|line| !line.starts_with('#'));
     let of_row = |row: &str| {
@@ -67,9 +88,11 @@ fn send_cut(talk: &mut Talk<'_>, bytes: &[u8], piece_bytes: usize) -> std::io::R
     Ok(())
 }
 
-fn relay_all(driver: &str, dialect: &str, missing: Capabilities) {
-    let recordings = Arc::new(recordings(dialect));
-    assert!(recordings.len() > 70, "only {} recordings", recordings.len());
+fn relay_all(driver: &str, folder: &str, dialect: &str, missing: Capabilities) {
+    let recordings = Arc::new(recordings(folder, dialect));
+    let extended = !folder.is_empty();
+    let least = if extended { 18 } else { 70 };
+    assert!(recordings.len() > least, "only {} recordings", recordings.len());
     let replies = recordings.clone();
     let script = Script::default().responding(move |talk, command| {
         // A command's argument is "length of pieces, name".
@@ -86,8 +109,14 @@ fn relay_all(driver: &str, dialect: &str, missing: Capabilities) {
     });
     let mut setting = Setting::default().script(script);
     setting.script.capabilities = setting.script.capabilities.without(missing);
+    let mut login = account();
+    if extended {
+        setting.script.capabilities = setting.script.capabilities.union(EXTENDED);
+        login = login.with(EXTENDED);
+    }
     let bed = setting.start(driver);
-    let mut client = bed.client();
+    let mut client = RawClient::log_in(bed.weir.address(), &login).unwrap();
+    assert_eq!(client.capabilities.intersection(EXTENDED) == EXTENDED, extended);
     assert_eq!(client.capabilities.intersection(missing), Capabilities::NONE);
     let mut count = 0;
     for (name, recording) in &*recordings {

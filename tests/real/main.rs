@@ -6,11 +6,14 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test fails by panicking, in its own thread"
 )]
 
 mod blob;
+mod capabilities;
 mod clients;
+mod commands;
 mod differential;
 mod drain;
 mod dump;

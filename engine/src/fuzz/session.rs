@@ -213,8 +213,8 @@ impl Exchange {
     }
 
     /// The first of some threads is here, the others are elsewhere or nowhere.
-    fn find(&mut self, ids: &[u64]) {
-        let thread = |id: &u64| match id % 3 {
+    fn find(&mut self, ids: &[u32]) {
+        let thread = |id: &u32| match id % 3 {
             0 => Thread::Elsewhere,
             1 => Thread::Here(77),
             _ => Thread::Unknown,
@@ -248,7 +248,7 @@ impl Exchange {
                 self.awaits_lease = true;
                 self.came.leases += 1;
             }
-            Some(Action::FindThreads(ids)) => self.find(&ids),
+            Some(Action::FindThreads) => self.find(&self.session.threads_asked_for()),
             Some(Action::Identify) => {
                 let context = context(self.backend);
                 self.free(|session, edits, _| session.on_identity(context, edits));

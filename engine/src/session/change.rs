@@ -69,6 +69,16 @@ impl Change {
         Self { command, next_seq: 1, deadline: Time::NEVER, stage: Stage::Queued }
     }
 
+    /// A change that is refused before anything is asked: the session is reset, and the client told.
+    pub(super) const fn refused(command: ChangeUser, fault: Fault) -> Self {
+        let stage = Stage::AtBackend { denied: Some(fault) };
+        Self { command, next_seq: 1, deadline: Time::NEVER, stage }
+    }
+
+    pub(super) const fn is_refused(&self) -> bool {
+        matches!(self.stage, Stage::AtBackend { denied: Some(_) })
+    }
+
     pub(super) const fn deadline(&self) -> Time {
         self.deadline
     }

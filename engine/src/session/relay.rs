@@ -6,7 +6,7 @@
 use bytes::BytesMut;
 
 use crate::base::{Blame, ConnectionId, Fault, Time};
-use crate::session::change::{Change, FAILURES_MAX, Step};
+use crate::session::change::{Change, ChangeRequest, FAILURES_MAX, Step};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::login::{EARLY_BYTES_MAX, LOGIN_PACKET_BYTES_MAX, LoginContext, too_long};
 use crate::session::owed::{Owed, OwedQueue};
@@ -51,7 +51,7 @@ pub(super) struct Relay {
     cut_since: Option<Time>,
     /// When the last command began: the one that is being refused, held or waits.
     command_since: Time,
-    /// The client sends no more, and did not say so with a COM_QUIT.
+    /// The client sends no more, and did not say so with a COM_QUIT; or it is to send no more.
     gone: bool,
     /// The backend speaks without being asked (it is being shut down, or killed the connection).
     unasked: bool,
@@ -61,8 +61,6 @@ pub(super) struct Relay {
     is_mariadb: bool,
     /// Changes of account that failed.
     failed_changes: u8,
-    /// What was asked for is over.
-    over: bool,
     wait: Option<Box<Wait>>,
 }
 
@@ -86,9 +84,14 @@ impl Relay {
             id,
             is_mariadb,
             failed_changes: 0,
-            over: false,
             wait: None,
         }
+    }
+
+    /// A command waits for something.
+    #[inline]
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.wait.is_some()
     }
 
     /// What the session wants of its worker.
@@ -125,9 +128,8 @@ impl Relay {
     /// The client quit or went away: the session is over when nothing is owed any more. Nobody
     /// waits for the end of a binlog dump: it has none.
     pub(super) fn is_done(&self) -> bool {
-        let stream = Owed::Reply { expect: Expect::Stream, seq: 1 };
-        let last = self.owed.front().is_none_or(|owed| *owed == stream);
-        self.over || self.is_leaving() && last
+        let stream = |owed: &Owed| matches!(owed, Owed::Reply { expect: Expect::Stream, .. });
+        self.is_leaving() && self.owed.front().is_none_or(stream)
     }
 
     fn is_leaving(&self) -> bool {
@@ -186,6 +188,14 @@ impl Relay {
                 self.set_aside(rest, edits)?;
                 return Ok(tally);
             }
+            if let Some(used) = self.relay_whole(rest, edits, ledger)? {
+                tally.commands += 1;
+                at += used;
+                if at == input.len() {
+                    return Ok(tally);
+                }
+                continue;
+            }
             let walked = self.request.feed(rest, edits).map_err(|_| out_of_order())?;
             at += walked.used;
             match walked.event {
@@ -199,7 +209,7 @@ impl Relay {
                     tally.commands += 1;
                     let since = if self.request.is_cut() { self.cut_since.take() } else { None };
                     self.command_since = since.unwrap_or_else(|| ledger.now());
-                    self.on_command(command, input.get(at..).unwrap_or_default())?;
+                    self.on_command(command)?;
                 }
                 Some(RequestEvent::Long { seq }) => self.on_long(seq),
                 Some(RequestEvent::Held) => self.on_held(edits, ledger)?,
@@ -214,12 +224,50 @@ impl Relay {
         }
     }
 
-    /// A command begins; `input` begins with it.
+    /// The short way for most commands: all of it is there, and nothing about it is special.
+    /// Returns the bytes used.
     #[inline]
-    fn on_command(&mut self, command: Option<Command>, input: &[u8]) -> Result<(), Fault> {
+    fn relay_whole(
+        &mut self,
+        input: &[u8],
+        edits: &mut Edits,
+        ledger: &Ledger,
+    ) -> Result<Option<usize>, Fault> {
+        let Some((command, payload)) = self.request.whole_command(input) else {
+            return Ok(None);
+        };
+        let expect = match route(command) {
+            Route::Relay(expect) => expect,
+            Route::Text(expect)
+                if payload.len() > text::TEXT_BYTES_MAX
+                    || !text::may_matter(payload, self.reply.dialect().client) =>
+            {
+                expect
+            }
+            Route::Text(_) | Route::Silent | Route::Quit | Route::Refuse | Route::Hold { .. } => {
+                return Ok(None);
+            }
+        };
+        self.command_since = ledger.now();
+        self.owe_reply(expect)?;
+        self.owes_current = false;
+        Ok(Some(self.request.relay_whole(payload.len(), edits)))
+    }
+
+    /// A command begins that is cut, or special.
+    fn on_command(&mut self, command: Option<Command>) -> Result<(), Fault> {
+        let bytes = self.request.command_bytes();
         self.owes_current = false;
         match command.map_or(Route::Refuse, route) {
-            Route::Refuse => {
+            Route::Hold { bytes_max } if bytes <= bytes_max => {
+                self.request.hold();
+                return Ok(());
+            }
+            Route::Text(_) if bytes <= text::TEXT_BYTES_MAX => {
+                self.request.hold();
+                return Ok(());
+            }
+            Route::Hold { .. } | Route::Refuse => {
                 self.request.refuse();
                 return Ok(());
             }
@@ -227,28 +275,8 @@ impl Relay {
                 self.request.relay_last();
                 return Ok(());
             }
-            Route::Hold { bytes_max } => {
-                if self.request.command_bytes() <= bytes_max {
-                    self.request.hold();
-                } else {
-                    self.request.refuse();
-                }
-                return Ok(());
-            }
             Route::Silent => {}
-            Route::Text(expect) => {
-                if self.request.command_bytes() <= text::TEXT_BYTES_MAX
-                    && self.request.whole_command(input).is_none_or(|payload| {
-                        text::may_matter(payload, self.reply.dialect().client)
-                    })
-                {
-                    self.request.hold();
-                    return Ok(());
-                }
-                self.owe_reply(expect)?;
-                self.owes_current = true;
-            }
-            Route::Relay(expect) => {
+            Route::Text(expect) | Route::Relay(expect) => {
                 self.owe_reply(expect)?;
                 self.owes_current = true;
             }
@@ -282,8 +310,8 @@ impl Relay {
             Verdict::Instead(payload) => self.send_command(command, &payload, edits),
             Verdict::Refuse(why) => self.answer_with(why, edits, ledger),
             Verdict::Ask(naming) => {
-                let action = Action::FindThreads(naming.ids().collect());
-                self.wait = Some(Box::new(Wait::new(What::Threads(naming), Some(action))));
+                let action = Some(Action::FindThreads);
+                self.wait = Some(Box::new(Wait::new(What::Threads(naming), action)));
                 Ok(())
             }
         }
@@ -312,6 +340,13 @@ impl Relay {
         self.owe(Owed::Refusal { seq: 1, why })?;
         self.refuse_what_is_next(edits, ledger);
         Ok(())
+    }
+
+    pub(super) fn threads_asked_for(&self) -> Vec<u32> {
+        match self.wait.as_deref() {
+            Some(Wait { what: What::Threads(naming), .. }) => naming.ids().collect(),
+            Some(_) | None => Vec::new(),
+        }
     }
 
     /// The threads that were asked for: the command goes on, or is answered. Returns what the
@@ -343,10 +378,16 @@ impl Relay {
         let Ok(command) = command else {
             return self.answer_with(Refusal::UnknownCommand, edits, ledger);
         };
-        if self.failed_changes >= FAILURES_MAX {
-            return self.answer_with(Refusal::UnknownCommand, edits, ledger);
-        }
-        let what = What::Change(Change::new(command));
+        // MariaDB resets the session all the same.
+        let change = if self.failed_changes < FAILURES_MAX {
+            Change::new(command)
+        } else {
+            Change::refused(
+                command,
+                fault(Blame::Client, code::UNKNOWN_COM_ERROR, "Unknown command"),
+            )
+        };
+        let what = What::Change(change);
         self.wait = Some(Box::new(Wait::new(what, None)));
         self.begin_change();
         Ok(())
@@ -356,9 +397,13 @@ impl Relay {
     fn begin_change(&mut self) {
         if self.owed.is_empty()
             && !self.unasked
-            && let Some(Wait { what: What::Change(_), action, .. }) = self.wait.as_deref_mut()
+            && let Some(Wait { what: What::Change(change), action, .. }) = self.wait.as_deref_mut()
         {
-            *action = Some(Action::Identify);
+            *action = Some(if change.is_refused() {
+                Action::ChangeUser(Box::new(ChangeRequest { user: None }))
+            } else {
+                Action::Identify
+            });
         }
     }
 
@@ -479,7 +524,7 @@ impl Relay {
         });
         self.failed_changes += u8::from(denied.is_none());
         // MySQL ends the connection; and a session that could not be reset must not go on.
-        self.over = !self.is_mariadb || denied.is_some();
+        self.gone = !self.is_mariadb || denied.is_some();
         Ok(rest)
     }
 

@@ -24,8 +24,8 @@ pub enum Action {
     StartTls(BytesMut),
     /// Lend it a backend connection, logged in as the client's account.
     Lease(Box<LeaseRequest>),
-    /// Say where the connections with these ids are: [`Session::on_threads`].
-    FindThreads(Box<[u64]>),
+    /// Say where the connections of [`Session::threads_asked_for`] are: [`Session::on_threads`].
+    FindThreads,
     /// Give it a nonce and the rules of the moment, to learn anew who the client is:
     /// [`Session::on_identity`].
     Identify,
@@ -135,12 +135,16 @@ impl Session {
         }
     }
 
+    /// Whether there is a [`Self::next_action`].
+    #[inline]
+    #[must_use]
+    pub const fn has_action(&self) -> bool {
+        self.action.is_some()
+    }
+
     /// What the session wants next; one action per feed.
     pub fn next_action(&mut self) -> Option<Action> {
-        self.action.take().or_else(|| match &mut self.phase {
-            Phase::Relay(relay) => relay.take_action(),
-            Phase::Login(_) | Phase::Parting(_) | Phase::Over => None,
-        })
+        self.action.take()
     }
 
     /// How packets to and from the client are compressed once it was told that it is logged in.
@@ -247,7 +251,16 @@ impl Session {
         Ok(early)
     }
 
-    /// Where the connections of [`Action::FindThreads`] are, in its order. Returns what the client
+    /// The connections an [`Action::FindThreads`] is about, by the ids clients know.
+    #[must_use]
+    pub fn threads_asked_for(&self) -> Vec<u32> {
+        match &self.phase {
+            Phase::Relay(relay) => relay.threads_asked_for(),
+            Phase::Login(_) | Phase::Parting(_) | Phase::Over => Vec::new(),
+        }
+    }
+
+    /// Where the connections of [`Self::threads_asked_for`] are, in its order. Returns what the client
     /// sent behind that command; feed it to [`Session::on_client`].
     ///
     /// # Errors
@@ -376,11 +389,14 @@ impl Session {
         }
     }
 
+    /// What a relay has come to: it is over, or a command waits for its worker.
+    #[inline]
     fn close_when_done(&mut self) {
-        if let Phase::Relay(relay) = &self.phase
-            && relay.is_done()
-        {
+        let Phase::Relay(relay) = &mut self.phase else { return };
+        if relay.is_done() {
             self.close();
+        } else if relay.is_waiting() {
+            self.action = relay.take_action();
         }
     }
 

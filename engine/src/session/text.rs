@@ -28,8 +28,8 @@ pub enum Thread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     UnknownCommand,
-    UnknownThread(u64),
-    ThreadElsewhere(u64),
+    UnknownThread(u32),
+    ThreadElsewhere(u32),
     OddKill,
 }
 
@@ -135,13 +135,13 @@ pub(super) fn judge_process_kill(payload: &[u8], dialect: Dialect) -> Verdict {
     let text_at = statement.len();
     statement.put_slice(b"KILL ");
     let at = statement.len() - text_at;
-    let places = vec![Place { range: at..at, put: Put::ThreadOf(u64::from(id)) }];
+    let places = vec![Place { range: at..at, put: Put::ThreadOf(id) }];
     Verdict::Ask(Naming { payload: statement, text_at, places })
 }
 
 impl Naming {
     /// The connections it names, in its order.
-    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
         self.places.iter().filter_map(|place| match place.put {
             Put::ThreadOf(id) => Some(id),
             Put::OwnId | Put::Alias(_) => None,

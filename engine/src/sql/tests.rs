@@ -66,7 +66,7 @@ fn rewritten(text: &str) -> String {
     };
     assert!(may_name_connections(text.as_bytes()), "overlooked: {text}");
     let ids = found.iter().filter_map(|place| match place.put {
-        Put::ThreadOf(id) => Some(u32::try_from(id).unwrap() + 1000),
+        Put::ThreadOf(id) => Some(id + 1000),
         Put::OwnId | Put::Alias(_) => None,
     });
     let threads: Vec<u32> = ids.collect();
@@ -173,6 +173,8 @@ fn what_only_looks_like_it_is_left_alone() {
         "KILL SOFT QUERY CONNECTION_ID()",
         "KILL",
         "SELECT kill, 5 FROM killed",
+        "KILL 5000000000",
+        "KILL 99999999999999999999",
     ] {
         assert_eq!(rewritten(text), "nothing", "{text}");
     }
@@ -202,10 +204,26 @@ fn kill_finds_the_servers_thread() {
         "KILL (SELECT 5)",
         "KILL 'x'",
         "KILL CONNECTION_ID() + 1",
-        "KILL 99999999999999999999",
     ] {
         assert_eq!(rewritten(text), "odd", "{text}");
         assert!(may_name_connections(text.as_bytes()));
+    }
+}
+
+/// Wherever it is in a text of any length.
+#[test]
+fn the_first_look_overlooks_nothing() {
+    for marker in
+        ["CONNECTION_ID()", "connection_id ()", "@@pseudo_thread_id", ";KILL 5", "; kill 5"]
+    {
+        for before in 0..50 {
+            for after in [0, 1, 2, 15, 16, 17, 40] {
+                let text = format!("D{}{marker}{}", "x".repeat(before), " ".repeat(after));
+                assert!(may_name_connections(text.as_bytes()), "{text}");
+                let plain = format!("D{}{}", "x".repeat(before), " _y".repeat(after));
+                assert!(!may_name_connections(plain.as_bytes()), "{plain}");
+            }
+        }
     }
 }
 

@@ -15,14 +15,19 @@ use crate::wire::reader::{Malformed, Reader};
 ///
 /// # Errors
 /// The attributes end early, or one is of an unknown type.
+#[inline]
 pub fn query_text_at(payload: &[u8], capabilities: Capabilities) -> Result<usize, Malformed> {
     if !capabilities.contains(Capabilities::QUERY_ATTRIBUTES) {
         return Ok(1);
     }
-    // As most queries begin.
-    if let [_, 0, 1, ..] = payload {
-        return Ok(3);
+    match payload {
+        // As most queries begin.
+        [_, 0, 1, ..] => Ok(3),
+        _ => behind_attributes(payload),
     }
+}
+
+fn behind_attributes(payload: &[u8]) -> Result<usize, Malformed> {
     let mut reader = Reader::named(payload, "attributes of a query end early");
     reader.u8()?;
     let count = reader.lenenc_int()?;

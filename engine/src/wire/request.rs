@@ -132,15 +132,29 @@ impl RequestWalk {
         self.command_bytes
     }
 
-    /// The payload of the command that was just reported, if `input`, what was not used yet, has
-    /// the whole frame.
+    /// The short way for most commands: the one that `input` begins with, and its payload, if all
+    /// of it is there and nothing is amiss. Goes on with [`Self::relay_whole`] or [`Self::feed`].
     #[inline]
     #[must_use]
-    pub fn whole_command<'a>(&self, input: &'a [u8]) -> Option<&'a [u8]> {
-        if !self.partial.is_empty() {
+    pub fn whole_command<'a>(&self, input: &'a [u8]) -> Option<(Command, &'a [u8])> {
+        if self.state != State::Idle || !self.partial.is_empty() {
             return None;
         }
-        input.get(HEADER_BYTES..)?.get(..self.command_bytes)
+        let header = Header::peek(input)?;
+        if header.seq != 0 || header.is_continued() {
+            return None;
+        }
+        let payload = input.get(HEADER_BYTES..)?.get(..header.payload_bytes)?;
+        Some((Command::from_byte(*payload.first()?)?, payload))
+    }
+
+    /// Lets a command go on that [`Self::whole_command`] gave. Returns the bytes used.
+    #[inline]
+    pub fn relay_whole(&mut self, payload_bytes: usize, edits: &mut Edits) -> usize {
+        let bytes = HEADER_BYTES + payload_bytes;
+        edits.forward(bytes);
+        self.last_seq = 0;
+        bytes
     }
 
     /// Lets the command that was just reported go on, and drops whatever follows it.

@@ -19,21 +19,17 @@ use crate::worker::traffic::Input;
 
 impl<D: Driver> Worker<D> {
     /// Looks up where other connections are, for a KILL.
-    pub(super) fn find_threads(&mut self, key: Key, ids: &[u64]) {
+    pub(super) fn find_threads(&mut self, key: Key) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let directory = &self.resources.directory;
         let own = directory.find(entry.session.id().get()).map(|place| place.server);
+        let ids = entry.session.threads_asked_for();
         let threads: Vec<Thread> = ids
             .iter()
-            .map(|id| {
-                let place = u32::try_from(*id).ok().and_then(|id| directory.find(id));
-                match place {
-                    None => Thread::Unknown,
-                    Some(place) if Some(&place.server) == own.as_ref() => {
-                        Thread::Here(place.thread)
-                    }
-                    Some(_) => Thread::Elsewhere,
-                }
+            .map(|id| match directory.find(*id) {
+                None => Thread::Unknown,
+                Some(place) if Some(&place.server) == own.as_ref() => Thread::Here(place.thread),
+                Some(_) => Thread::Elsewhere,
             })
             .collect();
         self.edits.clear();

@@ -136,11 +136,14 @@ impl<D: Driver> Worker<D> {
     /// Carries out what a session wants after it was fed.
     pub(super) fn act(&mut self, key: Key) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
+        if !entry.session.has_action() {
+            return;
+        }
         match entry.session.next_action() {
             None => {}
             Some(Action::StartTls(rest)) => self.start_client_tls(key, &rest),
             Some(Action::Lease(request)) => self.open_lease(key, *request),
-            Some(Action::FindThreads(ids)) => self.find_threads(key, &ids),
+            Some(Action::FindThreads) => self.find_threads(key),
             Some(Action::Identify) => self.identify(key),
             Some(Action::ChangeUser(request)) => self.change_user(key, *request),
             Some(Action::Close) => self.close_session(key, Ending::InOrder),

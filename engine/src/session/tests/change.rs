@@ -150,6 +150,8 @@ fn command_change_user_that_fails_leaves_the_old_account_on_mariadb() {
         pair.client_got();
     }
     pair.client(&change("open"));
+    assert!(pair.change.take().unwrap().user.is_none(), "it is reset all the same");
+    pair.changed(LOGIN_OK);
     assert_eq!(pair.client_error(), (1, 1047, UNKNOWN_COMMAND.to_owned()));
     assert!(pair.session.is_at_rest());
 }
@@ -186,6 +188,7 @@ fn a_backends_refusal_is_passed_on_and_counted() {
         assert!(pair.session.is_at_rest());
     }
     pair.client(&change("open"));
+    pair.changed(LOGIN_OK);
     assert_eq!(pair.client_error().1, 1047);
 }
 

@@ -63,7 +63,7 @@ fn command_process_kill_becomes_a_statement() {
 fn kills_that_cannot_be_sent_are_answered() {
     for (text, code, said) in [
         ("KILL 99", 1094, "Unknown thread id: 99"),
-        ("KILL QUERY 5000000000", 1094, "Unknown thread id: 5000000000"),
+        ("KILL QUERY 4000000000", 1094, "Unknown thread id: 4000000000"),
         ("KILL 15", 1105, "weir: connection 15 is on another backend"),
         ("KILL @a", 1105, "weir: KILL takes the number"),
     ] {

@@ -127,9 +127,9 @@ fn context(server: &Greeting, nonce: [u8; 20]) -> LoginContext {
 }
 
 /// Where other connections are: 1 to 9 here, 10 to 19 elsewhere.
-fn thread_of(id: u64) -> Thread {
+fn thread_of(id: u32) -> Thread {
     match id {
-        1..10 => Thread::Here(u32::try_from(id).unwrap() + 1000),
+        1..10 => Thread::Here(id + 1000),
         10..20 => Thread::Elsewhere,
         _ => Thread::Unknown,
     }
@@ -263,7 +263,8 @@ impl Pair {
         match self.session.next_action() {
             Some(Action::StartTls(rest)) => self.tls = Some(rest),
             Some(Action::Lease(request)) => self.lease = Some(*request),
-            Some(Action::FindThreads(ids)) => {
+            Some(Action::FindThreads) => {
+                let ids = self.session.threads_asked_for();
                 let threads: Vec<_> = ids.iter().map(|id| thread_of(*id)).collect();
                 self.answer(|session, edits, ledger| session.on_threads(&threads, edits, ledger));
             }
