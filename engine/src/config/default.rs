@@ -244,7 +244,8 @@ pub(super) static SECTIONS: &[Section] = &[
         path: "user",
         many: true,
         doc: "An account clients log in with, to Weir, and Weir for them to the backends. \
-              At least one. Exactly one of the password keys.",
+              At least one. Exactly one of the password keys. Sessions of a user whom a reload removes \
+              or changes go on.",
         keys: USER,
         children: &[],
         samples: &[&[("password", "\"change-me\"")]],
