@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod course;
 mod ledger;
 mod login;
 mod owed;
