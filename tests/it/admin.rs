@@ -128,6 +128,9 @@ fn requests_for_anything_else_are_refused(driver: &str) {
     bed.finish(&[("client_faults", 0)]);
 }
 
+/// How often a page is asked for among hostile clients.
+const ASKED_MAX: usize = 3;
+
 /// What the clients that wait sent.
 const HALVES: [&str; 4] = [
     "",
@@ -154,7 +157,10 @@ fn hostile_clients_disturb_nobody(driver: &str) {
         connect().write_all(request).unwrap_or_default();
     }
     for _ in 0..5 {
-        assert!(bed.weir.metrics().unwrap().get("weir_bugs_total", &[]) == Some(0.0));
+        // While the last of them are still being let in, a connection may be turned away: whoever
+        // scrapes asks again.
+        let metrics = (0..ASKED_MAX).find_map(|_| bed.weir.metrics().ok()).unwrap();
+        assert!(metrics.get("weir_bugs_total", &[]) == Some(0.0));
         assert_eq!(line(&bed.weir, "/readyz").0, 200);
         bed.check_witness();
     }
