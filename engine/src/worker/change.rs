@@ -135,6 +135,7 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         self.resources.directory.remove(entry.session.id());
         if let Some(backend) = entry.backend.take() {
+            self.slots.remove(backend.slot);
             self.figures.backend_closed(backend.id);
             self.driver.close(backend.link.conn, CloseMode::Now);
             self.resources.shared.permits.give_back(&backend.address);

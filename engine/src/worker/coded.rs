@@ -17,7 +17,7 @@ use crate::tls::{Stream, TlsError};
 use crate::wire::compress::{Algorithm, Codec};
 use crate::wire::{Capabilities, Edit, Side, ZSTD_LEVEL_DEFAULT, code, fault};
 use crate::worker::Worker;
-use crate::worker::entry::{BackendLink, Entry, Link};
+use crate::worker::entry::{Entry, Link};
 use crate::worker::traffic::{Ending, Input, other};
 use crate::worker::transport::{Coder, PIECE_BYTES, Transport, TransportError, reuse};
 
@@ -325,7 +325,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn break_off(&mut self, key: Key, broken: &Broken) {
         let Some(entry) = self.sessions.get(key) else { return };
         let Broken { side, error } = broken;
-        let in_login = entry.backend.as_ref().is_some_and(BackendLink::is_logging_in);
+        let in_login = entry.backend.as_ref().is_some_and(|backend| backend.is_logging_in());
         match (side, error) {
             (Side::Client, TransportError::Tls(error)) => {
                 let text = format!("the client's TLS failed: {error}");

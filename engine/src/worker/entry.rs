@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::base::{Address, BackendId, EndpointId, Time};
+use crate::base::{Address, BackendId, EndpointId, Key, Time};
 use crate::io::{ConnId, RecvMode};
 use crate::pool::{BackendChange, BackendLogin, Lease};
 use crate::session::Session;
@@ -24,7 +24,7 @@ pub(super) struct Entry {
     pub(super) client: Link,
     /// The client's address, as it was counted in.
     pub(super) address: Option<IpAddr>,
-    pub(super) backend: Option<BackendLink>,
+    pub(super) backend: Option<Box<BackendLink>>,
     /// Until it may connect to its backend.
     pub(super) waiting: Option<Box<Waiting>>,
     /// Position in the worker's list of logins in progress.
@@ -83,6 +83,8 @@ impl HeldBy {
 /// The backend's side of a session.
 #[derive(Debug)]
 pub(super) struct BackendLink {
+    /// Its place among the worker's backend connections, whose key is in its driver's token.
+    pub(super) slot: Key,
     pub(super) link: Link,
     pub(super) id: BackendId,
     /// As it was when it was connected: a reload may remove or move the backend.
@@ -92,6 +94,13 @@ pub(super) struct BackendLink {
     pub(super) since: Time,
     pub(super) connected: bool,
     pub(super) stage: Stage,
+}
+
+/// Whose a backend connection is. Its key is the connection's name in events for as long as it
+/// lives, whoever holds it.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) session: Key,
 }
 
 /// How far a backend connection is.

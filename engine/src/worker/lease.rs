@@ -14,7 +14,7 @@ use crate::pool::{BackendLogin, Established, Lease, LoginStep, TlsWish};
 use crate::session::LeaseRequest;
 use crate::topology::BackendView;
 use crate::wire::{self, ErrPacket, Side, code};
-use crate::worker::entry::{BackendLink, Entry, Link, Stage};
+use crate::worker::entry::{BackendLink, Entry, Link, Slot, Stage};
 use crate::worker::traffic::Ending;
 use crate::worker::{LOGIN_CHECK, Worker, pack};
 
@@ -64,7 +64,9 @@ impl<D: Driver> Worker<D> {
         let (id, name) = (primary.id, primary.name.clone());
         self.counters.increment(Counter::BackendConnects);
         let deadline = self.driver.now() + self.config.limits.connect_timeout;
-        let conn = self.driver.connect(server, pack(key, Side::Backend), deadline);
+        // There are no 2³² connections.
+        let Some(slot) = self.slots.insert(Slot { session: key }) else { return true };
+        let conn = self.driver.connect(server, pack(slot, Side::Backend), deadline);
         self.driver.set_recv(conn, RecvMode::Small);
         let seed = self.nonces.seed();
         let tls = self.resources.tls.backend(id);
@@ -75,7 +77,8 @@ impl<D: Driver> Worker<D> {
             .with_compression(compression.unwrap_or(BackendCompression::None));
         self.figures.backend_opened(id);
         if let Some(entry) = self.sessions.get_mut(key) {
-            entry.backend = Some(BackendLink {
+            entry.backend = Some(Box::new(BackendLink {
+                slot,
                 link: Link::new(conn),
                 id,
                 name,
@@ -83,7 +86,7 @@ impl<D: Driver> Worker<D> {
                 since: self.ledger.now(),
                 connected: false,
                 stage: Stage::Login(Box::new(login), deadline),
-            });
+            }));
         }
         true
     }
@@ -192,7 +195,7 @@ impl<D: Driver> Worker<D> {
 
     /// Ends a session because its backend cannot be had.
     pub(super) fn fail_backend(&mut self, key: Key, code: u16, text: &str) {
-        let backend = self.sessions.get(key).and_then(|entry| entry.backend.as_ref());
+        let backend = self.sessions.get(key).and_then(|entry| entry.backend.as_deref());
         let Some(BackendLink { name, address, .. }) = backend else { return };
         let message = format!("weir: backend '{name}' ({address}): {text}");
         let fault =
@@ -240,7 +243,7 @@ impl<D: Driver> Worker<D> {
         if let Some(waiting) = &entry.waiting {
             return Some(waiting.until);
         }
-        match &entry.backend {
+        match entry.backend.as_deref() {
             // The driver itself ends a connect that takes too long, and says that it was that.
             Some(BackendLink { connected: false, .. }) => None,
             Some(BackendLink { stage: Stage::Login(_, deadline), .. }) => Some(*deadline),

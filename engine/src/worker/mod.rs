@@ -35,7 +35,7 @@ use crate::observe::{Counters, Figures};
 use crate::session::Ledger;
 use crate::topology::Snapshot;
 use crate::wire::{Edits, Side};
-use crate::worker::entry::Entry;
+use crate::worker::entry::{Entry, Slot};
 use crate::worker::queue::Lane;
 use crate::worker::transport::Coder;
 
@@ -86,6 +86,8 @@ pub struct Worker<D: Driver> {
     inbox: Inbox,
     nonces: NonceSource,
     sessions: Slab<Entry>,
+    /// Backend connections, by the key in their tokens.
+    slots: Slab<Slot>,
     /// Connection ids in use, to find a session by what clients call it.
     ids: HashMap<u32, Key>,
     next_sequence: u32,
@@ -131,6 +133,7 @@ impl<D: Driver> Worker<D> {
             inbox: parts.inbox,
             nonces: parts.nonces,
             sessions: Slab::default(),
+            slots: Slab::default(),
             ids: HashMap::new(),
             next_sequence: 0,
             logging_in: Vec::new(),
@@ -233,8 +236,9 @@ impl<D: Driver> Worker<D> {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Received { token, chunk } => {
-                let (key, side) = unpack(token);
-                self.on_received(key, side, chunk);
+                if let Some((key, side)) = self.whose(token) {
+                    self.on_received(key, side, chunk);
+                }
             }
             Event::Accepted { listener, conn } => {
                 let endpoint = EndpointId(u16::try_from(listener.0).unwrap_or(u16::MAX));
@@ -242,18 +246,31 @@ impl<D: Driver> Worker<D> {
             }
             Event::AcceptFailed { errno, .. } => self.on_accept_failed(errno),
             Event::Connected { token } => {
-                let (key, _) = unpack(token);
-                self.on_connected(key);
+                if let Some((key, _)) = self.whose(token) {
+                    self.on_connected(key);
+                }
             }
             Event::Drained { token } => {
-                let (key, side) = unpack(token);
-                self.on_drained(key, side);
+                if let Some((key, side)) = self.whose(token) {
+                    self.on_drained(key, side);
+                }
             }
             Event::Ended { token, reason } => {
-                let (key, side) = unpack(token);
-                self.on_ended(key, side, reason);
+                if let Some((key, side)) = self.whose(token) {
+                    self.on_ended(key, side, reason);
+                }
             }
             Event::Woken => self.on_mail(),
+        }
+    }
+
+    /// The session whose connection a token names, and which of its two that is.
+    #[inline]
+    fn whose(&self, token: Token) -> Option<(Key, Side)> {
+        let (key, side) = unpack(token);
+        match side {
+            Side::Client => Some((key, side)),
+            Side::Backend => self.slots.get(key).map(|slot| (slot.session, side)),
         }
     }
 
@@ -271,7 +288,8 @@ impl<D: Driver> Worker<D> {
     }
 }
 
-/// Names a session's connection: `generation (31) | side (1) | slot (32)`.
+/// Names a client's connection by its session's key, or a backend's by its slot's:
+/// `generation (31) | side (1) | index (32)`.
 fn pack(key: Key, side: Side) -> Token {
     let side = match side {
         Side::Client => 0,

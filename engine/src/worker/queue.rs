@@ -138,7 +138,7 @@ impl<D: Driver> Worker<D> {
                 }
             }
         }
-        if let Some(BackendLink { stage, address, .. }) = &entry.backend {
+        if let Some(BackendLink { stage, address, .. }) = entry.backend.as_deref() {
             permits.give_back(address);
             if matches!(stage, Stage::Login(..)) {
                 self.turn_over(address);

@@ -49,7 +49,7 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let endpoint = entry.endpoint;
         self.edits.clear();
-        let fed = match (side, &entry.backend) {
+        let fed = match (side, entry.backend.as_deref()) {
             (Side::Client, _) => {
                 entry.session.on_client(input.bytes(), &mut self.edits, &mut self.ledger)
             }
@@ -335,6 +335,7 @@ impl<D: Driver> Worker<D> {
         let flush = CloseMode::Flush(FLUSH_MAX);
         self.driver.close(entry.client.conn, flush);
         if let Some(backend) = entry.backend {
+            self.slots.remove(backend.slot);
             self.figures.backend_closed(backend.id);
             if let Some(lease) = backend.lease() {
                 tracing::debug!(session = id.get(), ?lease, "lease ended");
