@@ -54,6 +54,10 @@ pub struct WeirConfig {
     pub monitor: (String, String),
     /// Lines of `[limits]`: key and value.
     pub limits: Vec<(String, u64)>,
+    /// Lines of `[pool]`: key and value.
+    pub pool: Vec<(String, u64)>,
+    /// `none` or `session`.
+    pub pooling: &'static str,
     /// Folder of the certificate that Weir makes for itself; shared by all tests unless one is
     /// about it.
     pub state_dir: PathBuf,
@@ -84,6 +88,8 @@ impl WeirConfig {
             users: vec![account.clone()],
             monitor: account,
             limits: Vec::new(),
+            pool: Vec::new(),
+            pooling: "none",
             state_dir: target_dir().join("weir-state"),
             backend_lines: Vec::new(),
             endpoint_lines: Vec::new(),
@@ -112,6 +118,10 @@ impl WeirConfig {
         for (key, value) in &self.limits {
             writeln!(text, "{key} = {value}")?;
         }
+        writeln!(text, "[pool]")?;
+        for (key, value) in &self.pool {
+            writeln!(text, "{key} = {value}")?;
+        }
         let (user, password) = &self.monitor;
         writeln!(text, "\n[[cluster]]\nname = \"main\"\n")?;
         writeln!(text, "[cluster.monitor]\nuser = \"{user}\"\npassword = \"{password}\"\n")?;
@@ -126,7 +136,8 @@ impl WeirConfig {
             writeln!(text)?;
         }
         writeln!(text, "[[endpoint]]\nname = \"main\"\nlisten = \"127.0.0.1:{port}\"")?;
-        writeln!(text, "cluster = \"main\"\nmode = \"primary\"\npooling = \"none\"")?;
+        let pooling = self.pooling;
+        writeln!(text, "cluster = \"main\"\nmode = \"primary\"\npooling = \"{pooling}\"")?;
         writeln!(text, "{}\n", self.endpoint_lines.join("\n"))?;
         for (name, password) in &self.users {
             writeln!(text, "[[user]]\nname = \"{name}\"\npassword = \"{password}\"\n")?;

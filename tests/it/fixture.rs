@@ -32,6 +32,8 @@ pub(crate) struct Bed {
 pub(crate) struct Setting {
     pub(crate) script: Script,
     pub(crate) limits: Vec<(&'static str, u64)>,
+    /// Lines of `[pool]`; with any, connections are pooled by session.
+    pub(crate) pool: Vec<(&'static str, u64)>,
     pub(crate) drain_timeout_ms: u32,
     pub(crate) workers: usize,
     /// Further keys of the backend.
@@ -48,6 +50,7 @@ impl Default for Setting {
         Self {
             script: Script::default(),
             limits: Vec::new(),
+            pool: Vec::new(),
             drain_timeout_ms: 10_000,
             workers: 1,
             backend_keys: Vec::new(),
@@ -100,6 +103,11 @@ impl Setting {
         config.workers = self.workers.to_string();
         let keys = self.backend_keys.iter();
         config.backend_keys = keys.map(|(key, value)| ((*key).to_owned(), *value)).collect();
+        if !self.pool.is_empty() {
+            config.pooling = "session";
+        }
+        let pool = self.pool.iter();
+        config.pool = pool.map(|(key, value)| ((*key).to_owned(), *value)).collect();
         config.endpoint_lines = self.endpoint_lines;
         config.backend_lines = self.backend_lines;
         let binary = weir_binary().unwrap();
@@ -142,7 +150,12 @@ impl Bed {
 
     /// A client that has logged in.
     pub(crate) fn client(&self) -> RawClient {
-        RawClient::log_in(self.weir.address(), &account()).unwrap()
+        self.client_as(&account())
+    }
+
+    /// A client that has logged in like this.
+    pub(crate) fn client_as(&self, login: &Login) -> RawClient {
+        RawClient::log_in(self.weir.address(), login).unwrap()
     }
 
     /// A client that has logged in and whose kernel holds next to nothing.

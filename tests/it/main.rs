@@ -45,6 +45,8 @@ mod login;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod pooling;
+#[cfg(test)]
 mod queue;
 #[cfg(test)]
 mod recorded;

@@ -24,6 +24,7 @@ mod limits;
 mod load;
 mod local;
 mod login;
+mod pooling;
 mod protocol;
 mod reload;
 mod rust;

@@ -84,7 +84,8 @@ fn run_both(args: &Args) -> Result<Option<String>> {
 fn tests(args: &Args, without: Option<&str>) -> Result<()> {
     clients::ensure()?;
     let mut command = cargo();
-    command.args(["test", "-p", "weir-tests", "--features", "real", "--test", "real", "--"]);
+    // With the features of the other steps: dependencies are built once for all of them.
+    command.args(["test", "--workspace", "--features", "weir-tests/real", "--test", "real", "--"]);
     if args.long {
         command.env("WEIR_SYSBENCH_SECONDS", "30");
     }

@@ -112,7 +112,11 @@ fn generated_docs() -> Result<()> {
 }
 
 fn unit() -> Result<()> {
-    run_command(cargo().args(["test", "--workspace"]))
+    // With the features of the tests on real servers, which are a step of their own: dependencies
+    // are built once for both.
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--features", "weir-tests/real"]);
+    run_command(command.args(["--lib", "--bins", "--test", "it", "--test", "sim"]))
 }
 
 fn on_real_servers(not_run: &mut NotRun) -> Result<()> {

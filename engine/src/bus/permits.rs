@@ -27,6 +27,8 @@ struct State {
 struct Server {
     used: usize,
     waiting: Line<(Arc<Desk>, Key)>,
+    /// Workers with an idle connection, once for each; no more than `used`.
+    idle: Vec<Arc<Desk>>,
 }
 
 /// Where a worker learns that its sessions were called.
@@ -35,6 +37,9 @@ pub struct Desk {
     waker: Waker,
     /// No longer than the worker's sessions are many: each waits for one permit.
     called: Mutex<Vec<(Address, Key)>>,
+    /// Servers for whose connections others wait: an idle one each is to be closed. No longer than
+    /// the worker's idle connections are many.
+    wanted: Mutex<Vec<Address>>,
 }
 
 /// What came of asking.
@@ -50,7 +55,7 @@ impl Desk {
     /// The desk of the worker that `waker` wakes.
     #[must_use]
     pub fn new(waker: Waker) -> Self {
-        Self { waker, called: Mutex::default() }
+        Self { waker, called: Mutex::default(), wanted: Mutex::default() }
     }
 
     /// Sessions whose wait is over; each has a permit now.
@@ -59,8 +64,19 @@ impl Desk {
         std::mem::take(&mut *lock(&self.called))
     }
 
+    /// Servers an idle connection to each of which is wanted elsewhere.
+    #[must_use]
+    pub fn take_wanted(&self) -> Vec<Address> {
+        std::mem::take(&mut *lock(&self.wanted))
+    }
+
     fn call(&self, server: &Address, key: Key) {
         lock(&self.called).push((server.clone(), key));
+        self.waker.wake();
+    }
+
+    fn want(&self, server: &Address) {
+        lock(&self.wanted).push(server.clone());
         self.waker.wake();
     }
 }
@@ -90,7 +106,33 @@ impl Permits {
             server.used += 1;
             Permit::Granted
         } else {
+            if let Some(keeper) = server.idle.pop() {
+                keeper.want(address);
+            }
             Permit::Waits(server.waiting.join((desk.clone(), session)))
+        }
+    }
+
+    /// A connection is not used at the moment: whoever waits may have it closed. False when somebody
+    /// waits already: it is not to be kept.
+    #[must_use]
+    pub fn keep_idle(&self, address: &Address, desk: &Arc<Desk>) -> bool {
+        let mut state = lock(&self.0);
+        let Some(server) = state.servers.get_mut(address) else { return false };
+        let keeps = server.waiting.is_empty();
+        if keeps {
+            server.idle.push(desk.clone());
+        }
+        keeps
+    }
+
+    /// A connection that was kept idle is used again, or closed. It may be wanted already: then the
+    /// next idle one goes in its place.
+    pub fn end_idle(&self, address: &Address, desk: &Arc<Desk>) {
+        if let Some(server) = lock(&self.0).servers.get_mut(address)
+            && let Some(place) = server.idle.iter().rposition(|keeper| Arc::ptr_eq(keeper, desk))
+        {
+            server.idle.swap_remove(place);
         }
     }
 
@@ -191,6 +233,29 @@ mod tests {
         assert_eq!(permits.used(address), 1);
         permits.give_back(address);
         assert_eq!(permits.0.lock().unwrap().servers.len(), 0, "nothing is kept for nobody");
+    }
+
+    #[test]
+    fn who_waits_gets_an_idle_connection_closed() {
+        let (permits, desks) = (Permits::default(), [desk(), desk()]);
+        permits.adopt(&config(2));
+        let address = &config(2).backends[0].address;
+        assert!(!permits.keep_idle(address, &desks[0]), "nobody has a connection there");
+        for n in 0..2 {
+            assert_eq!(permits.ask(address, &desks[0], key(n)), Permit::Granted);
+            assert!(permits.keep_idle(address, &desks[0]));
+        }
+        permits.end_idle(address, &desks[0]);
+        let first = waits(permits.ask(address, &desks[1], key(7)));
+        let second = waits(permits.ask(address, &desks[1], key(8)));
+        assert_eq!(desks[0].take_wanted().len(), 1, "the other one is used");
+        assert!(!permits.keep_idle(address, &desks[0]), "two wait");
+        permits.leave(address, first);
+        permits.give_back(address);
+        assert_eq!(desks[1].take_called(), [(address.clone(), key(8))]);
+        permits.leave(address, second);
+        assert!(permits.keep_idle(address, &desks[0]));
+        assert_eq!((desks[0].take_wanted(), desks[1].take_wanted()), (vec![], vec![]));
     }
 
     #[test]

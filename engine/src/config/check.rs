@@ -24,7 +24,8 @@ use super::secret;
 use super::tls;
 use super::types::{
     Admin, Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
-    EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
+    EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pool, Pooling, Role, Secret, User,
+    Workers,
 };
 use crate::base::{Address, BackendId, ClusterId};
 
@@ -72,6 +73,7 @@ impl<'d> Checker<'d> {
         let weir = root.one("weir");
         let log = root.one("log");
         let limits = self.limits(&root.one("limits"));
+        let pool = Self::pool(&root.one("pool"));
         self.read_clusters(&root);
         let endpoints = self.endpoints(&root);
         let admin = self.admin(&root.one("admin"));
@@ -87,6 +89,7 @@ impl<'d> Checker<'d> {
             },
             admin,
             limits,
+            pool,
             endpoints,
             users: self.users(&root),
             clusters: self.clusters,
@@ -127,6 +130,15 @@ impl<'d> Checker<'d> {
             weir.reject_value("state_dir", &place);
         }
         value.into()
+    }
+
+    fn pool(pool: &Table<'_>) -> Pool {
+        Pool {
+            idle_time_max: milliseconds(pool, "idle_ms_max"),
+            idle_max: pool.integer("idle_max").value,
+            age_max: milliseconds(pool, "age_ms_max"),
+            auth_cache_ttl: milliseconds(pool, "auth_cache_ttl_ms"),
+        }
     }
 
     fn limits(&self, limits: &Table<'_>) -> Limits {
@@ -272,6 +284,7 @@ impl<'d> Checker<'d> {
                 cluster: self.cluster_of(&table).unwrap_or(ClusterId(0)),
                 mode: table.word("mode").unwrap_or(EndpointMode::Primary),
                 pooling: table.word("pooling").unwrap_or(Pooling::None),
+                match_client_address: table.flag("match_client_address"),
                 compression: client_compression(&table),
                 tls: tls::of_endpoint(self.document, &table),
             });

@@ -86,6 +86,17 @@ impl Key {
         Self { name, kind: Kind::Other { accepted, default: None, example, required: true }, doc }
     }
 
+    /// A switch that is off by default.
+    const fn flag(name: &'static str, doc: &'static str) -> Self {
+        let kind = Kind::Other {
+            accepted: "true or false",
+            default: Some("false"),
+            example: "false",
+            required: false,
+        };
+        Self { name, kind, doc }
+    }
+
     /// One of several ways to say the same.
     const fn alternative(
         name: &'static str,
@@ -196,6 +207,14 @@ pub(super) static SECTIONS: &[Section] = &[
         samples: &[&[]],
     },
     Section {
+        path: "pool",
+        many: false,
+        doc: "Backend connections of endpoints with pooling, kept for the next client.",
+        keys: POOL,
+        children: &[],
+        samples: &[&[]],
+    },
+    Section {
         path: "cluster",
         many: true,
         doc: "A replication topology: one primary and any number of replicas. At least one.",
@@ -258,7 +277,7 @@ pub(super) static ROOT: Section = Section {
     many: false,
     doc: "",
     keys: &[],
-    children: &["weir", "log", "admin", "limits", "cluster", "endpoint", "user"],
+    children: &["weir", "log", "admin", "limits", "pool", "cluster", "endpoint", "user"],
     samples: &[],
 };
 
@@ -436,6 +455,36 @@ const LIMITS: &[Key] = &[
     ),
 ];
 
+const POOL: &[Key] = &[
+    Key::integer(
+        "idle_ms_max",
+        60_000,
+        (1, 24 * HOUR_MS),
+        "How long a connection is kept that nobody uses, in milliseconds.",
+    ),
+    Key::integer(
+        "idle_max",
+        1_000,
+        (0, CLIENTS_MAX),
+        "Connections that nobody uses, per worker; one more is closed at once.",
+    ),
+    Key::integer(
+        "age_ms_max",
+        HOUR_MS,
+        (1, 24 * HOUR_MS),
+        "How long after its login a connection may still be kept, in milliseconds.",
+    ),
+    Key::integer(
+        "auth_cache_ttl_ms",
+        60_000,
+        (0, 24 * HOUR_MS),
+        "How long after its login on the server, in milliseconds, a connection may be given to \
+         further clients that log in alike: so late may they notice that the server's account or \
+         its rights on the schema have changed. 0 is never: every client's login is one on the \
+         server.",
+    ),
+];
+
 const CLUSTER: &[Key] =
     &[Key::required("name", NAME, "\"main\"", "Name in logs, metrics and endpoints.")];
 
@@ -537,7 +586,15 @@ const ENDPOINT: &[Key] = &[
     Key::word(
         "pooling",
         words::<Pooling>,
-        "How backend connections are shared. \"none\": each client has one of its own.",
+        "How backend connections are shared. \"none\": each client has one of its own. \"session\": \
+         so it has, but when it leaves, the connection is reset (COM_RESET_CONNECTION) and kept \
+         for the next client with the same user, schema, character set and capabilities, whose \
+         login then costs the server nothing.",
+    ),
+    Key::flag(
+        "match_client_address",
+        "A connection that was kept goes to clients of the same IP address only, for servers that \
+         tell accounts apart by it.",
     ),
     Key {
         name: "compression",

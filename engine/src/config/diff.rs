@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::address;
-use super::types::{Backend, Cluster, Config, Endpoint, Limits, Log, Monitor, User};
+use super::types::{Backend, Cluster, Config, Endpoint, Limits, Log, Monitor, Pool, User};
 
 /// A new configuration against the one in force.
 #[derive(Clone, Debug)]
@@ -54,6 +54,7 @@ pub fn diff(old: &Config, new: &Config) -> Result<Diff, Vec<String>> {
     changes.process(old, &mut effective);
     changes.log(&old.log, &mut effective.log);
     changes.limits(&old.limits, &mut effective.limits);
+    changes.pool(&old.pool, &effective.pool);
     changes.clusters(old, new);
     changes.backends(old, &mut effective);
     effective.endpoints = changes.endpoints(old, new);
@@ -104,6 +105,7 @@ impl Changes {
             restart admin "admin.listen";
             apart log "";
             apart limits "";
+            apart pool "";
             apart clusters "";
             apart backends "";
             apart endpoints "";
@@ -154,6 +156,15 @@ impl Changes {
             new.session_buffer_bytes = old.session_buffer_bytes;
             new.worker_buffer_bytes = old.worker_buffer_bytes;
         }
+    }
+
+    fn pool(&mut self, old: &Pool, new: &Pool) {
+        compare!(self, "pool", Pool, old, new,
+            live idle_time_max "idle_ms_max";
+            live idle_max "idle_max";
+            live age_max "age_ms_max";
+            live auth_cache_ttl "auth_cache_ttl_ms";
+        );
     }
 
     fn clusters(&mut self, old: &Config, new: &Config) {
@@ -232,6 +243,7 @@ impl Changes {
                 apart cluster "";
                 live mode "mode";
                 live pooling "pooling";
+                live match_client_address "match_client_address";
             live compression "compression";
             live tls "tls";
             );

@@ -254,6 +254,17 @@ impl<'d> Table<'d> {
         self.text(name)
     }
 
+    /// A switch that is off unless the file says otherwise.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        let key = self.key(name);
+        let Some(Found { value, place }) = self.find(key) else { return false };
+        let flag = value.as_bool();
+        if flag.is_none() {
+            self.document.reject(&place, format!("must be {}", key.accepted()));
+        }
+        flag.unwrap_or_default()
+    }
+
     /// A value of several possible kinds.
     pub(super) fn mixed(&self, name: &str) -> Option<At<&'d DeValue<'d>>> {
         self.find(self.key(name)).map(|Found { value, place }| At { value, place })

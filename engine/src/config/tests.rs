@@ -132,6 +132,12 @@ fn a_minimal_file_takes_all_defaults() {
                 large_buffers_max: 64,
                 listen_backlog: 16384,
             },
+            pool: Pool {
+                idle_time_max: 60s,
+                idle_max: 1000,
+                age_max: 3600s,
+                auth_cache_ttl: 60s,
+            },
             clusters: [
                 Cluster {
                     name: "main",
@@ -182,6 +188,7 @@ fn a_minimal_file_takes_all_defaults() {
                     ),
                     mode: Primary,
                     pooling: None,
+                    match_client_address: false,
                     compression: ClientCompression {
                         zlib: true,
                         zstd: true,
@@ -266,6 +273,11 @@ receive_buffer_bytes = 4096
 large_buffer_bytes = 65536
 large_buffers_max = 6
 listen_backlog = 7
+[pool]
+idle_ms_max = 15
+idle_max = 16
+age_ms_max = 17
+auth_cache_ttl_ms = 18
 [[cluster]]
 name = "one"
 [cluster.monitor]
@@ -298,7 +310,8 @@ listen = "0.0.0.0:6033"
 unix_mode = "0700"
 cluster = "two"
 mode = "primary"
-pooling = "none"
+pooling = "session"
+match_client_address = true
 compression = ["zstd"]
 tls = "verify-ca"
 tls_certificate_file = "cert.pem"
@@ -357,6 +370,13 @@ fn every_key_of_the_process_has_an_effect() {
         listen_backlog: 7,
     };
     assert_eq!(config.limits, limits);
+    let pool = Pool {
+        idle_time_max: Duration::from_millis(15),
+        idle_max: 16,
+        age_max: Duration::from_millis(17),
+        auth_cache_ttl: Duration::from_millis(18),
+    };
+    assert_eq!(config.pool, pool);
 }
 
 #[test]
@@ -391,6 +411,8 @@ fn every_key_of_the_lists_has_an_effect() {
     assert_eq!(config.endpoints[0].cluster, ClusterId(1));
     let zstd_only = ClientCompression { zlib: false, zstd: true };
     assert_eq!(config.endpoints[0].compression, zstd_only);
+    assert_eq!(config.endpoints[0].pooling, Pooling::Session);
+    assert!(config.endpoints[0].match_client_address);
     let secret = |name: &[u8]| config.user(name).unwrap().secret.clone();
     assert!(matches!(secret(b"a"), Secret::NativeHash([0x6d, .., 0x92])));
     assert!(matches!(secret(b"b"), Secret::Sha2Hash([0x2b, .., 0xfc])));
@@ -440,7 +462,7 @@ fn unknown_keys_are_all_reported() {
     check_before(
         "[limit]\nx = 1\n[limits]\nlogin_timout_ms = 5\ncolour = \"red\"\n[weir]\n\"a\\nb\" = 1\n",
         expect![[r#"
-            line 1: limit: unknown key; did you mean limits? accepted here: weir, log, admin, limits, cluster, endpoint, user
+            line 1: limit: unknown key; did you mean limits? accepted here: weir, log, admin, limits, pool, cluster, endpoint, user
             line 4: limits.login_timout_ms: unknown key; did you mean login_timeout_ms? accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, host_errors_max, host_block_ms, backend_handshakes_max, lease_wait_ms, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
             line 5: limits.colour: unknown key; accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, host_errors_max, host_block_ms, backend_handshakes_max, lease_wait_ms, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
             line 7: weir.a\nb: unknown key; accepted here: workers, driver, drain_timeout_ms, state_dir
@@ -679,7 +701,7 @@ fn modes_of_later_versions_are_refused_by_name() {
         "cluster = \"main\"\nmode = \"read-write\"\npooling = \"transaction\"",
         expect![[r#"
             line 13: endpoint[0].mode = "read-write": must be "primary"
-            line 14: endpoint[0].pooling = "transaction": must be "none"
+            line 14: endpoint[0].pooling = "transaction": must be "none" or "session"
         "#]],
     );
 }

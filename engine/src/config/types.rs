@@ -30,6 +30,8 @@ pub struct Config {
     pub admin: Admin,
     /// Bounds of time, number and memory.
     pub limits: Limits,
+    /// How backend connections are kept.
+    pub pool: Pool,
     /// Replication topologies, in file order.
     pub clusters: Vec<Cluster>,
     /// Servers of all clusters, in file order.
@@ -169,6 +171,19 @@ pub struct Limits {
     pub listen_backlog: u32,
 }
 
+/// How backend connections are kept for the next client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// How long one is kept that nobody uses.
+    pub idle_time_max: Duration,
+    /// How many that nobody uses a worker keeps.
+    pub idle_max: usize,
+    /// How old one may get and still be kept.
+    pub age_max: Duration,
+    /// How long a backend's yes to an account and its schema holds for further logins.
+    pub auth_cache_ttl: Duration,
+}
+
 /// One replication topology.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -247,6 +262,8 @@ pub struct Endpoint {
     pub mode: EndpointMode,
     /// How backend connections are shared.
     pub pooling: Pooling,
+    /// A connection that is kept serves clients of one address only.
+    pub match_client_address: bool,
     /// What its clients may compress with.
     pub compression: ClientCompression,
     /// How connections of clients are encrypted.
@@ -274,6 +291,9 @@ pub enum EndpointMode {
 pub enum Pooling {
     /// Each client session has a backend connection of its own.
     None,
+    /// As [`Self::None`], but a connection outlives its client: it is reset, and kept for the next
+    /// one that logs in alike.
+    Session,
 }
 
 /// An account clients log in with.

@@ -77,7 +77,8 @@ impl Word for EndpointMode {
 }
 
 impl Word for Pooling {
-    const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("none", Self::None), ("session", Self::Session)];
     const DEFAULT: Option<Self> = Some(Self::None);
 }
 

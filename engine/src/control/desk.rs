@@ -179,6 +179,8 @@ fn figures(page: &mut MetricsPage, figures: &Figures) {
     let Figures { endpoints, backends, backend_errors, own_errors } = figures;
     let connections = backends.iter().map(|it| ([&*it.name], it.connections));
     page.family(Metric::BackendConnections, connections);
+    let idle = backends.iter().map(|it| ([&*it.name], it.idle));
+    page.family(Metric::BackendIdle, idle);
     let sides = [("backend", backend_errors), ("weir", own_errors)];
     let errors = sides.into_iter().flat_map(|(side, errors)| {
         errors.iter().map(move |(code, count)| {

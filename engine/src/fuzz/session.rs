@@ -13,8 +13,8 @@ use bytes::BytesMut;
 
 use crate::base::{Blame, ConnectionId, Fault, Time, WorkerId};
 use crate::config::{
-    Admin, ClientCompression, Config, DriverChoice, Limits, Log, LogFormat, LogLevel, Secret, User,
-    Workers,
+    Admin, ClientCompression, Config, DriverChoice, Limits, Log, LogFormat, LogLevel, Pool, Secret,
+    User, Workers,
 };
 use crate::fuzz::Sides;
 use crate::fuzz::walks::{form, optional};
@@ -313,6 +313,7 @@ fn context(backend: Capabilities) -> LoginContext {
         deadline: Time::NEVER,
         offers_tls: true,
         accounts: None,
+        keeps_backend: false,
         requires_tls: false,
         compression: ClientCompression { zlib: true, zstd: true },
     }
@@ -346,6 +347,12 @@ fn config() -> Config {
             large_buffer_bytes: 1,
             large_buffers_max: 1,
             listen_backlog: 1,
+        },
+        pool: Pool {
+            idle_time_max: Duration::ZERO,
+            idle_max: 0,
+            age_max: Duration::ZERO,
+            auth_cache_ttl: Duration::ZERO,
         },
         clusters: Vec::new(),
         backends: Vec::new(),

@@ -61,6 +61,12 @@ counters! {
     BackendConnectFailures, "backend_connect_failures", "Connections to backends that failed or took too long.";
     BackendLogins, "backend_logins", "Logins on backends that succeeded.";
     BackendLoginFailures, "backend_login_failures", "Logins on backends that failed or took too long.";
+    BackendReuses, "backend_reuses", "Logins of clients that got a connection which was there already.";
+    BackendRecycled, "backend_recycled", "Connections made as good as new after their client left.";
+    BackendSpoiled, "backend_spoiled", "Connections closed because they could not be made as good as new.";
+    BackendExpired, "backend_expired", "Idle connections closed for idle_backend_ms_max or backend_age_ms_max.";
+    BackendYielded, "backend_yielded", "Idle connections closed because somebody waited for connections_max.";
+    BackendLostIdle, "backend_lost_idle", "Idle connections that their server closed.";
     BackendWaits, "backend_waits", "Times a session had to wait for connections_max or backend_handshakes_max.";
     BackendWaitTimeouts, "backend_wait_timeouts", "Sessions ended because they waited longer than lease_wait_ms.";
     BackPressurePauses, "back_pressure_pauses", "Times one side was not read because the other was slower.";

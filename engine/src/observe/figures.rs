@@ -27,6 +27,8 @@ pub struct BackendFigures {
     pub name: Arc<str>,
     /// Connections to it that are open, those still logging in included.
     pub connections: u64,
+    /// Those of them that no session uses.
+    pub idle: u64,
     /// From connect to the end of the login.
     pub logins: Latency,
 }
@@ -90,6 +92,7 @@ impl Figures {
                     continue;
                 };
                 sum.connections += other.connections;
+                sum.idle += other.idle;
                 sum.logins.add(&other.logins);
             }
         }
@@ -118,6 +121,13 @@ impl Figures {
         }
     }
 
+    /// One more connection to a backend is idle, or one less.
+    pub fn backend_idle(&mut self, backend: BackendId, is_idle: bool) {
+        if let Some(backend) = self.backends.get_mut(backend.index()) {
+            backend.idle = if is_idle { backend.idle + 1 } else { backend.idle.saturating_sub(1) };
+        }
+    }
+
     /// A connection to a backend was logged in, after so many nanoseconds.
     pub fn backend_login(&mut self, backend: BackendId, nanos: u64) {
         if let Some(backend) = self.backends.get_mut(backend.index()) {
@@ -141,7 +151,7 @@ impl EndpointFigures {
 
 impl BackendFigures {
     fn new(name: Arc<str>) -> Self {
-        Self { name, connections: 0, logins: Latency::default() }
+        Self { name, connections: 0, idle: 0, logins: Latency::default() }
     }
 }
 
@@ -181,9 +191,11 @@ mod tests {
         for figures in [&mut one, &mut two] {
             figures.backend_opened(BackendId(0));
             figures.backend_login(BackendId(0), MS);
+            figures.backend_idle(BackendId(0), true);
             figures.backend_errors.count(1064, 1);
         }
         two.backend_closed(BackendId(0));
+        two.backend_idle(BackendId(0), false);
         let mut sum = Figures::default();
         // Twice: what was there before is replaced.
         for _ in 0..2 {
@@ -193,7 +205,7 @@ mod tests {
         let b = &sum.endpoints[1];
         assert_eq!((&*b.name, b.commands.count(), b.logins.count()), ("b", 2, 1));
         let x = &sum.backends[0];
-        assert_eq!((x.connections, x.logins.count()), (1, 2));
+        assert_eq!((x.connections, x.idle, x.logins.count()), (1, 1, 2));
         assert_eq!(sum.backend_errors.iter().collect::<Vec<_>>(), [(Some(1064), 2)]);
     }
 

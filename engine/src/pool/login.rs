@@ -53,6 +53,11 @@ const MARIADB: Capabilities = Capabilities::MARIADB_PROGRESS
     .union(Capabilities::MARIADB_CACHE_METADATA)
     .union(Capabilities::MARIADB_BULK_UNIT_RESULTS);
 
+/// What of a client's wishes makes a backend connection another one to its client.
+pub(super) const fn that_matter(wished: Capabilities) -> Capabilities {
+    wished.intersection(AS_CLIENT).without(Capabilities::CONNECT_ATTRS)
+}
+
 /// Whether a login goes on in TLS after the server's greeting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsWish {

@@ -7,7 +7,11 @@
 mod change;
 mod lease;
 mod login;
+mod recycle;
+mod shelf;
 
 pub use change::{BackendChange, ChangeStep};
 pub use lease::Lease;
 pub use login::{BackendLogin, Established, LoginError, LoginStep, TlsWish};
+pub use recycle::{Identify, Identity, NoAnswer, Recycle, RecycleStep};
+pub use shelf::{Keep, PoolKey, Shelf};

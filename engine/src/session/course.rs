@@ -26,6 +26,19 @@ pub(super) enum Route {
     Refuse,
 }
 
+/// Whether a command leaves traces that a reset of the connection does not undo.
+#[inline]
+pub(super) const fn spoils(command: Command) -> bool {
+    matches!(
+        command,
+        Command::SetOption
+            | Command::ChangeUser
+            | Command::BinlogDump
+            | Command::BinlogDumpGtid
+            | Command::RegisterReplica
+    )
+}
+
 /// Where a command goes.
 #[inline]
 pub(super) const fn route(command: Command) -> Route {

@@ -95,6 +95,8 @@ pub struct LoginContext {
     pub compression: ClientCompression,
     /// The only accounts the client may log in as, where the certificate it showed decides that.
     pub accounts: Option<Vec<String>>,
+    /// The backend connection is to be as good as new when the client leaves, for the next one.
+    pub keeps_backend: bool,
 }
 
 impl LoginContext {
@@ -196,6 +198,10 @@ impl Login {
 
     pub(super) fn pipelined_commands_max(&self) -> usize {
         self.context.config.limits.pipelined_commands_max
+    }
+
+    pub(super) const fn keeps_backend(&self) -> bool {
+        self.context.keeps_backend
     }
 
     /// MariaDB leaves LONG_PASSWORD unset; MySQL never does.

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use crate::base::{Blame, ConnectionId, Fault, Time};
 use crate::session::change::{Change, ChangeRequest, FAILURES_MAX, Step};
-use crate::session::course::{Route, route};
+use crate::session::course::{Route, route, spoils};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::login::{EARLY_BYTES_MAX, LoginContext, too_long};
 use crate::session::owed::{Owed, OwedQueue};
@@ -60,6 +60,9 @@ pub(super) struct Relay {
     owes_current: bool,
     id: ConnectionId,
     is_mariadb: bool,
+    /// The backend connection is for the next client when this one leaves, unless it is spoiled.
+    keeps_backend: bool,
+    spoiled: bool,
     /// Changes of account that failed.
     failed_changes: u8,
     wait: Option<Box<Wait>>,
@@ -69,6 +72,7 @@ impl Relay {
     pub(super) fn new(
         id: ConnectionId,
         is_mariadb: bool,
+        keeps_backend: bool,
         dialect: Dialect,
         status: Status,
         pipelined_commands_max: usize,
@@ -84,6 +88,8 @@ impl Relay {
             owes_current: false,
             id,
             is_mariadb,
+            keeps_backend,
+            spoiled: false,
             failed_changes: 0,
             wait: None,
         }
@@ -131,6 +137,14 @@ impl Relay {
     pub(super) fn is_done(&self) -> bool {
         let stream = |owed: &Owed| matches!(owed, Owed::Reply { expect: Expect::Stream, .. });
         self.is_leaving() && self.owed.front().is_none_or(stream)
+    }
+
+    /// The session is over, and nothing of it is on its way to or from the backend, whose
+    /// connection can be made as good as new.
+    pub(super) fn leaves_backend_clean(&self) -> bool {
+        let is_between = self.request.is_idle() || self.request.is_over();
+        let is_silent = self.owed.is_empty() && self.wait.is_none() && !self.unasked;
+        self.keeps_backend && !self.spoiled && is_between && is_silent
     }
 
     fn is_leaving(&self) -> bool {
@@ -249,6 +263,7 @@ impl Relay {
                 return Ok(None);
             }
         };
+        self.spoiled |= spoils(command);
         self.command_since = ledger.now();
         self.owe_reply(expect)?;
         self.owes_current = false;
@@ -258,6 +273,7 @@ impl Relay {
     /// A command begins that is cut, or special.
     fn on_command(&mut self, command: Option<Command>) -> Result<(), Fault> {
         let bytes = self.request.command_bytes();
+        self.spoiled |= command.is_some_and(spoils);
         self.owes_current = false;
         match command.map_or(Route::Refuse, route) {
             Route::Hold { bytes_max } if bytes <= bytes_max => {
@@ -270,6 +286,10 @@ impl Relay {
             }
             Route::Hold { .. } | Route::Refuse => {
                 self.request.refuse();
+                return Ok(());
+            }
+            Route::Quit if self.keeps_backend => {
+                self.request.drop_last();
                 return Ok(());
             }
             Route::Quit => {
@@ -628,6 +648,9 @@ impl Relay {
         }
         self.gone = true;
         if self.request.is_idle() && self.wait.is_none() {
+            if self.keeps_backend {
+                return;
+            }
             edits.send(Side::Backend, |out| {
                 frame(out, 0, |payload| {
                     payload.extend_from_slice(&[Command::Quit.as_byte()]);

@@ -54,6 +54,7 @@ pub struct Session {
     phase: Phase,
     action: Option<Action>,
     compression: Option<Algorithm>,
+    leaves_backend_clean: bool,
 }
 
 #[derive(Debug)]
@@ -73,7 +74,8 @@ impl Session {
     pub fn new(context: LoginContext, edits: &mut Edits) -> Self {
         let id = context.id;
         let login = Login::greet(context, edits);
-        Self { id, phase: Phase::Login(Box::new(login)), action: None, compression: None }
+        let phase = Phase::Login(Box::new(login));
+        Self { id, phase, action: None, compression: None, leaves_backend_clean: false }
     }
 
     /// The connection id the client was told.
@@ -115,6 +117,12 @@ impl Session {
             Phase::Parting(_) => false,
             Phase::Over => true,
         }
+    }
+
+    /// It is over, and its backend connection can be used again once it was reset.
+    #[must_use]
+    pub const fn leaves_backend_clean(&self) -> bool {
+        self.leaves_backend_clean
     }
 
     /// Whether a reply of the backend is on its way to the client.
@@ -246,8 +254,9 @@ impl Session {
         let early = login.take_early();
         self.compression = login.compression();
         let pipelined_max = login.pipelined_commands_max();
-        let is_mariadb = login.is_mariadb();
-        self.phase = Phase::Relay(Relay::new(self.id, is_mariadb, dialect, status, pipelined_max));
+        let (is_mariadb, keeps) = (login.is_mariadb(), login.keeps_backend());
+        let relay = Relay::new(self.id, is_mariadb, keeps, dialect, status, pipelined_max);
+        self.phase = Phase::Relay(relay);
         Ok(early)
     }
 
@@ -394,6 +403,7 @@ impl Session {
     fn close_when_done(&mut self) {
         let Phase::Relay(relay) = &mut self.phase else { return };
         if relay.is_done() {
+            self.leaves_backend_clean = relay.leaves_backend_clean();
             self.close();
         } else if relay.is_waiting() {
             self.action = relay.take_action();

@@ -50,8 +50,8 @@ enum State {
     Undecided,
     /// Inside a command.
     Command(Fate),
-    /// Inside the last command, which goes on.
-    LastCommand,
+    /// Inside the last command, which goes on or is dropped.
+    LastCommand { goes_on: bool },
     /// After the last command: whatever comes is dropped.
     Over,
     /// The client sends a file; sequence ids go down by `shift`.
@@ -159,7 +159,12 @@ impl RequestWalk {
 
     /// Lets the command that was just reported go on, and drops whatever follows it.
     pub fn relay_last(&mut self) {
-        self.state = State::LastCommand;
+        self.state = State::LastCommand { goes_on: true };
+    }
+
+    /// Drops the command that was just reported, and whatever follows it.
+    pub fn drop_last(&mut self) {
+        self.state = State::LastCommand { goes_on: false };
     }
 
     /// The backend asked for a file: what comes now is data, up to an empty frame. `shift` is taken
@@ -356,7 +361,7 @@ impl RequestWalk {
                     Fate::Hold => Some(RequestEvent::Held),
                 }
             }
-            State::LastCommand => {
+            State::LastCommand { .. } => {
                 self.state = State::Over;
                 None
             }
@@ -374,7 +379,10 @@ impl RequestWalk {
     /// Whether what is read now goes to the backend.
     #[inline]
     fn goes_on(&self) -> bool {
-        !matches!(self.state, State::Command(Fate::Refuse | Fate::Hold))
+        !matches!(
+            self.state,
+            State::Command(Fate::Refuse | Fate::Hold) | State::LastCommand { goes_on: false }
+        )
     }
 
     #[inline]

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use crate::base::{Blame, ConnectionId, EndpointId, Fault, Key};
 use crate::bus::Bound;
-use crate::config::TlsMode;
+use crate::config::{Pooling, TlsMode};
 use crate::io::{CloseMode, ConnId, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::session::{LoginContext, Session};
@@ -121,6 +121,7 @@ impl<D: Driver> Worker<D> {
             deadline: self.driver.now() + self.config.limits.login_timeout,
             offers_tls,
             accounts: None,
+            keeps_backend: endpoint.pooling == Pooling::Session,
             requires_tls: endpoint.tls.mode.is_required() && !is_good_enough,
             compression: endpoint.compression,
         })

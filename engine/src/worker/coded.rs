@@ -398,18 +398,30 @@ impl<D: Driver> Sender<'_, D> {
         let Some(link) = self.entry.link_mut(side).filter(|_| !bytes.is_empty()) else {
             return Ok(());
         };
-        let Some(transport) = &mut link.transport else {
-            self.driver.send_copy(link.conn, bytes);
-            return Ok(());
-        };
-        let encoded = transport.send(bytes, self.coder);
-        let sent = self.coder.flush(self.driver, link.conn);
-        if transport.is_compressed() {
-            self.counters.add(Counter::UncompressedBytesSent, bytes.len() as u64);
-            self.counters.add(Counter::CompressedBytesSent, sent as u64);
-        }
-        encoded.map_err(|error| Broken { side, error })
+        encode(link, bytes, self.coder, self.driver, self.counters)
+            .map_err(|error| Broken { side, error })
     }
+}
+
+/// Sends bytes on a connection, in whatever it is encoded.
+pub(super) fn encode(
+    link: &mut Link,
+    bytes: &[u8],
+    coder: &mut Coder,
+    driver: &mut impl Driver,
+    counters: &Counters,
+) -> Result<(), TransportError> {
+    let Some(transport) = &mut link.transport else {
+        driver.send_copy(link.conn, bytes);
+        return Ok(());
+    };
+    let encoded = transport.send(bytes, coder);
+    let sent = coder.flush(driver, link.conn);
+    if transport.is_compressed() {
+        counters.add(Counter::UncompressedBytesSent, bytes.len() as u64);
+        counters.add(Counter::CompressedBytesSent, sent as u64);
+    }
+    encoded
 }
 
 /// A reload took the certificates away after TLS was agreed on.

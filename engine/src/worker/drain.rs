@@ -19,6 +19,7 @@ impl<D: Driver> Worker<D> {
         let deadline = self.driver.now() + within;
         self.drain_deadline = self.drain_deadline.min(deadline);
         self.draining = true;
+        self.end_all_idle();
         for key in self.session_keys() {
             self.end_if_at_rest(key);
         }

@@ -3,12 +3,15 @@
 //! Purpose: tie a session to its client's and its backend's connection.
 //! Never: hold bytes; those are in the driver or nowhere. (A transport holds what is not decoded.)
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use crate::base::{Address, BackendId, EndpointId, Key, Time};
 use crate::io::{ConnId, RecvMode};
-use crate::pool::{BackendChange, BackendLogin, Lease};
+use crate::pool::{BackendChange, BackendLogin, Identify, Identity, Lease, PoolKey, Recycle};
 use crate::session::Session;
 use crate::wire::Side;
 use crate::worker::queue::Waiting;
@@ -90,17 +93,34 @@ pub(super) struct BackendLink {
     /// As it was when it was connected: a reload may remove or move the backend.
     pub(super) name: Arc<str>,
     pub(super) address: Address,
+    /// Whom it may serve after its client; `None` for nobody.
+    pub(super) pool: Option<Box<PoolKey>>,
+    /// What it was right after its login, if that matters.
+    pub(super) identity: Option<Identity>,
     /// When connecting began.
     pub(super) since: Time,
     pub(super) connected: bool,
     pub(super) stage: Stage,
 }
 
-/// Whose a backend connection is. Its key is the connection's name in events for as long as it
-/// lives, whoever holds it.
+/// Who has a backend connection. The key it is kept under is the connection's name in events for as
+/// long as it lives.
 #[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) session: Key,
+pub(super) enum Holder {
+    /// A session, which it is lent to.
+    Session(Key),
+    /// Nobody: it is being made as good as new.
+    Recycling(Box<Recycle>, Box<BackendLink>),
+    /// Nobody: it waits for the next client.
+    Idle(Box<Parked>),
+}
+
+/// A backend connection that is as good as new.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) backend: Box<BackendLink>,
+    /// Payload of the OK that the next client gets.
+    pub(super) ok: BytesMut,
 }
 
 /// How far a backend connection is.
@@ -108,6 +128,8 @@ pub(super) struct Slot {
 pub(super) enum Stage {
     /// Connecting or logging in, to be over by then.
     Login(Box<BackendLogin>, Time),
+    /// Logged in, and asked what a reset will have to bring back; the OK is for the client.
+    Asking(Box<Identify>, Lease, BytesMut, Time),
     /// Lent to the session.
     Leased(Lease),
     /// Changing its account, to be lent again.
@@ -115,16 +137,24 @@ pub(super) enum Stage {
 }
 
 impl BackendLink {
+    /// Backends have new ids.
+    pub(super) fn rename(&mut self, ids: &HashMap<&str, BackendId>) {
+        self.id = ids.get(&*self.name).copied().unwrap_or(BackendId::REMOVED);
+        if let Stage::Leased(lease) | Stage::Changing(_, lease) = &mut self.stage {
+            lease.backend = self.id;
+        }
+    }
+
     /// What is lent, once there is something.
     pub(super) const fn lease(&self) -> Option<&Lease> {
         match &self.stage {
             Stage::Leased(lease) | Stage::Changing(_, lease) => Some(lease),
-            Stage::Login(..) => None,
+            Stage::Login(..) | Stage::Asking(..) => None,
         }
     }
 
     pub(super) const fn is_logging_in(&self) -> bool {
-        matches!(self.stage, Stage::Login(..))
+        matches!(self.stage, Stage::Login(..) | Stage::Asking(..))
     }
 }
 

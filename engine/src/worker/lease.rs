@@ -1,7 +1,7 @@
 //! Backend connections of sessions.
 //!
 //! Purpose: connect, log in, hand over, and notice when a backend connection ends.
-//! Never: share a backend connection between sessions (`pooling = "none"`).
+//! Never: let two sessions have one backend connection at a time.
 
 use bytes::BytesMut;
 
@@ -10,11 +10,11 @@ use crate::bus::Place;
 use crate::config::BackendCompression;
 use crate::io::{Driver, EndReason, RecvMode};
 use crate::observe::Counter;
-use crate::pool::{BackendLogin, Established, Lease, LoginStep, TlsWish};
+use crate::pool::{BackendLogin, Established, Identify, Lease, LoginStep, NoAnswer, TlsWish};
 use crate::session::LeaseRequest;
 use crate::topology::BackendView;
 use crate::wire::{self, ErrPacket, Side, code};
-use crate::worker::entry::{BackendLink, Entry, Link, Slot, Stage};
+use crate::worker::entry::{BackendLink, Entry, Holder, Link, Stage};
 use crate::worker::traffic::Ending;
 use crate::worker::{LOGIN_CHECK, Worker, pack};
 
@@ -37,7 +37,10 @@ impl<D: Driver> Worker<D> {
             self.fail(key, &wire::fault(Blame::Backend, code::UNKNOWN_ERROR, text));
             return;
         };
-        self.enqueue(key, request, server, until);
+        let pool = self.pool_key(entry, &server, &request.login);
+        if pool.as_ref().is_none_or(|pool| !self.reuse(key, pool)) {
+            self.enqueue(key, request, server, until);
+        }
     }
 
     fn primary_of(&self, entry: &Entry) -> Option<&BackendView> {
@@ -46,7 +49,8 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Connects a session that has a permit and a turn for `server`. False when that is not its
-    /// server any more: it waits for the other one, its permit is given back and its turn is free.
+    /// server any more, or a connection that was there serves it: its permit is given back and its
+    /// turn is free.
     pub(super) fn connect_backend(
         &mut self,
         key: Key,
@@ -62,10 +66,15 @@ impl<D: Driver> Worker<D> {
             return false;
         };
         let (id, name) = (primary.id, primary.name.clone());
+        let pool = entry.and_then(|entry| self.pool_key(entry, server, &request.login));
+        if pool.as_ref().is_some_and(|pool| self.reuse(key, pool)) {
+            self.resources.shared.permits.give_back(server);
+            return false;
+        }
         self.counters.increment(Counter::BackendConnects);
         let deadline = self.driver.now() + self.config.limits.connect_timeout;
         // There are no 2³² connections.
-        let Some(slot) = self.slots.insert(Slot { session: key }) else { return true };
+        let Some(slot) = self.slots.insert(Holder::Session(key)) else { return true };
         let conn = self.driver.connect(server, pack(slot, Side::Backend), deadline);
         self.driver.set_recv(conn, RecvMode::Small);
         let seed = self.nonces.seed();
@@ -83,6 +92,8 @@ impl<D: Driver> Worker<D> {
                 id,
                 name,
                 address: server.clone(),
+                pool: pool.map(Box::new),
+                identity: None,
                 since: self.ledger.now(),
                 connected: false,
                 stage: Stage::Login(Box::new(login), deadline),
@@ -136,19 +147,59 @@ impl<D: Driver> Worker<D> {
         let Some(backend) = &mut entry.backend else { return };
         self.counters.increment(Counter::BackendLogins);
         self.figures.backend_login(backend.id, self.ledger.nanos_since(backend.since));
-        self.figures.login(entry.endpoint, self.ledger.nanos_since(entry.accepted));
         let lease = Lease {
             backend: backend.id,
             server_thread_id: established.greeting.connection_id,
             capabilities: established.capabilities,
         };
-        backend.stage = Stage::Leased(lease);
         let server = backend.address.clone();
+        if backend.pool.is_none() {
+            backend.stage = Stage::Leased(lease);
+            self.start_backend_compression(key, lease.capabilities);
+            self.turn_over(&server);
+            self.hand_over(key, lease, &established.ok);
+            return;
+        }
+        let mut question = BytesMut::new();
+        let identify = Identify::begin(&established.greeting.version, &mut question);
+        let deadline = self.driver.now() + self.config.limits.connect_timeout;
+        backend.stage = Stage::Asking(Box::new(identify), lease, established.ok, deadline);
+        self.start_backend_compression(key, lease.capabilities);
+        self.send_to_backend(key, &question);
+        self.turn_over(&server);
+    }
+
+    /// A connection that may serve further clients says what it is now.
+    pub(super) fn on_backend_identity(&mut self, key: Key, bytes: &[u8]) {
+        let backend = self.sessions.get_mut(key).and_then(|entry| entry.backend.as_deref_mut());
+        let Some(BackendLink { stage, identity, .. }) = backend else { return };
+        let Stage::Asking(identify, lease, ok, _) = stage else { return };
+        match identify.on_bytes(bytes) {
+            Ok(None) => {}
+            Ok(Some(answer)) => {
+                let (lease, ok) = (*lease, std::mem::take(ok));
+                *identity = Some(answer);
+                *stage = Stage::Leased(lease);
+                self.hand_over(key, lease, &ok);
+            }
+            Err(NoAnswer) => {
+                self.counters.increment(Counter::BackendLoginFailures);
+                let text = "it does not answer SELECT DATABASE(), CURRENT_ROLE() after the login";
+                self.fail_backend(key, code::UNKNOWN_ERROR, text);
+            }
+        }
+    }
+
+    /// A session has its backend connection: its client is told that it is logged in.
+    pub(super) fn hand_over(&mut self, key: Key, lease: Lease, ok: &[u8]) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &entry.backend else { return };
+        let server = &backend.address;
+        self.figures.login(entry.endpoint, self.ledger.nanos_since(entry.accepted));
         let place = Place { server: server.to_string().into(), thread: lease.server_thread_id };
         self.resources.directory.insert(entry.session.id(), place);
         self.edits.clear();
-        let early =
-            entry.session.on_lease(established.capabilities, &established.ok, &mut self.edits);
+        let early = entry.session.on_lease(lease.capabilities, ok, &mut self.edits);
         tracing::debug!(
             session = entry.session.id().get(),
             backend = lease.backend.0,
@@ -157,9 +208,7 @@ impl<D: Driver> Worker<D> {
         );
         self.send_edits(key);
         self.start_client_compression(key);
-        self.start_backend_compression(key, lease.capabilities);
         self.login_over(key);
-        self.turn_over(&server);
         match early {
             Ok(early) if early.is_empty() => {}
             Ok(early) => self.feed_early(key, early),
@@ -173,7 +222,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn on_backend_ended(&mut self, key: Key, reason: EndReason) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(backend) = &entry.backend else { return };
-        if matches!(backend.stage, Stage::Login(..)) {
+        if backend.is_logging_in() {
             self.counters.increment(Counter::BackendConnectFailures);
             let text = match reason {
                 EndReason::Refused => "cannot connect to it: connection refused".to_owned(),
@@ -223,7 +272,7 @@ impl<D: Driver> Worker<D> {
                 continue;
             }
             let stage = entry.backend.as_ref().map(|backend| &backend.stage);
-            if matches!(stage, Some(Stage::Login(..) | Stage::Changing(..))) {
+            if matches!(stage, Some(Stage::Login(..) | Stage::Asking(..) | Stage::Changing(..))) {
                 self.fail_backend(key, code::UNKNOWN_ERROR, "its login took too long");
                 continue;
             }
@@ -246,7 +295,10 @@ impl<D: Driver> Worker<D> {
         match entry.backend.as_deref() {
             // The driver itself ends a connect that takes too long, and says that it was that.
             Some(BackendLink { connected: false, .. }) => None,
-            Some(BackendLink { stage: Stage::Login(_, deadline), .. }) => Some(*deadline),
+            Some(BackendLink {
+                stage: Stage::Login(_, deadline) | Stage::Asking(.., deadline),
+                ..
+            }) => Some(*deadline),
             Some(_) | None => Some(entry.session.deadline()),
         }
     }

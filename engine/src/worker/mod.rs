@@ -6,7 +6,7 @@
 //!
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
 //! (bytes and back-pressure), `transport` and `coded` (bytes that are encrypted or compressed),
-//! `lease` (backend connections), `queue` (waiting for them), `change`
+//! `lease` (backend connections), `idle` (between two clients), `queue` (waiting for them), `change`
 //! (what a session asks for after its login), `reload`, `drain`, `thread`.
 
 mod accept;
@@ -14,6 +14,7 @@ mod change;
 mod coded;
 mod drain;
 mod entry;
+mod idle;
 mod lease;
 mod nonce;
 mod queue;
@@ -22,20 +23,21 @@ mod thread;
 mod traffic;
 mod transport;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Address, EndpointId, Key, Slab, Time, WorkerId};
+use crate::base::{Address, EndpointId, Key, Line, Slab, Time, WorkerId};
 use crate::bus::{Desk, Inbox, Report, Resources, ToWorker};
 use crate::config::Config;
 use crate::io::{Driver, DriverStats, Event, Token};
 use crate::observe::{Counters, Figures};
+use crate::pool::{PoolKey, Shelf};
 use crate::session::Ledger;
 use crate::topology::Snapshot;
 use crate::wire::{Edits, Side};
-use crate::worker::entry::{Entry, Slot};
+use crate::worker::entry::{Entry, Holder};
 use crate::worker::queue::Lane;
 use crate::worker::transport::Coder;
 
@@ -44,6 +46,9 @@ pub use thread::spawn;
 
 /// How often logins in progress are checked against their deadlines.
 const LOGIN_CHECK: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether idle backend connections were kept long enough.
+const IDLE_CHECK: Duration = Duration::from_millis(500);
 
 /// How often a drained worker looks whether its last bytes have left.
 const LAST_BYTES_CHECK: Duration = Duration::from_millis(5);
@@ -87,7 +92,14 @@ pub struct Worker<D: Driver> {
     nonces: NonceSource,
     sessions: Slab<Entry>,
     /// Backend connections, by the key in their tokens.
-    slots: Slab<Slot>,
+    slots: Slab<Holder>,
+    /// Those of them that lie idle.
+    shelf: Shelf,
+    /// Those that are being made as good as new, and until when that has to be done.
+    recycling: VecDeque<(Time, Key)>,
+    next_idle_check: Time,
+    /// Sessions that a connection of their pool would serve, besides a new one.
+    wanting: HashMap<PoolKey, Line<Key>>,
     /// Connection ids in use, to find a session by what clients call it.
     ids: HashMap<u32, Key>,
     next_sequence: u32,
@@ -134,6 +146,10 @@ impl<D: Driver> Worker<D> {
             nonces: parts.nonces,
             sessions: Slab::default(),
             slots: Slab::default(),
+            shelf: Shelf::default(),
+            recycling: VecDeque::new(),
+            next_idle_check: Time::NEVER,
+            wanting: HashMap::new(),
             ids: HashMap::new(),
             next_sequence: 0,
             logging_in: Vec::new(),
@@ -190,6 +206,9 @@ impl<D: Driver> Worker<D> {
         if now >= self.next_login_check {
             self.check_logins(now);
         }
+        if now >= self.next_idle_check {
+            self.tend_idle(now);
+        }
         if now >= self.drain_deadline {
             self.end_all_sessions();
         }
@@ -228,49 +247,51 @@ impl<D: Driver> Worker<D> {
             // No event tells that the last bytes have left.
             return self.driver.now() + LAST_BYTES_CHECK;
         }
-        self.next_login_check.min(self.drain_deadline)
+        self.next_login_check.min(self.drain_deadline).min(self.next_idle_check)
     }
 
     // A call of its own would move each event into it once more.
     #[inline(always)]
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Received { token, chunk } => {
-                if let Some((key, side)) = self.whose(token) {
-                    self.on_received(key, side, chunk);
-                }
-            }
+            Event::Received { token, chunk } => match self.whose(token) {
+                Ok((key, side)) => self.on_received(key, side, chunk),
+                Err(slot) => self.on_idle_received(slot, &chunk),
+            },
             Event::Accepted { listener, conn } => {
                 let endpoint = EndpointId(u16::try_from(listener.0).unwrap_or(u16::MAX));
                 self.on_accepted(endpoint, conn);
             }
             Event::AcceptFailed { errno, .. } => self.on_accept_failed(errno),
             Event::Connected { token } => {
-                if let Some((key, _)) = self.whose(token) {
+                if let Ok((key, _)) = self.whose(token) {
                     self.on_connected(key);
                 }
             }
             Event::Drained { token } => {
-                if let Some((key, side)) = self.whose(token) {
+                if let Ok((key, side)) = self.whose(token) {
                     self.on_drained(key, side);
                 }
             }
-            Event::Ended { token, reason } => {
-                if let Some((key, side)) = self.whose(token) {
-                    self.on_ended(key, side, reason);
-                }
-            }
+            Event::Ended { token, reason } => match self.whose(token) {
+                Ok((key, side)) => self.on_ended(key, side, reason),
+                Err(slot) => self.on_idle_ended(slot),
+            },
             Event::Woken => self.on_mail(),
         }
     }
 
-    /// The session whose connection a token names, and which of its two that is.
+    /// The session whose connection a token names, and which of its two that is; or the slot of a
+    /// backend connection that no session has.
     #[inline]
-    fn whose(&self, token: Token) -> Option<(Key, Side)> {
+    fn whose(&self, token: Token) -> Result<(Key, Side), Key> {
         let (key, side) = unpack(token);
         match side {
-            Side::Client => Some((key, side)),
-            Side::Backend => self.slots.get(key).map(|slot| (slot.session, side)),
+            Side::Client => Ok((key, side)),
+            Side::Backend => match self.slots.get(key) {
+                Some(Holder::Session(session)) => Ok((*session, side)),
+                Some(Holder::Recycling(..) | Holder::Idle(_)) | None => Err(key),
+            },
         }
     }
 

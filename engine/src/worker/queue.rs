@@ -8,10 +8,11 @@ use crate::base::{Address, Blame, Fault, Key, Line, Ticket, Time};
 use crate::bus::Permit;
 use crate::io::Driver;
 use crate::observe::Counter;
+use crate::pool::PoolKey;
 use crate::session::LeaseRequest;
 use crate::wire::code;
 use crate::worker::Worker;
-use crate::worker::entry::{BackendLink, Entry, Stage};
+use crate::worker::entry::{BackendLink, Stage};
 
 /// A session that has proven who it is and has no backend connection yet.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Waiting {
     /// When it has waited long enough.
     pub(super) until: Time,
     place: Place,
+    /// Its place among those that a connection of this pool would serve as well.
+    pool: Option<(PoolKey, Ticket)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +54,7 @@ impl<D: Driver> Worker<D> {
         match self.resources.shared.permits.ask(&server, &self.desk, key) {
             Permit::Granted => self.await_turn(key, request, server, until),
             Permit::Waits(ticket) => {
-                self.wait_in_line(
-                    key,
-                    Waiting { request, server, until, place: Place::Permit(ticket) },
-                );
+                self.wait_in_line(key, request, server, until, Place::Permit(ticket));
             }
         }
     }
@@ -64,7 +64,7 @@ impl<D: Driver> Worker<D> {
         let lane = self.lanes.entry(server.clone()).or_default();
         if lane.busy >= self.config.limits.backend_handshakes_max {
             let ticket = lane.line.join(key);
-            self.wait_in_line(key, Waiting { request, server, until, place: Place::Turn(ticket) });
+            self.wait_in_line(key, request, server, until, Place::Turn(ticket));
             return;
         }
         lane.busy += 1;
@@ -73,17 +73,51 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn wait_in_line(&mut self, key: Key, waiting: Waiting) {
-        let Some(entry) = self.sessions.get_mut(key) else { return };
+    fn wait_in_line(
+        &mut self,
+        key: Key,
+        request: LeaseRequest,
+        server: Address,
+        until: Time,
+        place: Place,
+    ) {
+        let Some(entry) = self.sessions.get(key) else { return };
+        let pool = self.pool_key(entry, &server, &request.login).map(|pool| {
+            let ticket = self.wanting.entry(pool.clone()).or_default().join(key);
+            (pool, ticket)
+        });
         self.counters.increment(Counter::BackendWaits);
-        entry.waiting = Some(Box::new(waiting));
+        if let Some(entry) = self.sessions.get_mut(key) {
+            entry.waiting = Some(Box::new(Waiting { request, server, until, place, pool }));
+        }
+    }
+
+    /// Takes a session out of the lines it waits in, but for the one it is called from.
+    fn stop_waiting(&mut self, key: Key) -> Option<Waiting> {
+        let waiting = *self.sessions.get_mut(key)?.waiting.take()?;
+        if let Some((pool, ticket)) = &waiting.pool
+            && let Some(line) = self.wanting.get_mut(pool)
+        {
+            line.leave(*ticket);
+            if line.is_empty() {
+                self.wanting.remove(pool);
+            }
+        }
+        Some(waiting)
+    }
+
+    /// The first session that waits and that a connection of `pool` serves; it waits no longer.
+    pub(super) fn next_who_wants(&mut self, pool: &PoolKey) -> Option<Key> {
+        let key = self.wanting.get_mut(pool)?.call()?;
+        let waiting = self.stop_waiting(key)?;
+        self.leave_place(&waiting);
+        Some(key)
     }
 
     /// Takes in what permits became free for sessions of this worker.
     pub(super) fn on_called(&mut self) {
         for (server, key) in self.desk.take_called() {
-            let waiting = self.sessions.get_mut(key).and_then(|entry| entry.waiting.take());
-            match waiting {
+            match self.stop_waiting(key) {
                 Some(waiting) => {
                     self.await_turn(key, waiting.request, server, waiting.until);
                 }
@@ -91,6 +125,7 @@ impl<D: Driver> Worker<D> {
                 None => self.resources.shared.permits.give_back(&server),
             }
         }
+        self.yield_idle();
     }
 
     /// A login on a server is over, for good or ill: the next one may begin.
@@ -111,9 +146,10 @@ impl<D: Driver> Worker<D> {
                 }
                 return;
             };
-            let waiting = self.sessions.get_mut(key).and_then(|entry| entry.waiting.take());
-            let Some(waiting) = waiting else { continue };
-            lane.busy += 1;
+            let Some(waiting) = self.stop_waiting(key) else { continue };
+            if let Some(lane) = self.lanes.get_mut(server) {
+                lane.busy += 1;
+            }
             // A loop and no recursion: thousands may wait for a server that is no longer wanted.
             if !self.connect_backend(key, waiting.request, server, waiting.until)
                 && let Some(lane) = self.lanes.get_mut(server)
@@ -123,25 +159,30 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Gives back what a session that is over held of its backend: its place in a line, its turn,
-    /// its permit.
-    pub(super) fn leave_backend(&mut self, entry: &mut Entry) {
-        let permits = &self.resources.shared.permits;
-        if let Some(waiting) = entry.waiting.take() {
-            match waiting.place {
-                Place::Permit(ticket) => permits.leave(&waiting.server, ticket),
-                Place::Turn(ticket) => {
-                    if let Some(lane) = self.lanes.get_mut(&waiting.server) {
-                        lane.line.leave(ticket);
-                    }
-                    permits.give_back(&waiting.server);
-                }
-            }
+    /// Gives back what a session that will be over holds of its backend: its place in a line, its
+    /// turn, its permit.
+    pub(super) fn leave_backend(&mut self, key: Key) {
+        if let Some(waiting) = self.stop_waiting(key) {
+            self.leave_place(&waiting);
         }
-        if let Some(BackendLink { stage, address, .. }) = entry.backend.as_deref() {
-            permits.give_back(address);
-            if matches!(stage, Stage::Login(..)) {
-                self.turn_over(address);
+        let backend = self.sessions.get(key).and_then(|entry| entry.backend.as_deref());
+        let Some(BackendLink { stage, address, .. }) = backend else { return };
+        let (logs_in, server) = (matches!(stage, Stage::Login(..)), address.clone());
+        self.resources.shared.permits.give_back(&server);
+        if logs_in {
+            self.turn_over(&server);
+        }
+    }
+
+    fn leave_place(&mut self, waiting: &Waiting) {
+        let permits = &self.resources.shared.permits;
+        match waiting.place {
+            Place::Permit(ticket) => permits.leave(&waiting.server, ticket),
+            Place::Turn(ticket) => {
+                if let Some(lane) = self.lanes.get_mut(&waiting.server) {
+                    lane.line.leave(ticket);
+                }
+                permits.give_back(&waiting.server);
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::base::BackendId;
 use crate::bus::NewConfig;
 use crate::io::Driver;
 use crate::worker::Worker;
-use crate::worker::entry::Stage;
+use crate::worker::entry::Holder;
 
 impl<D: Driver> Worker<D> {
     /// Endpoints keep their order until a restart, so that listeners and sessions keep their
@@ -25,14 +25,18 @@ impl<D: Driver> Worker<D> {
             .collect();
         for entry in self.sessions.iter_mut() {
             if let Some(backend) = &mut entry.backend {
-                let id = ids.get(&*backend.name).copied().unwrap_or(BackendId::REMOVED);
-                backend.id = id;
-                if let Stage::Leased(lease) | Stage::Changing(_, lease) = &mut backend.stage {
-                    lease.backend = id;
-                }
+                backend.rename(&ids);
+            }
+        }
+        for holder in self.slots.iter_mut() {
+            if let Holder::Recycling(_, backend) = holder {
+                backend.rename(&ids);
+            } else if let Holder::Idle(parked) = holder {
+                parked.backend.rename(&ids);
             }
         }
         self.config = config;
+        self.forget_servers();
         self.figures.adopt(
             self.config.endpoints.iter().map(|endpoint| endpoint.name.as_str()),
             self.config.backends.iter().map(|backend| backend.name.as_str()),

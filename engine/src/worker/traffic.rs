@@ -57,6 +57,10 @@ impl<D: Driver> Worker<D> {
                 self.on_backend_login(key, input.bytes());
                 return;
             }
+            (Side::Backend, Some(BackendLink { stage: Stage::Asking(..), .. })) => {
+                self.on_backend_identity(key, input.bytes());
+                return;
+            }
             (Side::Backend, Some(BackendLink { stage: Stage::Changing(..), .. })) => {
                 self.on_backend_change(key, input.bytes());
                 return;
@@ -325,10 +329,13 @@ impl<D: Driver> Worker<D> {
     /// Closes both connections of a session and forgets it.
     pub(super) fn close_session(&mut self, key: Key, ending: Ending) {
         self.login_over(key);
+        if ending == Ending::InOrder {
+            self.recycle_of(key);
+        }
         self.close_transports(key, ending);
-        let Some(mut entry) = self.sessions.remove(key) else { return };
+        self.leave_backend(key);
+        let Some(entry) = self.sessions.remove(key) else { return };
         let id = entry.session.id();
-        self.leave_backend(&mut entry);
         self.resources.shared.dismiss(entry.address);
         self.ids.remove(&id.get());
         self.resources.directory.remove(id);

@@ -121,6 +121,7 @@ fn context(server: &Greeting, nonce: [u8; 20]) -> LoginContext {
         deadline: LOGIN_OVER,
         offers_tls: false,
         accounts: None,
+        keeps_backend: false,
         requires_tls: false,
         compression: ClientCompression { zlib: false, zstd: false },
     }

@@ -1,0 +1,284 @@
+//! Backend connections between two clients.
+//!
+//! Purpose: reset a connection whose client has left, keep it, give it to the next client that logs
+//! in alike, and close it when it lay there too long or somebody else needs its permit.
+//! Never: give out a connection whose server did not say that it is as good as new, or keep one
+//! that a session waits for.
+
+use bytes::BytesMut;
+
+use crate::base::{Address, BackendId, Key, Time};
+use crate::config::Pooling;
+use crate::io::{Chunk, CloseMode, Driver, RecvMode};
+use crate::observe::Counter;
+use crate::pool::{Keep, PoolKey, Recycle, RecycleStep};
+use crate::wire::{Command, LoginRequest, frame};
+use crate::worker::coded::encode;
+use crate::worker::entry::{BackendLink, Entry, Holder, Parked, Stage};
+use crate::worker::transport::{Coder, PIECE_BYTES, Transport, TransportError};
+use crate::worker::{FLUSH_MAX, IDLE_CHECK, Worker};
+
+/// Clients of a unix socket are from this machine.
+const LOCAL: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+impl<D: Driver> Worker<D> {
+    /// What a session's backend connection may be shared by, if it may be.
+    pub(super) fn pool_key(
+        &self,
+        entry: &Entry,
+        server: &Address,
+        login: &LoginRequest,
+    ) -> Option<PoolKey> {
+        let endpoint = self.config.endpoint(entry.endpoint)?;
+        let client = endpoint.match_client_address.then(|| entry.address.unwrap_or(LOCAL));
+        match endpoint.pooling {
+            Pooling::None => None,
+            Pooling::Session => Some(PoolKey::new(server, login, client)),
+        }
+    }
+
+    fn keep(&self) -> Keep {
+        let pool = &self.config.pool;
+        Keep {
+            idle_max: pool.idle_time_max,
+            age_max: pool.age_max,
+            verified_max: pool.auth_cache_ttl,
+        }
+    }
+
+    /// Gives a session that logs in a connection that is there. False if none fits.
+    pub(super) fn reuse(&mut self, key: Key, pool: &PoolKey) -> bool {
+        let (keep, now) = (self.keep(), self.ledger.now());
+        let Some(slot) = self.shelf.take(pool, &keep, now) else { return false };
+        self.resources.shared.permits.end_idle(pool.server(), &self.desk);
+        self.lend(key, slot);
+        true
+    }
+
+    /// A connection that is as good as new becomes a session's.
+    fn lend(&mut self, key: Key, slot: Key) {
+        let Some(holder) = self.slots.get_mut(slot) else { return };
+        let Holder::Idle(parked) = std::mem::replace(holder, Holder::Session(key)) else { return };
+        let Parked { backend, ok, .. } = *parked;
+        self.figures.backend_idle(backend.id, false);
+        self.counters.increment(Counter::BackendReuses);
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let lease = backend.lease().copied();
+        entry.backend = Some(backend);
+        if let Some(lease) = lease {
+            self.hand_over(key, lease, &ok);
+        }
+    }
+
+    /// Takes the backend connection of a session that is over, to make it as good as new, if that
+    /// can be done.
+    pub(super) fn recycle_of(&mut self, key: Key) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        if !entry.session.leaves_backend_clean() {
+            return;
+        }
+        let backend = entry.backend.take();
+        if let Some(Err(backend)) = backend.map(|backend| self.recycle(backend))
+            && let Some(entry) = self.sessions.get_mut(key)
+        {
+            entry.backend = Some(backend);
+        }
+    }
+
+    fn recycle(&mut self, mut backend: Box<BackendLink>) -> Result<(), Box<BackendLink>> {
+        let now = self.ledger.now();
+        let is_old = now >= backend.since + self.config.pool.age_max;
+        let is_full = self.shelf.len() + self.recycling.len() >= self.config.pool.idle_max;
+        let is_gone = backend.id == BackendId::REMOVED || !backend.link.held_by.is_empty();
+        let (Stage::Leased(lease), Some(pool), Some(identity)) =
+            (&backend.stage, &backend.pool, &backend.identity)
+        else {
+            return Err(backend);
+        };
+        if is_old || is_full || is_gone || self.draining {
+            return Err(backend);
+        }
+        let mut out = BytesMut::new();
+        let recycle = Recycle::begin(pool.schema(), identity, lease.capabilities, &mut out);
+        if encode(&mut backend.link, &out, &mut self.coder, &mut self.driver, &self.counters)
+            .is_err()
+        {
+            return Err(backend);
+        }
+        // The last client's large result says nothing about the next one's.
+        backend.link.full_in_a_row = 0;
+        if backend.link.mode != RecvMode::Small {
+            backend.link.mode = RecvMode::Small;
+            self.driver.set_recv(backend.link.conn, RecvMode::Small);
+        }
+        let slot = backend.slot;
+        self.figures.backend_idle(backend.id, true);
+        self.recycling.push_back((now + self.config.limits.connect_timeout, slot));
+        if let Some(holder) = self.slots.get_mut(slot) {
+            *holder = Holder::Recycling(Box::new(recycle), backend);
+        }
+        self.next_idle_check = self.next_idle_check.min(now + IDLE_CHECK);
+        Ok(())
+    }
+
+    /// Bytes of a connection that no session has.
+    pub(super) fn on_idle_received(&mut self, slot: Key, chunk: &Chunk) {
+        self.counters.add(Counter::BytesFromBackends, chunk.len() as u64);
+        let step = match self.slots.get_mut(slot) {
+            Some(Holder::Recycling(recycle, backend)) => {
+                let mut plain = BytesMut::new();
+                let link = &mut backend.link;
+                match decode(link.transport.as_deref_mut(), chunk, &mut plain, &mut self.coder) {
+                    Ok(()) => recycle.on_bytes(&plain),
+                    Err(_) => RecycleStep::Spoiled,
+                }
+            }
+            // It was not asked anything: it is being shut down, or breaks the protocol.
+            Some(Holder::Idle(_)) => RecycleStep::Spoiled,
+            Some(Holder::Session(_)) | None => return,
+        };
+        match step {
+            RecycleStep::Wait => {}
+            RecycleStep::Clean(ok) => self.shelve(slot, ok),
+            RecycleStep::Spoiled => {
+                self.counters.increment(Counter::BackendSpoiled);
+                self.close_idle(slot, CloseMode::Now);
+            }
+        }
+    }
+
+    /// A connection is as good as new: it goes to the first who waits for one like it, or is kept.
+    fn shelve(&mut self, slot: Key, ok: BytesMut) {
+        let Some(holder) = self.slots.get_mut(slot) else { return };
+        let taken = std::mem::replace(holder, Holder::Session(slot));
+        let Holder::Recycling(_, backend) = taken else {
+            *holder = taken;
+            return;
+        };
+        self.recycling.retain(|(_, other)| *other != slot);
+        self.counters.increment(Counter::BackendRecycled);
+        let Some(pool) = backend.pool.as_deref().cloned() else { return };
+        let since = backend.since;
+        *holder = Holder::Idle(Box::new(Parked { backend, ok }));
+        if let Some(key) = self.next_who_wants(&pool) {
+            self.lend(key, slot);
+        } else if self.resources.shared.permits.keep_idle(pool.server(), &self.desk) {
+            self.shelf.put(pool, slot, since, self.ledger.now());
+        } else {
+            self.counters.increment(Counter::BackendYielded);
+            self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
+        }
+    }
+
+    /// The server of a connection that no session has closed it.
+    pub(super) fn on_idle_ended(&mut self, slot: Key) {
+        self.counters.increment(Counter::BackendLostIdle);
+        if let Some(Holder::Idle(parked)) = self.slots.get(slot)
+            && let Some(pool) = parked.backend.pool.as_deref()
+        {
+            self.shelf.remove(pool, slot);
+            self.resources.shared.permits.end_idle(pool.server(), &self.desk);
+        }
+        self.close_idle(slot, CloseMode::Now);
+    }
+
+    /// Closes connections that were kept long enough, or are not reset in time.
+    pub(super) fn tend_idle(&mut self, now: Time) {
+        while let Some((until, slot)) = self.recycling.front().copied()
+            && now >= until
+        {
+            self.counters.increment(Counter::BackendSpoiled);
+            self.close_idle(slot, CloseMode::Now);
+        }
+        let expired = self.shelf.expire(&self.keep(), now);
+        self.counters.add(Counter::BackendExpired, expired.len() as u64);
+        self.close_kept(&expired);
+        let nothing_left = self.shelf.is_empty() && self.recycling.is_empty();
+        self.next_idle_check = if nothing_left { Time::NEVER } else { now + IDLE_CHECK };
+    }
+
+    /// Makes room for sessions that wait for a permit, on whichever worker.
+    pub(super) fn yield_idle(&mut self) {
+        for server in self.desk.take_wanted() {
+            if let Some(slot) = self.shelf.oldest_of(&server) {
+                self.counters.increment(Counter::BackendYielded);
+                self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
+            }
+        }
+    }
+
+    /// Closes idle connections to servers that the configuration does not name any more.
+    pub(super) fn forget_servers(&mut self) {
+        let backends = &self.config.backends;
+        let gone = self.shelf.forget(|server| backends.iter().any(|it| it.address == *server));
+        self.close_kept(&gone);
+    }
+
+    /// Closes every connection that no session has.
+    pub(super) fn end_all_idle(&mut self) {
+        let kept = self.shelf.forget(|_| false);
+        self.close_kept(&kept);
+        while let Some((_, slot)) = self.recycling.front().copied() {
+            self.close_idle(slot, CloseMode::Now);
+        }
+    }
+
+    /// Closes connections that were taken off the shelf.
+    fn close_kept(&mut self, slots: &[Key]) {
+        for slot in slots {
+            if let Some(Holder::Idle(parked)) = self.slots.get(*slot) {
+                let server = &parked.backend.address;
+                self.resources.shared.permits.end_idle(server, &self.desk);
+            }
+            self.close_idle(*slot, CloseMode::Flush(FLUSH_MAX));
+        }
+    }
+
+    /// Closes a connection that no session has, and that is not on the shelf.
+    fn close_idle(&mut self, slot: Key, mode: CloseMode) {
+        self.recycling.retain(|(_, other)| *other != slot);
+        let mut backend = match self.slots.remove(slot) {
+            Some(Holder::Idle(parked)) => parked.backend,
+            Some(Holder::Recycling(_, backend)) => backend,
+            Some(Holder::Session(_)) | None => return,
+        };
+        self.figures.backend_idle(backend.id, false);
+        self.figures.backend_closed(backend.id);
+        if mode != CloseMode::Now {
+            let mut quit = BytesMut::new();
+            frame(&mut quit, 0, |out| out.extend_from_slice(&[Command::Quit.as_byte()]));
+            // It is closed in any case.
+            drop(encode(
+                &mut backend.link,
+                &quit,
+                &mut self.coder,
+                &mut self.driver,
+                &self.counters,
+            ));
+            if let Some(transport) = &mut backend.link.transport {
+                transport.close(&mut self.coder.out);
+                self.coder.flush(&mut self.driver, backend.link.conn);
+            }
+        }
+        self.driver.close(backend.link.conn, mode);
+        self.resources.shared.permits.give_back(&backend.address);
+    }
+}
+
+/// What a server says on a connection that no session has, decoded: a few packets.
+fn decode(
+    transport: Option<&mut Transport>,
+    bytes: &[u8],
+    plain: &mut BytesMut,
+    coder: &mut Coder,
+) -> Result<(), TransportError> {
+    let Some(transport) = transport else {
+        plain.extend_from_slice(bytes);
+        return Ok(());
+    };
+    transport.receive(bytes, plain, &mut coder.out)?;
+    if transport.is_compressed() {
+        while transport.next_piece(&mut coder.engines, plain)? && plain.len() < PIECE_BYTES {}
+    }
+    Ok(())
+}

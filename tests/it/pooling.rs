@@ -1,0 +1,147 @@
+//! Connections between two clients, before servers that misbehave.
+//!
+//! Purpose: what is not surely as good as new is closed, and the next client gets another one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use weir::wire::{Capabilities, Status};
+use weir_tests::{Login, Next, Packets, Script, Talk, echo};
+
+use crate::fixture::{Bed, Setting, account, check_counters, wait};
+
+on_both_drivers!(
+    a_client_that_logs_in_alike_gets_it,
+    never_resets,
+    refuses_to_reset,
+    says_goodbye_while_nobody_listens,
+    closes_while_it_is_reset,
+    a_client_that_leaves_in_the_middle_spoils_it,
+);
+
+const RESET: u8 = 0x1F;
+
+/// Echoes, and says who it is.
+fn answer(talk: &mut Talk<'_>, command: &[u8]) -> std::io::Result<Next> {
+    if command != b"\x03SELECT DATABASE(), CURRENT_ROLE()" {
+        return echo(talk, command);
+    }
+    let definition = b"\x03def";
+    let answer = talk.reply().payload(&[2]).payload(definition).payload(definition);
+    talk.send(&answer.payload(b"\x04shop\xFB").end(Status::AUTOCOMMIT).bytes())
+}
+
+fn in_schema() -> Login {
+    Login { database: Some("shop".to_owned()), ..account() }
+}
+
+/// A bed whose server answers a reset like this.
+fn bed(
+    driver: &str,
+    reset: impl Fn(&mut Talk<'_>) -> std::io::Result<Next> + Send + Sync + 'static,
+) -> Bed {
+    let script = Script::default().responding(move |talk, command| {
+        if command == [RESET] { reset(talk) } else { answer(talk, command) }
+    });
+    let mut setting = Setting::default().script(script).limit("connect_timeout_ms", 1_000);
+    setting.pool.push(("idle_max", 4));
+    setting.start(driver)
+}
+
+fn serve(bed: &Bed) {
+    let mut client = bed.client_as(&in_schema());
+    client.echo("SELECT 1").unwrap();
+    client.send_packet(0, &[1]).unwrap();
+    client.closed().unwrap();
+}
+
+fn done(mut bed: Bed, counters: &[(&str, u64)]) {
+    bed.check_witness();
+    drop(bed.witness);
+    bed.weir.stop().unwrap();
+    check_counters(&bed.weir, counters);
+}
+
+fn a_client_that_logs_in_alike_gets_it(driver: &str) {
+    let bed = bed(driver, |talk| talk.send(&talk.reply().ok().bytes()));
+    for count in 1..=3 {
+        serve(&bed);
+        wait("a connection that is as good as new", || {
+            bed.server.counts().commands >= 4 * count + 2
+        });
+    }
+    // Rows that are found and not changed are counted for this one.
+    let other = in_schema().without(Capabilities::FOUND_ROWS);
+    let mut client = bed.client_as(&other);
+    client.echo("SELECT 2").unwrap();
+    drop(client);
+    done(bed, &[("backend_reuses", 2), ("backend_logins", 3), ("backend_faults", 0)]);
+}
+
+fn never_resets(driver: &str) {
+    let bed = bed(driver, |talk| talk.hang());
+    serve(&bed);
+    wait("the end of its patience", || bed.server.counts().open <= 1);
+    serve(&bed);
+    done(bed, &[("backend_reuses", 0), ("backend_logins", 3), ("backend_recycled", 0)]);
+}
+
+fn refuses_to_reset(driver: &str) {
+    let bed = bed(driver, |talk| {
+        let refusal = Packets::new(1, Capabilities::NONE).error(1047, "Unknown command");
+        talk.send(&refusal.bytes())
+    });
+    serve(&bed);
+    wait("its end", || bed.server.counts().open <= 1);
+    serve(&bed);
+    wait("its end", || bed.server.counts().open <= 1);
+    done(bed, &[("backend_reuses", 0), ("backend_logins", 3), ("backend_recycled", 0)]);
+}
+
+fn closes_while_it_is_reset(driver: &str) {
+    let bed = bed(driver, |_| Ok(Next::Close));
+    serve(&bed);
+    wait("its end", || bed.server.counts().open <= 1);
+    serve(&bed);
+    wait("its end", || bed.server.counts().open <= 1);
+    done(bed, &[("backend_reuses", 0), ("backend_logins", 3), ("backend_faults", 0)]);
+}
+
+/// The connection is as good as new, and then says that it is being shut down.
+fn says_goodbye_while_nobody_listens(driver: &str) {
+    let resets = Arc::new(AtomicUsize::new(0));
+    let count = resets.clone();
+    let bed = bed(driver, move |talk| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let ok = talk.reply().ok().bytes();
+        talk.send(&ok)?;
+        talk.send(&ok)?;
+        let bye = Packets::new(0, Capabilities::NONE).error(1053, "Server shutdown in progress");
+        talk.send(&bye.bytes())?;
+        Ok(Next::Close)
+    });
+    serve(&bed);
+    wait("its end", || bed.server.counts().open <= 1);
+    serve(&bed);
+    wait("its end", || bed.server.counts().open <= 1);
+    assert_eq!(resets.load(Ordering::Relaxed), 2);
+    done(bed, &[("backend_reuses", 0), ("backend_logins", 3)]);
+}
+
+/// Half a command, or one whose answer is still to come.
+fn a_client_that_leaves_in_the_middle_spoils_it(driver: &str) {
+    let script = Script::default().responding(|talk, command| {
+        if command == b"\x03wait" { talk.hang() } else { answer(talk, command) }
+    });
+    let mut setting = Setting::default().script(script);
+    setting.pool.push(("idle_max", 4));
+    let bed = setting.start(driver);
+    for sent in [&b"\x20\0\0\0\x03SELECT"[..], b"\x05\0\0\0\x03wait"] {
+        let mut client = bed.client_as(&in_schema());
+        client.echo("SELECT 1").unwrap();
+        client.send(sent).unwrap();
+        client.reset().unwrap();
+        wait("its end", || bed.server.counts().open <= 1);
+    }
+    done(bed, &[("backend_reuses", 0), ("backend_logins", 3)]);
+}
