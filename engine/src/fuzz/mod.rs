@@ -18,10 +18,12 @@ use crate::wire::{
 };
 
 mod session;
+mod texts;
 mod transport;
 mod walks;
 
 pub use session::session;
+pub use texts::lex;
 pub use transport::{compress, proxy};
 pub use walks::{frames, reply};
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::fuzz::session::login;
-use crate::fuzz::{answer, command, compress, frames, handshake, proxy, reply, session};
+use crate::fuzz::{answer, command, compress, frames, handshake, lex, proxy, reply, session};
 use crate::testdata::{Recording, recordings};
 use crate::wire::{Capabilities, frame};
 
@@ -13,6 +13,7 @@ fn all(data: &[u8]) {
     answer(data);
     compress(data);
     frames(data);
+    lex(data);
     proxy(data);
     reply(data);
     session(data);
@@ -210,4 +211,21 @@ fn likely_frame() -> impl Strategy<Value = Vec<u8>> {
         frame(&mut out, seq, |body| body.extend_from_slice(&payload));
         out.to_vec()
     })
+}
+
+/// Statements under all settings, in pieces of several sizes.
+#[test]
+fn statement_texts() {
+    for text in [
+        "SELECT a, -1.5e3, 'it''s', \"x\" FROM `t` WHERE b IN (1, 2, 3) /* c */ -- d",
+        "/*!40101 SET @a := _utf8mb4'x' COLLATE utf8mb4_bin, @@session.b = 0x1F */; KILL 5",
+        "CREATE PROCEDURE p() BEGIN IF a THEN SELECT 1; END IF; END; SELECT CONNECTION_ID()",
+        "SELECT '\u{96e8}\\' /*M!100100 /* b */ c */ # d\n; SET STATEMENT a=1 FOR COMMIT AND CHAIN",
+    ] {
+        for piece in [1, 2, 3, 5, 60] {
+            for settings in 0..64 {
+                lex(&[&[piece, settings], text.as_bytes()].concat());
+            }
+        }
+    }
 }

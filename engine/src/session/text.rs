@@ -6,7 +6,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::base::ConnectionId;
-use crate::sql::{Finding, Place, Put, find, may_name_connections, render};
+use crate::sql::{Finding, LexMode, Place, Put, find, may_name_connections, render};
 use crate::wire::reply::Dialect;
 use crate::wire::{Capabilities, Command, Status, code, query_text_at};
 
@@ -106,7 +106,7 @@ pub(super) fn judge(
         return Verdict::AsIs;
     }
     let backslash_escapes = !status.contains(Status::NO_BACKSLASH_ESCAPES);
-    match find(text, backslash_escapes) {
+    match find(text, LexMode::unknown(backslash_escapes)) {
         Err(_) | Ok(Finding::Nothing) => Verdict::AsIs,
         Ok(Finding::OddKill) => Verdict::Refuse(Refusal::OddKill),
         Ok(Finding::Places(places)) => {

@@ -12,6 +12,7 @@
 use std::ops::Range;
 
 use crate::sql::lex::{Kind, Lexer, Token, Unsure};
+use crate::sql::mode::LexMode;
 
 /// The longest alias servers take for a column, in characters; longer names are not kept.
 const ALIAS_BYTES_MAX: usize = 250;
@@ -109,7 +110,7 @@ fn look_closer(text: &[u8]) -> bool {
 
 /// Whether the first word is KILL or cannot be told at a glance.
 fn begins_with_kill(text: &[u8]) -> bool {
-    let mut lexer = Lexer::new(text, true);
+    let mut lexer = Lexer::new(text, LexMode::unknown(true));
     match lexer.next_token() {
         Ok(Some(token)) => matches!(token.kind, Kind::Word) && is(text, token, b"KILL"),
         Ok(None) => false,
@@ -117,12 +118,12 @@ fn begins_with_kill(text: &[u8]) -> bool {
     }
 }
 
-/// Finds the places. `backslash_escapes` is off under NO_BACKSLASH_ESCAPES.
+/// Finds the places.
 ///
 /// # Errors
 /// [`Unsure`]: the text has to be left as it is.
-pub fn find(text: &[u8], backslash_escapes: bool) -> Result<Finding, Unsure> {
-    let mut lexer = Lexer::new(text, backslash_escapes);
+pub fn find(text: &[u8], mode: LexMode) -> Result<Finding, Unsure> {
+    let mut lexer = Lexer::new(text, mode);
     let mut tokens = Vec::new();
     while let Some(token) = lexer.next_token()? {
         tokens.push(token);
@@ -155,7 +156,14 @@ pub fn render(text: &[u8], places: &[Place], own_id: u32, threads: &[u32]) -> Ve
         out.extend_from_slice(text.get(done..range.start).unwrap_or_default());
         done = range.end;
         match put {
-            Put::OwnId => out.extend_from_slice(own_id.to_string().as_bytes()),
+            Put::OwnId => {
+                out.extend_from_slice(own_id.to_string().as_bytes());
+                // `CONNECTION_ID()AS a` has no space, but `7AS` would be a name.
+                let next = text.get(range.end).copied().unwrap_or_default();
+                if next.is_ascii_alphanumeric() || matches!(next, b'_' | b'$' | b'.' | 0x80..) {
+                    out.push(b' ');
+                }
+            }
             // No connection has this id.
             Put::ThreadOf(_) => {
                 let thread = threads.next().copied().unwrap_or(0);
@@ -310,7 +318,7 @@ impl Search<'_> {
     /// Notes the replacement that begins at a token; the token after it.
     fn replaced(&mut self, at: usize, sets: bool) -> Option<usize> {
         let last = if self.is_word(at, b"CONNECTION_ID") {
-            let own = !matches!(self.sign_before(at), Some(b'.' | b'@'));
+            let own = !self.is_part(at);
             let call = self.sign(at + 1) == Some(b'(') && self.sign(at + 2) == Some(b')');
             (own && call).then_some(at + 2)?
         } else {
@@ -323,18 +331,18 @@ impl Search<'_> {
 
     /// The last token of a `@@pseudo_thread_id` that begins here and is read, not set.
     fn variable(&self, at: usize, sets: bool) -> Option<usize> {
-        if self.sign(at) != Some(b'@') || self.sign(at + 1) != Some(b'@') {
+        if self.tokens.get(at)?.kind != Kind::System {
             return None;
         }
-        let scoped = self.sign(at + 3) == Some(b'.')
-            && (self.is_word(at + 2, b"SESSION") || self.is_word(at + 2, b"LOCAL"));
-        let last = if scoped { at + 4 } else { at + 2 };
+        let scoped = self.sign(at + 2) == Some(b'.')
+            && (self.is_word(at + 1, b"SESSION") || self.is_word(at + 1, b"LOCAL"));
+        let last = if scoped { at + 3 } else { at + 1 };
         if !self.is_word(last, b"PSEUDO_THREAD_ID") {
             return None;
         }
-        let assigned = match self.sign(last + 1) {
-            Some(b'=') => sets,
-            Some(b':') => true,
+        let assigned = match self.tokens.get(last + 1).map(|token| token.kind) {
+            Some(Kind::Sign(b'=')) => sets,
+            Some(Kind::Assign) => true,
             Some(_) | None => false,
         };
         (!assigned).then_some(last)
@@ -415,7 +423,8 @@ impl Search<'_> {
         let behind_value = match before.kind {
             Kind::Sign(sign) => sign == b')',
             Kind::Word => !OPERATORS.iter().any(|word| is(self.text, *before, word)),
-            Kind::Number | Kind::Quoted | Kind::Text => true,
+            Kind::System | Kind::Assign => false,
+            Kind::Number | Kind::Hex | Kind::Quoted | Kind::Text | Kind::Variable => true,
         };
         comment || could_be_name && behind_value
     }
@@ -430,19 +439,26 @@ impl Search<'_> {
     fn sign(&self, at: usize) -> Option<u8> {
         match self.tokens.get(at)?.kind {
             Kind::Sign(sign) => Some(sign),
-            Kind::Word | Kind::Number | Kind::Quoted | Kind::Text => None,
+            Kind::Word
+            | Kind::Number
+            | Kind::Hex
+            | Kind::Quoted
+            | Kind::Text
+            | Kind::Variable
+            | Kind::System
+            | Kind::Assign => None,
         }
     }
 
-    fn sign_before(&self, at: usize) -> Option<u8> {
-        at.checked_sub(1).and_then(|before| self.sign(before))
+    /// A part of a name with dots, or the name of a variable.
+    fn is_part(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).and_then(|before| self.tokens.get(before));
+        matches!(before.map(|token| token.kind), Some(Kind::Sign(b'.') | Kind::System))
     }
 
     /// One of these words, and no part of a longer name.
     fn is_plain(&self, at: usize, words: &[&[u8]]) -> bool {
-        self.is_one_of(at, words)
-            && !matches!(self.sign_before(at), Some(b'.' | b'@'))
-            && self.sign(at + 1) != Some(b'.')
+        self.is_one_of(at, words) && !self.is_part(at) && self.sign(at + 1) != Some(b'.')
     }
 
     fn is_one_of(&self, at: usize, words: &[&[u8]]) -> bool {

@@ -1,14 +1,29 @@
 //! SQL text, as far as a proxy must read it.
 //!
-//! Purpose: find in a statement what must not reach a server as it was written.
+//! Purpose: find in a statement what must not reach a server as it was written, what it does to its
+//! connection, and what makes it the same as others.
 //! Never: parse SQL; where the text is not surely understood, the answer is "leave it alone".
 #![forbid(unsafe_code)]
 
 mod connections;
+mod digest;
+mod findings;
+mod glance;
 mod lex;
+mod mode;
+mod pieces;
+mod state;
+mod words;
 
 pub use connections::{Finding, Place, Put, find, may_name_connections, render};
+pub use digest::{Digest, DigestInPieces, digest};
+pub use findings::{
+    Findings, FindingsInPieces, Flags, Item, Scope, Span, Target, Value, ValueKind, unquoted,
+};
+pub use glance::may_matter;
 pub use lex::{Kind, Lexer, Token, Unsure};
+pub use mode::{Charset, DoubleQuotes, LexMode, Server};
+pub use pieces::{Pieces, Sink, whole};
 
 #[cfg(test)]
 mod tests;
