@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use weir::wire::compress::Algorithm;
 
 use crate::flavour::Flavour;
 
@@ -21,6 +22,9 @@ pub struct Client {
     user: String,
     password: String,
     database: Option<String>,
+    /// File of the authority whose certificate a server shows.
+    tls: Option<String>,
+    compression: Option<Algorithm>,
     args: Vec<String>,
 }
 
@@ -47,7 +51,8 @@ impl Client {
     fn new(target: Target, user: &str, password: &str) -> Self {
         let (user, password) = (user.to_owned(), password.to_owned());
         let program = Flavour::MariaDb;
-        Self { program, target, user, password, database: None, args: Vec::new() }
+        let (database, tls, compression, args) = (None, None, None, Vec::new());
+        Self { program, target, user, password, database, tls, compression, args }
     }
 
     /// Whose program it is; MariaDB's unless one says otherwise.
@@ -68,6 +73,21 @@ impl Client {
     #[must_use]
     pub fn database(mut self, name: &str) -> Self {
         self.database = Some(name.to_owned());
+        self
+    }
+
+    /// Inside of TLS, with a server that has a certificate of the authority in this file for its
+    /// address.
+    #[must_use]
+    pub fn tls(mut self, ca: &str) -> Self {
+        self.tls = Some(ca.to_owned());
+        self
+    }
+
+    /// Compressed.
+    #[must_use]
+    pub const fn compression(mut self, algorithm: Algorithm) -> Self {
+        self.compression = Some(algorithm);
         self
     }
 
@@ -136,7 +156,14 @@ impl Client {
 
     fn command(&self) -> Result<Command> {
         let mut command = self.program.client()?.command();
-        command.args(["--batch", "--skip-column-names"]).args(self.program.plain_args());
+        command.args(["--batch", "--skip-column-names"]);
+        match &self.tls {
+            Some(ca) => command.args(self.program.tls_args(ca)),
+            None => command.args(self.program.plain_args()),
+        };
+        if let Some(algorithm) = self.compression {
+            command.arg(self.program.compression_arg(algorithm)?);
+        }
         command.arg("--max-allowed-packet=256M").arg(format!("--user={}", self.user));
         match &self.target {
             Target::Tcp(address) => {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use weir::wire::compress::Algorithm;
 
 use crate::paths::target_dir;
 use crate::process::Spec;
@@ -85,6 +86,30 @@ impl Flavour {
         match self {
             Self::MariaDb => &["--skip-ssl"],
             Self::MySql => &["--ssl-mode=DISABLED", "--get-server-public-key"],
+        }
+    }
+
+    /// Arguments of a command-line program that takes nothing but TLS with a server that is who it
+    /// should be, by the authority in this file.
+    #[must_use]
+    pub fn tls_args(self, ca: &str) -> [String; 2] {
+        let verify = match self {
+            Self::MariaDb => "--ssl-verify-server-cert",
+            Self::MySql => "--ssl-mode=VERIFY_IDENTITY",
+        };
+        [verify.to_owned(), format!("--ssl-ca={ca}")]
+    }
+
+    /// The argument that makes a command-line program compress, if the server can.
+    ///
+    /// # Errors
+    /// When the program does not know the algorithm.
+    pub fn compression_arg(self, algorithm: Algorithm) -> Result<&'static str> {
+        match (self, algorithm) {
+            (Self::MariaDb, Algorithm::Zlib) => Ok("--compress"),
+            (Self::MariaDb, Algorithm::Zstd { .. }) => bail!("MariaDB's programs know no zstd"),
+            (Self::MySql, Algorithm::Zlib) => Ok("--compression-algorithms=zlib"),
+            (Self::MySql, Algorithm::Zstd { .. }) => Ok("--compression-algorithms=zstd"),
         }
     }
 

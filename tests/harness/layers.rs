@@ -1,7 +1,7 @@
 //! What may lie between a socket and packets: TLS, the compressed protocol, or both.
 //!
 //! Purpose: tests talk in packets whatever lies below.
-//! Never: check a certificate; tests about certificates use real clients.
+//! Never: check a certificate; tests about a server's use real clients, or look at it.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -9,10 +9,14 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use bytes::{Buf, BytesMut};
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, DigitallySignedStruct, Error, SignatureScheme,
+};
 use weir::wire::Side;
 use weir::wire::compress::{Algorithm, Codec, Engines};
 
@@ -27,10 +31,10 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// TLS from here on. Its first bytes, which are to be sent; the rest of the handshake takes
+    /// TLS with `host` from here on. Its first bytes, which are to be sent; the rest of the handshake takes
     /// place when something is sent or read.
-    pub(crate) fn start_tls(&mut self, config: Arc<ClientConfig>) -> Result<Vec<u8>> {
-        let name = ServerName::try_from("localhost")?;
+    pub(crate) fn start_tls(&mut self, config: Arc<ClientConfig>, host: &str) -> Result<Vec<u8>> {
+        let name = ServerName::try_from(host.to_owned())?;
         let mut tls = Box::new(ClientConnection::new(config, name)?);
         let mut hello = Vec::new();
         tls.write_tls(&mut hello)?;
@@ -110,13 +114,26 @@ impl Layers {
 /// A TLS client that accepts any server; clones of it share their sessions.
 #[must_use]
 pub fn trusting_tls() -> Arc<ClientConfig> {
+    Arc::new(trusting().with_no_client_auth())
+}
+
+/// As [`trusting_tls`], with a certificate and its key in PEM files.
+///
+/// # Errors
+/// When they cannot be used.
+pub fn trusting_tls_as(certificate: &str, key: &str) -> Result<Arc<ClientConfig>> {
+    let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(key)?;
+    Ok(Arc::new(trusting().with_client_auth_cert(chain, key)?))
+}
+
+fn trusting() -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone());
     #[expect(clippy::expect_used, reason = "rustls' own defaults fit each other")]
     let builder = builder.with_safe_default_protocol_versions().expect("versions");
     let verifier = Arc::new(Anybody(provider));
-    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    Arc::new(builder.with_no_client_auth())
+    builder.dangerous().with_custom_certificate_verifier(verifier)
 }
 
 #[derive(Debug)]

@@ -35,7 +35,7 @@ pub use flavour::{Flavour, Program, mysql_home, unpacked_servers};
 pub use folder::{RunFolder, is_recorded_running, remove_stopped};
 pub use http::{HttpAnswer, http, http_get};
 pub use interval_log::read_interval_log;
-pub use layers::trusting_tls;
+pub use layers::{trusting_tls, trusting_tls_as};
 pub use paths::{profile_folder, target_dir, workspace_root};
 pub use ports::free_port;
 pub use process::{Lifetime, Process, Spec, cpu_time, descriptors, resident_kib, stop_recorded};

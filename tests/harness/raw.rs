@@ -320,7 +320,20 @@ impl RawClient {
     /// # Errors
     /// When rustls does not take the configuration, or the connection is gone.
     pub fn start_tls(&mut self, config: &Arc<ClientConfig>, wish: &[u8]) -> Result<()> {
-        let hello = self.layers.get_or_insert_default().start_tls(config.clone())?;
+        self.start_tls_with("localhost", config, wish)
+    }
+
+    /// As [`Self::start_tls`], asking for a server of that name (SNI).
+    ///
+    /// # Errors
+    /// As [`Self::start_tls`].
+    pub fn start_tls_with(
+        &mut self,
+        host: &str,
+        config: &Arc<ClientConfig>,
+        wish: &[u8],
+    ) -> Result<()> {
+        let hello = self.layers.get_or_insert_default().start_tls(config.clone(), host)?;
         self.send_raw(&[wish, &hello].concat())
     }
 

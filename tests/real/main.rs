@@ -32,3 +32,4 @@ mod shapes;
 mod stall;
 mod storm;
 mod tls;
+mod transport;

@@ -8,13 +8,15 @@
 mod dialogue;
 mod random;
 mod stream;
+mod transports;
 
 use std::net::SocketAddr;
 
 use weir::wire::Capabilities;
-use weir_tests::{Flavour, Login, RawClient};
+use weir_tests::{Flavour, Login, RawClient, Server};
 
 use crate::fixture::{Database, On, PASSWORD, Proxy, USER, database, on_every_server};
+use crate::transport::Transport;
 use dialogue::{Dialogue, Reply, Step};
 
 on_every_server!(
@@ -83,43 +85,77 @@ fn compare(
     capabilities: Capabilities,
     stream: fn(&str, Capabilities, Flavour) -> Vec<Step>,
 ) {
-    let capabilities = match on.flavour {
-        // Which says by leaving it out that it is no MySQL.
-        Flavour::MariaDb => capabilities.without(Capabilities::LONG_PASSWORD),
-        Flavour::MySql => capabilities,
-    };
     let server = Database::shared(on);
     let proxy = Proxy::start(on, server);
-    // So that MySQL knows the password: these clients have only the short exchange.
-    server.client(USER, PASSWORD).query("SELECT 1").unwrap();
-    let name = database(server, test, on);
-    let steps = stream(&name, capabilities, on.flavour);
-    let ask = |address| {
-        database(server, test, on);
-        replies(address, capabilities, &steps)
-    };
-    let (direct, through) = (ask(server.address()), ask(proxy.weir.address()));
-    for ((step, direct), through) in steps.iter().zip(&direct).zip(&through) {
-        assert!(
-            through == direct,
-            "{}: another reply than that of {}\ndirect  {}\nthrough {}",
-            step.what,
-            on.flavour,
-            dialogue::shown(direct, through),
-            dialogue::shown(through, direct),
-        );
-    }
-    assert_eq!(direct.len(), steps.len());
+    let model = Model::new(on, server, test, capabilities, stream);
+    model.compare(proxy.weir.address(), Transport::PLAIN, Transport::PLAIN);
     proxy.finish();
 }
 
-fn replies(address: SocketAddr, capabilities: Capabilities, steps: &[Step]) -> Vec<Vec<Reply>> {
-    let login = Login { capabilities, ..Login::new(USER, PASSWORD) };
-    let client = RawClient::log_in(address, &login).unwrap();
-    assert_eq!(client.capabilities, capabilities, "{address} does not offer everything");
-    let mut dialogue = Dialogue::new(client);
-    let replies = |step: &Step| {
-        dialogue.run(step).unwrap_or_else(|error| panic!("{address}: {}: {error:#}", step.what))
-    };
-    steps.iter().map(replies).collect()
+/// A stream, and what the server itself answers.
+struct Model<'a> {
+    on: On,
+    server: &'a Server,
+    test: &'a str,
+    capabilities: Capabilities,
+    steps: Vec<Step>,
+    replies: Vec<Vec<Reply>>,
+}
+
+impl<'a> Model<'a> {
+    fn new(
+        on: On,
+        server: &'a Server,
+        test: &'a str,
+        capabilities: Capabilities,
+        stream: fn(&str, Capabilities, Flavour) -> Vec<Step>,
+    ) -> Self {
+        let capabilities = match on.flavour {
+            // Which says by leaving it out that it is no MySQL.
+            Flavour::MariaDb => capabilities.without(Capabilities::LONG_PASSWORD),
+            Flavour::MySql => capabilities,
+        };
+        // So that MySQL knows the password: these clients have only the short exchange.
+        server.client(USER, PASSWORD).query("SELECT 1").unwrap();
+        let steps = stream(&database(server, test, on), capabilities, on.flavour);
+        let mut model = Self { on, server, test, capabilities, steps, replies: Vec::new() };
+        model.replies = model.ask(server.address(), Transport::PLAIN, Transport::PLAIN);
+        assert_eq!(model.replies.len(), model.steps.len());
+        model
+    }
+
+    /// A client of Weir that comes by one way gets the same replies from the server, which Weir
+    /// reaches by another.
+    fn compare(&self, weir: SocketAddr, before: Transport, behind: Transport) {
+        let found = self.ask(weir, before, behind);
+        assert_eq!(found.len(), self.steps.len());
+        for ((step, direct), through) in self.steps.iter().zip(&self.replies).zip(&found) {
+            assert!(
+                through == direct,
+                "{before:?}, {behind:?}: {}: another reply than that of {}\n\
+                 direct  {}\nthrough {}",
+                step.what,
+                self.on.flavour,
+                dialogue::shown(direct, through),
+                dialogue::shown(through, direct),
+            );
+        }
+    }
+
+    fn ask(&self, address: SocketAddr, before: Transport, behind: Transport) -> Vec<Vec<Reply>> {
+        database(self.server, self.test, self.on);
+        let login = Login { capabilities: self.capabilities, ..Login::new(USER, PASSWORD) };
+        let login = before.login(login);
+        let mut client = RawClient::log_in(address, &login).unwrap();
+        let all = client.capabilities == login.capabilities;
+        assert!(all, "{address} does not offer everything");
+        behind.check_of_server(self.on.flavour, &mut client);
+        let mut dialogue = Dialogue::new(client);
+        let replies = |step: &Step| {
+            dialogue.run(step).unwrap_or_else(|error| {
+                panic!("{address}, {before:?}, {behind:?}: {}: {error:#}", step.what)
+            })
+        };
+        self.steps.iter().map(replies).collect()
+    }
 }

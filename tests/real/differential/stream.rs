@@ -129,6 +129,19 @@ pub(super) fn all(database: &str, capabilities: Capabilities, flavour: Flavour) 
     words.steps
 }
 
+/// Every kind of command and reply once.
+pub(super) fn short(database: &str, capabilities: Capabilities, flavour: Flavour) -> Vec<Step> {
+    let mut words = Words::new(capabilities);
+    begin(&mut words, database, flavour);
+    for sql in SHORT {
+        words.sql(sql);
+    }
+    prepared(&mut words);
+    cursors(&mut words);
+    pipelined(&mut words);
+    words.steps
+}
+
 /// Packets around and above 16 MiB.
 pub(super) fn large(database: &str, capabilities: Capabilities, flavour: Flavour) -> Vec<Step> {
     let mut words = Words::new(capabilities);
@@ -152,6 +165,32 @@ pub(super) fn large(database: &str, capabilities: Capabilities, flavour: Flavour
     let select = words.prepare("SELECT b, id FROM big WHERE id = ?");
     words.say("read it", words.execute(select, false, &[Param::Int(1)]));
     words.steps
+}
+
+/// One packet above 16 MiB each way, of bytes that cannot be made fewer.
+pub(super) fn larger(database: &str, capabilities: Capabilities, flavour: Flavour) -> Vec<Step> {
+    let mut words = Words::new(capabilities);
+    begin(&mut words, database, flavour);
+    words.sql("CREATE TABLE big (id INT PRIMARY KEY, b LONGTEXT)");
+    let noise = noise(17 << 20);
+    words.sql(&format!("INSERT INTO big VALUES (1, '{noise}')"));
+    words.sql("SELECT b, id FROM big");
+    let select = words.prepare("SELECT REPEAT('x', 16777300), b FROM big WHERE id = ?");
+    words.say("both", words.execute(select, false, &[Param::Int(1)]));
+    words.steps
+}
+
+/// Letters and digits by chance, the same ones in every run.
+fn noise(length: usize) -> String {
+    let mut state = 0x5eed_u64;
+    let letter = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'0' + u8::try_from(state >> 32 & 0x3F).unwrap())
+    };
+    // Not the two that mean something inside of quotes.
+    (0..length).map(letter).map(|c| if c == '\\' { 'x' } else { c }).collect()
 }
 
 /// The same session on either way.
@@ -293,6 +332,23 @@ fn pipelined(words: &mut Words) {
     let pings = (0..200).map(|_| words.command(Command::Ping, b"")).collect();
     words.together("200 pings", pings);
 }
+
+/// One of each kind, of those below.
+const SHORT: &[&str] = &[
+    "SELECT * FROM t ORDER BY id",
+    "SELECT REPEAT('a', 250), REPEAT('b', 251), REPEAT('c', 65535), REPEAT('d', 65536)",
+    "SELECT seq FROM numbers.n WHERE seq <= 5000",
+    "UPDATE t SET a = a + 1 WHERE id < 3",
+    "nonsense",
+    "SELECT seq FROM numbers.n WHERE 1 = IF(seq < 3, 1, (SELECT id FROM t))",
+    "SELECT 1; DO 1; SELECT 2, 3; SET @a = 5; SELECT @a; INSERT INTO t (a) VALUES (9)",
+    "SELECT 1; SELECT * FROM absent; SELECT 3",
+    "CREATE PROCEDURE p(IN n INT, OUT m INT) BEGIN SELECT n; SELECT id FROM t; SET m = n * 2; END",
+    "CALL p(21, @m); SELECT @m; CALL p(1, @m)",
+    "LOAD DATA LOCAL INFILE 'any' INTO TABLE t (a, s)",
+    "SELECT 1; LOAD DATA LOCAL INFILE 'any' INTO TABLE t (a, s); SELECT COUNT(*) FROM t",
+    "SELECT * FROM t ORDER BY id",
+];
 
 /// Queries whose replies have something of their own.
 const QUERIES: &[&str] = &[
