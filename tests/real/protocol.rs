@@ -5,14 +5,18 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, TxOpts, Value, WhiteListFsHandler};
+use mysql_async::{
+    Compression, Conn, Error, OptsBuilder, SslOpts, TxOpts, Value, WhiteListFsHandler,
+};
 use weir_tests::{Client, Flavour, RunFolder};
 
 use crate::fixture::{
-    Database, On, PASSWORD, Proxy, USER, connect, database, on_every_server, options, run,
+    Database, On, PASSWORD, Proxy, USER, database, on_every_server, options, run,
 };
+use crate::transport::{To, Transport, directly_and_through};
 
 on_every_server!(
     transactions,
@@ -20,6 +24,7 @@ on_every_server!(
     errors_leave_the_session_usable,
     several_results_per_statement,
     local_files,
+    local_file_that_is_missing,
     session_state_stays_with_its_session,
     reset_of_a_connection,
 );
@@ -137,9 +142,6 @@ fn several_results_per_statement(on: On) {
 }
 
 fn local_files(on: On) {
-    let server = Database::shared(on);
-    let name = database(server, "local_files", on);
-    let proxy = Proxy::start(on, server);
     let folder = RunFolder::create("local-files").unwrap();
     let file = folder.path().join("rows.tsv");
     let rows = 50_000_u64;
@@ -148,19 +150,28 @@ fn local_files(on: On) {
         writeln!(text, "{row}\tword {row}").unwrap();
     }
     fs::write(&file, text).unwrap();
-    run(async {
-        let opts = options(proxy.weir.address(), Some(&name))
-            .local_infile_handler(Some(WhiteListFsHandler::new([file.clone()])));
-        let mut conn = Conn::new(opts).await.unwrap();
-        conn.query_drop("CREATE TABLE t (a INT, w VARCHAR(40))").await.unwrap();
-        let load = format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE t", file.display());
-        conn.query_drop(load).await.unwrap();
-        assert_eq!(conn.affected_rows(), rows);
-        let sum: Option<(u64, u64)> =
-            conn.query_first("SELECT COUNT(*), SUM(a) FROM t").await.unwrap();
-        assert_eq!(sum, Some((rows, rows * (rows - 1) / 2)));
-        conn.disconnect().await.unwrap();
+    directly_and_through(on, "local_files", &WAYS, |to| {
+        run(async {
+            let handler = WhiteListFsHandler::new([file.clone()]);
+            let opts = opts(&to).local_infile_handler(Some(handler));
+            let mut conn = Conn::new(opts).await.unwrap();
+            conn.query_drop("CREATE TABLE t (a INT, w VARCHAR(40))").await.unwrap();
+            let load = format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE t", file.display());
+            conn.query_drop(load).await.unwrap();
+            assert_eq!(conn.affected_rows(), rows);
+            let sum: Option<(u64, u64)> =
+                conn.query_first("SELECT COUNT(*), SUM(a) FROM t").await.unwrap();
+            assert_eq!(sum, Some((rows, rows * (rows - 1) / 2)));
+            conn.disconnect().await.unwrap();
+        });
     });
+}
+
+fn local_file_that_is_missing(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "local_file", on);
+    let proxy = Proxy::start(on, server);
+    server.sql(&format!("CREATE TABLE {name}.t (a INT, w VARCHAR(40))")).unwrap();
     // A file the client cannot send: its own error, and the session goes on.
     let missing = format!("LOAD DATA LOCAL INFILE '{}/none' INTO TABLE t; SELECT 4", name);
     let ask = |client: Client| {
@@ -195,15 +206,25 @@ fn reset_of_a_connection(on: On) {
     });
 }
 
-/// Runs a test with two sessions in a database of its own.
-fn with(on: On, test: &str, body: impl AsyncFnOnce(Conn, Conn)) {
-    let server = Database::shared(on);
-    let name = database(server, test, on);
-    let proxy = Proxy::start(on, server);
-    run(async {
-        let one = connect(proxy.weir.address(), Some(&name)).await;
-        let two = connect(proxy.weir.address(), Some(&name)).await;
-        body(one, two).await;
+/// What the driver can do: it compresses by zlib.
+const WAYS: [Transport; 4] =
+    [Transport::PLAIN, Transport::TLS, Transport::ZLIB, Transport::TLS_ZLIB];
+
+/// Runs a test with two sessions in a database of its own, directly and through Weir, over each way
+/// the driver knows.
+fn with(on: On, test: &str, body: impl AsyncFn(Conn, Conn)) {
+    directly_and_through(on, test, &WAYS, |to| {
+        run(async {
+            let one = Conn::new(opts(&to)).await.unwrap();
+            let two = Conn::new(opts(&to)).await.unwrap();
+            body(one, two).await;
+        });
     });
-    proxy.finish();
+}
+
+fn opts(to: &To) -> OptsBuilder {
+    let trusted = || SslOpts::default().with_root_certs(vec![PathBuf::from(&to.ca).into()]);
+    options(to.address, Some(&to.database))
+        .ssl_opts(to.way.tls.then(trusted))
+        .compression(to.way.compression.map(|_| Compression::default()))
 }

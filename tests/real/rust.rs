@@ -1,12 +1,13 @@
 //! A second driver of Rust's, beside the one most tests use.
 //!
 //! Purpose: sqlx prepares almost everything and negotiates what others do not; the same assertions
-//! hold directly and through Weir.
+//! hold directly and through Weir, plain and inside of TLS. (It cannot compress.)
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::{ConnectOptions, Connection, MySqlConnection, Row};
 
-use crate::fixture::{Database, On, PASSWORD, Proxy, USER, database, run};
+use crate::fixture::{On, PASSWORD, USER, run};
+use crate::transport::{Transport, directly_and_through};
 
 // Only MariaDB: sqlx 0.8 makes a wrong short proof of `caching_sha2_password` and relies on the
 // full exchange that follows, which Weir does not offer to clients yet.
@@ -15,26 +16,26 @@ mod mariadb {
 }
 
 fn sqlx(on: On) {
-    let server = Database::shared(on);
-    let proxy = Proxy::start(on, server);
-    for (way, address) in [("direct", server.address()), ("through", proxy.weir.address())] {
-        let name = database(server, "sqlx", on);
+    directly_and_through(on, "sqlx", &[Transport::PLAIN, Transport::TLS], |to| {
+        let options = MySqlConnectOptions::new()
+            .host(&to.address.ip().to_string())
+            .port(to.address.port())
+            .username(USER)
+            .database(&to.database);
+        let options = if to.way.tls {
+            options.ssl_mode(MySqlSslMode::VerifyIdentity).ssl_ca(&to.ca)
+        } else {
+            options.ssl_mode(MySqlSslMode::Disabled)
+        };
         run(async {
-            let options = MySqlConnectOptions::new()
-                .host(&address.ip().to_string())
-                .port(address.port())
-                .username(USER)
-                .database(&name)
-                .ssl_mode(MySqlSslMode::Disabled);
             let refused = options.clone().password("wrong").connect().await.unwrap_err();
             assert!(refused.to_string().contains("1045"), "{refused}");
-            let mut conn = options.password(PASSWORD).connect().await.expect(way);
+            let mut conn = options.password(PASSWORD).connect().await.unwrap();
             prepared_and_text(&mut conn).await;
             transactions_and_errors(&mut conn).await;
             conn.close().await.unwrap();
         });
-    }
-    proxy.finish();
+    });
 }
 
 async fn prepared_and_text(conn: &mut MySqlConnection) {

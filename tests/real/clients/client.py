@@ -210,8 +210,9 @@ def check_files(conn, args):
     say("file", seen=[count, *map(int, first(conn, "SELECT COUNT(*), SUM(a) FROM loaded"))])
 
 
-def check_blob(conn):
-    value = b"".join(hashlib.sha256(n.to_bytes(4, "big")).digest() * 32 for n in range(20 * 1024))
+def check_blob(conn, args):
+    pieces = 4 if args.small else 20 * 1024
+    value = b"".join(hashlib.sha256(n.to_bytes(4, "big")).digest() * 32 for n in range(pieces))
     execute(conn, "CREATE TABLE blobs (b LONGBLOB)")
     execute(conn, "INSERT INTO blobs VALUES (%s)", (value,))
     cursor = conn.cursor()
@@ -259,6 +260,7 @@ def main():
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--tls", help="certificate to trust")
     parser.add_argument("--compress", action="store_true")
+    parser.add_argument("--small", action="store_true", help="no values of many MiB")
     args = parser.parse_args()
     client = {"pymysql": PyMySql, "connector": Connector}[args.library](args)
     conn = check_login(client, args)
@@ -267,7 +269,7 @@ def main():
     check_transactions(conn)
     check_results(client, conn)
     check_files(conn, args)
-    check_blob(conn)
+    check_blob(conn, args)
     check_errors(client, conn)
     check_warnings(conn)
     check_kinds(conn)
