@@ -29,6 +29,8 @@ mod bomb;
 #[cfg(test)]
 mod capabilities;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod drain;

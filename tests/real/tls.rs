@@ -1,6 +1,7 @@
 //! TLS between Weir and a server.
 //!
-//! Purpose: probes log in over TLS as the configuration says, and say what is wrong if they cannot.
+//! Purpose: probes and sessions log in over TLS as the configuration says, spare themselves half of
+//! the handshake where they can, and say what is wrong if they cannot log in.
 //! Never: use a certificate that somebody else has.
 
 use std::fs;
@@ -17,6 +18,7 @@ mod mariadb {
         weir_tests::Flavour::MariaDb,
         probes_log_in_over_tls,
         probes_come_back_over_tls,
+        sessions_come_back_over_tls,
         probes_say_why_they_cannot,
         a_server_without_tls_is_probed_unless_it_is_required
     );
@@ -127,6 +129,40 @@ fn probes_come_back_over_tls(On { driver, .. }: On) {
         weir.stop().unwrap();
         assert!(!weir.log_text().contains("cannot log in"), "{}", weir.log_text());
     }
+}
+
+/// Every client's session is a connection of its own, which goes on with the TLS session of an earlier
+/// one, whichever worker has it.
+fn sessions_come_back_over_tls(On { driver, .. }: On) {
+    const CLIENTS: u32 = 20;
+    let secure = Secure::start();
+    let keys = [("tls_certificate_file", "client.pem"), ("tls_key_file", "client-key.pem")];
+    let lines = [("tls", "verify-identity"), ("tls_ca_file", "ca.pem")];
+    for (needed, keys) in [("SSL", &keys[..0]), ("X509", &keys)] {
+        secure.require(needed);
+        let folder = RunFolder::create("weir").unwrap();
+        let mut config = secure.config(driver, &[&lines[..], keys].concat());
+        config.workers = "2".to_owned();
+        let binary = weir_binary().unwrap();
+        let mut weir = Weir::start(&binary, folder.path(), &config, Lifetime::WithParent).unwrap();
+        let ask = || weir.client(USER, PASSWORD).query("SELECT USER()").unwrap();
+        ask();
+        let before = handshakes(&weir);
+        for _ in 0..CLIENTS {
+            assert_eq!(ask(), format!("{USER}@127.0.0.1\n"));
+        }
+        let (all, resumed) = handshakes(&weir);
+        let expected = f64::from(CLIENTS);
+        assert_eq!((all - before.0, resumed - before.1), (expected, expected));
+        weir.stop().unwrap();
+    }
+}
+
+/// Handshakes with servers so far, and how many of them went on with an earlier session.
+fn handshakes(weir: &Weir) -> (f64, f64) {
+    let metrics = weir.metrics().unwrap();
+    let value = |what: &str| metrics.value(&format!("weir_tls_backend_{what}_total"), &[]).unwrap();
+    (value("handshakes"), value("resumptions"))
 }
 
 fn probes_say_why_they_cannot(On { driver, .. }: On) {
