@@ -5,8 +5,9 @@
 //! Never: ask what a capability does (that is `real`).
 
 use bytes::BytesMut;
+use weir::wire::compress::Algorithm;
 use weir::wire::{Capabilities, LoginRequest};
-use weir_tests::{Login, RawClient, Script, Talk, echo};
+use weir_tests::{Login, RawClient, Script, Talk, echo, trusting_tls};
 
 use crate::fixture::{Setting, account};
 
@@ -55,6 +56,8 @@ capabilities! {
     capability_query_attributes_is_passed: QUERY_ATTRIBUTES, Passed;
     capability_mfa_is_never_offered: MFA, Never;
     capability_extension_is_never_offered: CAPABILITY_EXTENSION, Never;
+    capability_ssl_verify_server_cert_is_the_clients: SSL_VERIFY_SERVER_CERT, Never;
+    capability_remember_options_is_the_clients: REMEMBER_OPTIONS, Never;
     capability_mariadb_progress_is_passed: MARIADB_PROGRESS, Passed;
     capability_mariadb_com_multi_is_never_offered: MARIADB_COM_MULTI, Never;
     capability_mariadb_stmt_bulk_operations_is_passed: MARIADB_STMT_BULK_OPERATIONS, Passed;
@@ -148,5 +151,78 @@ fn check(capability: Capabilities, rule: Rule) {
             assert!(asked(&mut client).contains(capability));
         }
         bed.finish(&[("backend_faults", 0)]);
+    }
+}
+
+#[test]
+fn capability_long_password_says_that_the_primary_is_mysql() {
+    for (driver, is_mysql) in [("io_uring", true), ("epoll", false)] {
+        let all = Script::default().capabilities.set(Capabilities::LONG_PASSWORD, is_mysql);
+        let bed = Setting::default().script(confessing(all)).start(driver);
+        let offered = bed.connect().greeting().unwrap().capabilities;
+        assert_eq!(offered.contains(Capabilities::LONG_PASSWORD), is_mysql);
+        let asked = asked(&mut RawClient::log_in(bed.weir.address(), &account()).unwrap());
+        assert_eq!(asked.contains(Capabilities::LONG_PASSWORD), is_mysql);
+        bed.finish(&[("backend_faults", 0)]);
+    }
+}
+
+#[test]
+fn capability_compress_is_each_sides_own() {
+    check_compression(Capabilities::COMPRESS, "zlib", Algorithm::Zlib);
+}
+
+#[test]
+fn capability_zstd_is_each_sides_own() {
+    check_compression(Capabilities::ZSTD, "zstd", Algorithm::Zstd { level: 3 });
+}
+
+/// A client is offered it as the endpoint says, the primary is asked for it as the backend says if
+/// it can: what one side does is nothing to the other.
+fn check_compression(capability: Capabilities, name: &str, algorithm: Algorithm) {
+    for (driver, offers, has) in
+        [("io_uring", true, true), ("epoll", true, false), ("io_uring", false, true)]
+    {
+        for wished in [true, false] {
+            let script = confessing(Script::default().capabilities.set(capability, has));
+            let endpoint = if offers { format!("[\"{name}\"]") } else { "[]".to_owned() };
+            let bed = Setting::default()
+                .script(script)
+                .endpoint(&format!("compression = {endpoint}"))
+                .backend(&format!("compression = \"{}\"", if wished { name } else { "none" }))
+                .start(driver);
+            let offered = bed.connect().greeting().unwrap().capabilities;
+            assert_eq!(offered.contains(capability), offers, "the primary has it: {has}");
+            let plain = Some(account());
+            let compressed = offers.then(|| account().with_compression(algorithm));
+            for login in [plain, compressed].into_iter().flatten() {
+                let mut client = RawClient::log_in(bed.weir.address(), &login).unwrap();
+                assert_eq!(asked(&mut client).contains(capability), has && wished, "{login:?}");
+            }
+            bed.finish(&[("backend_faults", 0)]);
+        }
+    }
+}
+
+/// As [`check_compression`]; what a backend that has it is asked for is shown by `real`.
+#[test]
+fn capability_ssl_is_each_sides_own() {
+    for (driver, mode, offers) in [("io_uring", "preferred", true), ("epoll", "disabled", false)] {
+        for (has, behind) in [(false, "preferred"), (true, "disabled")] {
+            let script = confessing(Script::default().capabilities.set(Capabilities::SSL, has));
+            let bed = Setting::default()
+                .script(script)
+                .endpoint(&format!("tls = \"{mode}\""))
+                .backend(&format!("tls = \"{behind}\""))
+                .start(driver);
+            let offered = bed.connect().greeting().unwrap().capabilities;
+            assert_eq!(offered.contains(Capabilities::SSL), offers, "the primary has it: {has}");
+            let secured = offers.then(|| account().with_tls(&trusting_tls()));
+            for login in [Some(account()), secured].into_iter().flatten() {
+                let mut client = RawClient::log_in(bed.weir.address(), &login).unwrap();
+                assert!(!asked(&mut client).contains(Capabilities::SSL), "{login:?}");
+            }
+            bed.finish(&[("backend_faults", 0)]);
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! Never: know what a reply looks like; two servers are compared, packet by packet.
 
 use std::net::SocketAddr;
+use std::sync::Once;
 
 use weir::wire::Capabilities;
 use weir_tests::{Flavour, Login, RawClient};
@@ -282,4 +283,103 @@ fn capability_mariadb_stmt_bulk_operations_runs_many_rows() {
         assert_eq!(seen.first(), seen.last());
         proxy.finish();
     }
+}
+
+/// Reports come as packets of their own before the reply, and only to who can read them.
+#[test]
+fn capability_mariadb_progress_reports_before_the_reply() {
+    let server = Database::shared(ON[0]);
+    for on in ON {
+        let name = database(server, "progress", on);
+        let proxy = Proxy::start(on, server);
+        // The first report of each stage comes at once, but only behind 10,000 rows.
+        server.sql(&format!("CREATE TABLE {name}.t AS SELECT * FROM numbers.n")).unwrap();
+        for capable in [true, false] {
+            let progress = Capabilities::MARIADB_PROGRESS;
+            // Trackers would tell the position in the binary log, which differs.
+            let login = Login::new(USER, PASSWORD)
+                .with(Capabilities::MARIADB_CACHE_METADATA)
+                .without(Capabilities::SESSION_TRACK);
+            let mut login = if capable { login.with(progress) } else { login.without(progress) };
+            login.database = Some(name.clone());
+            let ask = |address| {
+                let mut client = RawClient::log_in(address, &login).unwrap();
+                // No second one of a stage, however slow the machine is.
+                asked(&mut client, &query("SET progress_report_time = 100000"));
+                client.send_query("ALTER TABLE t FORCE, ALGORITHM=COPY").unwrap();
+                let mut packets = vec![client.packet().unwrap()];
+                while let Some((_, report)) = packets.last_mut()
+                    && report.starts_with(&[0xFF, 0xFF, 0xFF])
+                {
+                    // How far it is, by an estimate of the table's size.
+                    report[6..9].fill(0);
+                    packets.push(client.packet().unwrap());
+                }
+                assert_eq!(client.value("SELECT 'after'").unwrap(), "after");
+                packets
+            };
+            let (direct, through) = (ask(server.address()), ask(proxy.weir.address()));
+            assert_eq!(direct.len() > 1, capable, "{direct:02x?}");
+            assert_eq!(through, direct);
+        }
+        proxy.finish();
+    }
+}
+
+/// What only MySQL has.
+mod mysql {
+    crate::fixture::on_both_drivers!(
+        weir_tests::Flavour::MySql,
+        capability_query_attributes_reach_the_server,
+        capability_optional_resultset_metadata_leaves_definitions_out
+    );
+}
+
+/// Runs commands directly and through Weir; the replies are the same.
+fn same_on_mysql(on: On, login: &Login, commands: &[Vec<u8>]) -> Vec<Reply> {
+    let server = Database::shared(on);
+    // So that MySQL knows the password: these clients have only the short exchange.
+    server.client(USER, PASSWORD).query("SELECT 1").unwrap();
+    let proxy = Proxy::start(on, server);
+    let direct = run(server.address(), login, commands);
+    assert_eq!(run(proxy.weir.address(), login, commands), direct);
+    proxy.finish();
+    direct
+}
+
+/// The server's function shows them, of a text and of a prepared statement.
+fn capability_query_attributes_reach_the_server(on: On) {
+    static INSTALLED: Once = Once::new();
+    let install = "INSTALL COMPONENT 'file://component_query_attributes'";
+    INSTALLED.call_once(|| drop(Database::shared(on).sql(install).unwrap()));
+    // A NULL map, types, a name and a value of one attribute.
+    let attribute = b"\0\x01\xFE\0\x04mine\x08the-text";
+    let select = b"SELECT mysql_query_attribute_string('mine')";
+    let text = [&b"\x03\x01\x01"[..], attribute, select].concat();
+    let prepare = [&b"\x16"[..], select].concat();
+    // The first statement of a session is number 1; bit 3 says that there is a count.
+    let execute = [&b"\x17\x01\0\0\0\x08\x01\0\0\0\x01"[..], attribute].concat();
+    let login = Login::new(USER, PASSWORD).with(Capabilities::QUERY_ATTRIBUTES);
+    let replies = same_on_mysql(on, &login, &[text, prepare, execute]);
+    for reply in [&replies[0], &replies[2]] {
+        let shown = |(_, packet): &(u8, Vec<u8>)| packet.ends_with(b"\x08the-text");
+        assert!(reply.iter().any(shown), "{reply:02x?}");
+    }
+}
+
+fn capability_optional_resultset_metadata_leaves_definitions_out(on: On) {
+    let optional = Capabilities::OPTIONAL_RESULTSET_METADATA;
+    let login = Login::new(USER, PASSWORD).without(Capabilities::QUERY_ATTRIBUTES);
+    let ask = |login: &Login, what: &str| {
+        let set = query(&format!("SET resultset_metadata = {what}"));
+        let prepare = b"\x16SELECT 5, 'x'".to_vec();
+        let execute = b"\x17\x01\0\0\0\0\x01\0\0\0".to_vec();
+        let replies = same_on_mysql(on, login, &[set, query("SELECT 5, 'x'"), prepare, execute]);
+        replies.iter().map(Vec::len).collect::<Vec<_>>()
+    };
+    // A count, two definitions, a row and the end; a prepared statement's two definitions.
+    assert_eq!(ask(&login.clone().with(optional), "FULL"), [1, 5, 3, 5]);
+    assert_eq!(ask(&login.clone().with(optional), "NONE"), [1, 3, 1, 3]);
+    // Who does not know it gets them, or an error, as from the server itself.
+    assert_eq!(ask(&login.without(optional), "FULL"), [1, 5, 3, 5]);
 }
