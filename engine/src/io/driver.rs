@@ -147,6 +147,9 @@ pub trait Driver {
     /// Address of the other side; `None` when it is already gone, or came through a unix socket.
     fn peer_address(&self, conn: ConnId) -> Option<SocketAddr>;
 
+    /// Address of this side, as [`Driver::peer_address`].
+    fn local_address(&self, conn: ConnId) -> Option<SocketAddr>;
+
     /// Changes how a connection receives.
     fn set_recv(&mut self, conn: ConnId, mode: RecvMode);
 

@@ -290,6 +290,11 @@ impl Driver for Epoll {
         sys::with_stream(socket.as_fd(), |stream| stream.peer_addr().ok())
     }
 
+    fn local_address(&self, conn: ConnId) -> Option<SocketAddr> {
+        let socket = self.conns.get(conn)?.socket.as_ref()?;
+        sys::with_stream(socket.as_fd(), |stream| stream.local_addr().ok())
+    }
+
     fn set_recv(&mut self, conn: ConnId, mode: RecvMode) {
         let key = conn;
         if let Some(conn) = self.open_mut(key) {

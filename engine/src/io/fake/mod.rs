@@ -250,6 +250,12 @@ impl Driver for Fake {
         self.net.borrow().links.get(link).map(|link| link.address)
     }
 
+    /// Those the driver opened have none.
+    fn local_address(&self, conn: ConnId) -> Option<SocketAddr> {
+        let link = self.conns.get(conn)?.link?;
+        self.net.borrow().links.get(link)?.dialled
+    }
+
     fn set_recv(&mut self, conn: ConnId, mode: RecvMode) {
         let key = conn;
         if let Some(conn) = self.open_mut(key)

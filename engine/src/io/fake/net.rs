@@ -125,6 +125,8 @@ pub(super) struct Link {
     /// A reset came from the peer.
     pub(super) peer_reset: bool,
     pub(super) address: SocketAddr,
+    /// Where the driver listens, if the peer came to it.
+    pub(super) dialled: Option<SocketAddr>,
 }
 
 /// Bytes on their way, visible from a time on.
@@ -163,6 +165,7 @@ impl FakeNet {
             return None;
         }
         let link = net.new_link()?;
+        net.links.get_mut(link)?.dialled = Some(address);
         net.listeners.get_mut(&address)?.push_back(link);
         let at = net.soon();
         net.dialled.push((at, address));
@@ -342,6 +345,7 @@ impl Net {
             peer_gone: false,
             peer_reset: false,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            dialled: None,
         })
     }
 }

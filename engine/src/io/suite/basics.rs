@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Harness, Policy, World, pattern};
-use crate::base::Time;
+use crate::base::{Address, Time};
 use crate::io::{Driver, RecvMode, Token};
 
 pub(in crate::io) fn echo<H: Harness>() {
@@ -117,6 +117,8 @@ pub(in crate::io) fn the_peer_has_an_address<H: Harness>() {
     let (_, client, _) = world.open(RecvMode::Paused);
     let address = world.driver().peer_address(client).expect("a peer that is there");
     assert!(address.ip().is_loopback() && address.port() != 0, "{address}");
+    let own = world.driver().local_address(client).expect("an address of its own");
+    assert_eq!(Some(Address::Tcp(own)), world.address);
     world.finish();
 }
 
@@ -124,6 +126,7 @@ pub(in crate::io) fn a_unix_peer_has_no_address<H: Harness>() {
     let mut world = World::<H>::new();
     let (_, client, _) = world.open(RecvMode::Paused);
     assert_eq!(world.driver().peer_address(client), None);
+    assert_eq!(world.driver().local_address(client), None);
     world.finish();
 }
 

@@ -39,7 +39,8 @@ pub(in crate::io) struct World<H: Harness> {
     /// Connections by token; only what [`World::open`] or [`World::connect`] made.
     pub(in crate::io) conns: HashMap<u64, ConnId>,
     next_token: u64,
-    address: Option<Address>,
+    /// Where the driver listens, once somebody dialled.
+    pub(in crate::io) address: Option<Address>,
     events: Vec<Event>,
 }
 

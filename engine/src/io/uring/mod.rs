@@ -307,6 +307,11 @@ impl Driver for Uring {
         sys::with_stream(conn.socket(), |stream| stream.peer_addr().ok())
     }
 
+    fn local_address(&self, conn: ConnId) -> Option<SocketAddr> {
+        let conn = self.conns.get(conn).filter(|conn| conn.fd >= 0)?;
+        sys::with_stream(conn.socket(), |stream| stream.local_addr().ok())
+    }
+
     fn set_recv(&mut self, conn: ConnId, mode: RecvMode) {
         let key = conn;
         if let Some(conn) = self.open_mut(key)
