@@ -4,7 +4,7 @@
 //! Never: wait for ever: every wait has the same generous bound.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,6 +172,25 @@ impl RawClient {
     /// When nobody listens.
     pub fn connect(address: SocketAddr) -> Result<Self> {
         Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// Connects from an address of this machine; all of 127.0.0.0/8 are.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Self::over(socket.into())
+    }
+
+    /// Both ends of the connection: this one, and the other.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn ends(&self) -> Result<(SocketAddr, SocketAddr)> {
+        Ok((self.stream.local_addr()?, self.stream.peer_addr()?))
     }
 
     /// Connects with buffers and segments so small that the kernel holds little of what is not

@@ -5,14 +5,15 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use weir::auth::{RsaKey, Seed};
 use weir::wire::compress::Algorithm;
+use weir::wire::proxy::{self, Origin};
 use weir::wire::{
     AuthMoreData, AuthSwitch, Capabilities, Command, Greeting, LoginRequest, NONCE_LEN, Side,
     Status, ZSTD_LEVEL_DEFAULT,
@@ -21,7 +22,7 @@ use weir::wire::{
 use crate::layers::Layers;
 use crate::password::{self, NATIVE, SHA2};
 use crate::replies::Packets;
-use crate::scripted::Shared;
+use crate::scripted::{Shared, locked};
 
 /// The account that always finds a healthy server.
 pub const MONITOR: &str = "monitor";
@@ -91,6 +92,8 @@ pub struct Script {
     pub plugin: &'static str,
     /// Password of every account.
     pub password: &'static str,
+    /// Where the PROXY headers are noted that connections have to begin with; `None`: they do not.
+    pub headers: Option<Arc<Mutex<Vec<Origin>>>>,
     /// How a connection begins.
     pub greet: Greet,
     /// How a login is answered.
@@ -126,6 +129,7 @@ impl Default for Script {
             capabilities: known.into_iter().fold(Capabilities::NONE, Capabilities::union),
             plugin: NATIVE,
             password: "secret",
+            headers: None,
             greet: Greet::Normal,
             admit: Admit::Check,
             respond: Arc::new(echo),
@@ -354,8 +358,25 @@ fn answer(talk: &mut Talk<'_>, respond: &Responder, counted: &dyn Fn()) -> io::R
     }
 }
 
+/// Reads a PROXY header, and not a byte more.
+fn header(talk: &mut Talk<'_>) -> io::Result<Origin> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut byte = [0];
+        talk.read_exact(&mut byte)?;
+        bytes.extend_from_slice(&byte);
+        if let Some((origin, _)) = proxy::parse(&bytes).map_err(io::Error::other)? {
+            return Ok(origin);
+        }
+    }
+}
+
 /// From the greeting to the OK.
 fn log_in(talk: &mut Talk<'_>, script: &Script) -> io::Result<Next> {
+    if let Some(headers) = &script.headers {
+        let origin = header(talk)?;
+        locked(headers).push(origin);
+    }
     let mut greeting = BytesMut::new();
     Greeting {
         version: script.version.as_bytes().to_vec(),

@@ -72,13 +72,20 @@ impl Shared {
         self.clients
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
             .map_err(|_| Bound::Process)?;
-        if let Some(address) = address
-            && !self.addresses.try_enter(&address, limits.clients_per_address_max)
-        {
+        self.name(address, limits).inspect_err(|_| {
             self.clients.fetch_sub(1, Ordering::Relaxed);
-            return Err(Bound::Address);
-        }
-        Ok(())
+        })
+    }
+
+    /// Counts a client that was admitted without an address with those of the one that is known now,
+    /// with which it has to be dismissed.
+    ///
+    /// # Errors
+    /// The address has as many as it may.
+    pub fn name(&self, address: Option<IpAddr>, limits: &Limits) -> Result<(), Bound> {
+        let max = limits.clients_per_address_max;
+        let is_in = address.is_none_or(|address| self.addresses.try_enter(&address, max));
+        if is_in { Ok(()) } else { Err(Bound::Address) }
     }
 
     /// Counts a client out.

@@ -18,6 +18,7 @@ use super::default::{
     ADMIN_LISTEN, CPU_MAX, ITEMS_MAX, NAME, NAME_CHARS_MAX, STATE_DIR, USER_CHARS_MAX, USER_NAME,
     WORKERS_MAX,
 };
+use super::network::{self, Network};
 use super::problem::{Place, Problem, nearest};
 use super::raw::{At, Document, Number, Table};
 use super::secret;
@@ -249,6 +250,7 @@ impl<'d> Checker<'d> {
                 compression: table.word("compression").unwrap_or(BackendCompression::None),
                 tls: tls::of_backend(self.document, &table, table.text("address").as_ref()),
                 connections_max: table.integer("connections_max").value,
+                proxy_protocol: is_set(&table, "proxy_protocol"),
             });
         }
         let primaries = roles.iter().filter(|role| **role == Some(Role::Primary)).count();
@@ -277,6 +279,7 @@ impl<'d> Checker<'d> {
             if let Some(listen) = &listen {
                 take(self.document, &mut self.listeners, listen.value.clone(), &listen.place);
             }
+            let proxy_protocol_networks = self.proxy_networks(&table, listen.as_ref());
             endpoints.push(Endpoint {
                 name: name.map(|name| name.value).unwrap_or_default(),
                 listen: listen.map_or(UNKNOWN_ADDRESS, |listen| listen.value),
@@ -287,9 +290,20 @@ impl<'d> Checker<'d> {
                 match_client_address: table.flag("match_client_address"),
                 compression: client_compression(&table),
                 tls: tls::of_endpoint(self.document, &table),
+                proxy_protocol_networks,
             });
         }
         endpoints
+    }
+
+    fn proxy_networks(&self, endpoint: &Table<'_>, listen: Option<&At<Address>>) -> Vec<Network> {
+        let key = "proxy_protocol_networks";
+        let networks = network::list(self.document, endpoint, key);
+        if !networks.is_empty() && listen.is_some_and(|listen| listen.value.is_unix()) {
+            let message = "says nothing here: clients of a unix socket are in no network";
+            self.document.reject(&endpoint.place_of(key), message);
+        }
+        networks
     }
 
     fn admin(&mut self, table: &Table<'_>) -> Admin {
@@ -438,6 +452,16 @@ fn client_compression(endpoint: &Table<'_>) -> ClientCompression {
         return all;
     };
     ClientCompression { zlib: words.contains(&"zlib"), zstd: words.contains(&"zstd") }
+}
+
+/// `true` or `false`, and `false` without the key.
+fn is_set(table: &Table<'_>, name: &str) -> bool {
+    let Some(At { value, place }) = table.mixed(name) else { return false };
+    let set = value.as_bool();
+    if set.is_none() {
+        table.reject_value(name, &place);
+    }
+    set.unwrap_or(false)
 }
 
 fn milliseconds(table: &Table<'_>, name: &str) -> Duration {

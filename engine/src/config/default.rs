@@ -554,6 +554,20 @@ const BACKEND: &[Key] = &[
          up to lease_wait_ms. 0 is no bound. Leave room below the server's max_connections for the \
          probe and for connections that are closing.",
     ),
+    Key {
+        name: "proxy_protocol",
+        kind: Kind::Other {
+            accepted: "true or false",
+            default: Some("false"),
+            example: "false",
+            required: false,
+        },
+        doc: "Whether each connection to the server begins with a PROXY header (version 2) that \
+              names the client and the address it reached, so that the server's grants, logs and \
+              process list show the client's host and not Weir's. Probes, and clients of a unix socket, \
+              are sent as Weir's own. MariaDB takes it from Weir's address if that is in its \
+              proxy_protocol_networks; MySQL never does, and the login fails.",
+    },
 ];
 
 const ENDPOINT: &[Key] = &[
@@ -628,6 +642,24 @@ const ENDPOINT: &[Key] = &[
         "\"client-ca.pem\"",
         "Certificates of the authority that \"verify-ca\" and \"verify-identity\" trust.",
     ),
+    Key {
+        name: "proxy_protocol_networks",
+        kind: Kind::Other {
+            accepted: "a list of networks such as \"10.0.0.0/8\", \"192.0.2.7\" and \"fd00::/8\", \
+                       or []",
+            default: Some("[]"),
+            example: "[]",
+            required: false,
+        },
+        doc: "Networks of the balancers in front of Weir. Whoever connects from one must send a \
+              PROXY header (version 1 or 2, up to 4096 bytes) before anything else, within \
+              login_timeout_ms, and is greeted only then; the address it names is the client's in \
+              limits, host blocking, errors and logs. With version 2's LOCAL or version 1's \
+              UNKNOWN it stays the sender's own, as for health checks; those may leave when they \
+              like, and nothing that goes wrong before a client is named is held against a \
+              balancer's address. From anywhere else such a header breaks the handshake. A change \
+              holds for new connections.",
+    },
 ];
 
 const CERTIFICATE: &[Key] = &[

@@ -209,6 +209,7 @@ impl Changes {
                 live compression "compression";
             live tls "tls";
             live connections_max "connections_max";
+            live proxy_protocol "proxy_protocol";
             );
         }
     }
@@ -246,6 +247,7 @@ impl Changes {
                 live match_client_address "match_client_address";
             live compression "compression";
             live tls "tls";
+            live proxy_protocol_networks "proxy_protocol_networks";
             );
             if cluster_name(new, endpoint.cluster) != old_cluster {
                 self.live.push(format!("{path}.cluster"));

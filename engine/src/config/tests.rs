@@ -3,6 +3,7 @@
 mod addresses;
 mod admin;
 mod compression;
+mod proxy;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -174,6 +175,7 @@ fn a_minimal_file_takes_all_defaults() {
                         ),
                     },
                     connections_max: 0,
+                    proxy_protocol: false,
                 },
             ],
             endpoints: [
@@ -198,6 +200,7 @@ fn a_minimal_file_takes_all_defaults() {
                         identities: [],
                         client_ca: None,
                     },
+                    proxy_protocol_networks: [],
                 },
             ],
             users: [
@@ -300,6 +303,7 @@ name = "db2"
 address = "[::1]:3307"
 role = "primary"
 connections_max = 14
+proxy_protocol = true
 [[cluster]]
 name = "two"
 monitor = { user = "m", password_file = "secret" }
@@ -317,6 +321,7 @@ tls = "verify-ca"
 tls_certificate_file = "cert.pem"
 tls_key_file = "key.pem"
 tls_client_ca_file = "pair.pem"
+proxy_protocol_networks = ["10.0.0.0/8"]
 [[endpoint.certificate]]
 certificate_file = "pair.pem"
 key_file = "key.pem"

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::network::Network;
 use super::tls::{BackendTls, EndpointTls};
 use crate::base::{Address, BackendId, ClusterId, EndpointId};
 
@@ -225,6 +226,8 @@ pub struct Backend {
     pub tls: BackendTls,
     /// Connections of sessions to its address, over all workers; 0 is no bound.
     pub connections_max: usize,
+    /// Connections to it begin with a PROXY header.
+    pub proxy_protocol: bool,
 }
 
 /// How connections to a backend are compressed, where the server can.
@@ -268,6 +271,8 @@ pub struct Endpoint {
     pub compression: ClientCompression,
     /// How connections of clients are encrypted.
     pub tls: EndpointTls,
+    /// Where those are who say by a PROXY header who the client is, and have to.
+    pub proxy_protocol_networks: Vec<Network>,
 }
 
 /// What clients are offered to compress with; they choose.

@@ -19,6 +19,7 @@ use crate::io::random;
 use crate::pool::{BackendLogin, LoginStep, TlsWish};
 use crate::tls::{ClientContext, Contexts};
 use crate::topology::{Observation, Probe, ProbeStep};
+use crate::wire::proxy::{self, Origin};
 use crate::wire::{Capabilities, ErrPacket, Greeting, LoginRequest, ZSTD_LEVEL_DEFAULT};
 
 /// utf8mb4_general_ci, known to every supported server.
@@ -42,6 +43,7 @@ struct Running {
     address: Address,
     monitor: Monitor,
     tls: BackendTls,
+    proxy_protocol: bool,
     task: JoinHandle<()>,
     /// Whether its first probe has come to something.
     has_seen: bool,
@@ -62,7 +64,8 @@ impl Probers {
             let same = before.remove(&name).filter(|running| {
                 let same = running.address == backend.address
                     && running.monitor == cluster.monitor
-                    && running.tls == backend.tls;
+                    && running.tls == backend.tls
+                    && running.proxy_protocol == backend.proxy_protocol;
                 if !same {
                     running.task.abort();
                 }
@@ -70,15 +73,18 @@ impl Probers {
             });
             let running = same.unwrap_or_else(|| {
                 let (address, monitor) = (backend.address.clone(), cluster.monitor.clone());
+                let proxy_protocol = backend.proxy_protocol;
                 let prober = Prober {
                     name: Arc::clone(&name),
                     address: address.clone(),
                     monitor: monitor.clone(),
                     tls: contexts.backend(id).cloned(),
+                    proxy_protocol,
                     sightings: self.sightings.clone(),
                 };
                 let task = spawn_local(prober.run());
-                Running { address, monitor, tls: backend.tls.clone(), task, has_seen: false }
+                let tls = backend.tls.clone();
+                Running { address, monitor, tls, proxy_protocol, task, has_seen: false }
             });
             self.running.insert(name, running);
         }
@@ -110,6 +116,8 @@ struct Prober {
     address: Address,
     monitor: Monitor,
     tls: Option<Arc<ClientContext>>,
+    /// Connections begin with a PROXY header.
+    proxy_protocol: bool,
     sightings: Sender<Sighting>,
 }
 
@@ -159,6 +167,13 @@ impl Prober {
 
     async fn log_in(&self) -> Result<(Link, Greeting), String> {
         let mut link = Link::connect(&self.address).await?;
+        let mut out = BytesMut::new();
+        if self.proxy_protocol {
+            // For nobody but Weir.
+            proxy::encode(Origin::Itself, &mut out);
+            link.send(&out).await?;
+            out.clear();
+        }
         let user = User::new(self.monitor.user.clone(), self.monitor.secret.clone());
         let request = LoginRequest {
             capabilities: Capabilities::from_bits(0),
@@ -177,7 +192,6 @@ impl Prober {
         let proof = Proof::Clear(Arc::new(user));
         let mut login = BackendLogin::new(request, proof, wish, Seed::new(seed))
             .with_secure_link(self.address.is_unix());
-        let mut out = BytesMut::new();
         loop {
             let step = login.on_bytes(link.receive().await?, &mut out);
             link.send(&out).await?;

@@ -27,7 +27,7 @@ const DATA_BYTES_MAX: usize = 100 << 10;
 /// Everything up to bit 22 but LONG_PASSWORD, COMPRESS and SSL.
 const BACKEND: Capabilities = Capabilities::from_bits(0x007F_F7DE);
 
-/// A session from its greeting on, or from its first command. The first bytes are the size of the
+/// A session from a PROXY header on, from its greeting, or from its first command. The first bytes are the size of the
 /// pieces and what the sides can do; then come steps: what happens, a length, that many bytes.
 ///
 /// # Panics
@@ -84,7 +84,11 @@ impl Exchange {
     fn run(flags: u8, piece: usize, mut steps: &[u8]) -> Self {
         let backend = BACKEND.union(form(flags)).union(optional(flags >> 5));
         let mut edits = Edits::default();
-        let session = Session::new(context(backend), &mut edits);
+        let session = if flags & 0x18 == 0 {
+            Session::unnamed(ConnectionId::new(WorkerId(0), 1), Time::NEVER)
+        } else {
+            Session::new(context(backend), &mut edits)
+        };
         let mut exchange = Self {
             session,
             edits,
@@ -239,6 +243,10 @@ impl Exchange {
 
     fn act(&mut self) {
         match self.session.next_action() {
+            Some(Action::Name(_)) => {
+                let context = context(self.backend);
+                self.changed(|session, edits, _| Ok(session.on_named(context, edits)));
+            }
             // Without the encryption the same bytes go on.
             Some(Action::StartTls(rest)) => {
                 self.session.on_tls(None);

@@ -25,6 +25,8 @@ const NEW: u8 = 0x1F;
 const OLD_CLIENT: u8 = 0x13;
 /// An exchange that begins with the greeting.
 const FROM_GREETING: u8 = 0x0F;
+/// One that begins with a PROXY header.
+const FROM_HEADER: u8 = 0x07;
 
 /// A step of an exchange, in as many as its bytes need.
 fn step(out: &mut Vec<u8>, what: u8, bytes: &[u8]) {
@@ -46,7 +48,10 @@ fn client_says(out: &mut Vec<u8>, payload: &[u8]) {
 /// An exchange around a recorded reply: the command, the reply, a command Weir refuses, an end.
 fn exchange(recording: &Recording, flags: u8, piece: u8) -> Vec<u8> {
     let mut data = vec![piece, flags];
-    if flags == FROM_GREETING {
+    if flags == FROM_HEADER {
+        step(&mut data, 0, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n");
+    }
+    if matches!(flags, FROM_GREETING | FROM_HEADER) {
         let forms = Capabilities::DEPRECATE_EOF.union(Capabilities::SESSION_TRACK);
         step(&mut data, 0, &login(forms));
         step(&mut data, 4, &[0, 0, 0, 2, 0, 0, 0]);
@@ -66,7 +71,7 @@ fn recorded_replies_in_a_session() {
     let short = recordings.iter().filter(|recording| recording.bytes.len() < 10_000);
     let mut count = 0;
     for recording in short {
-        for flags in [NEW, OLD_CLIENT, FROM_GREETING] {
+        for flags in [NEW, OLD_CLIENT, FROM_GREETING, FROM_HEADER] {
             for piece in [1, 2, 3, 5, 18] {
                 session(&exchange(recording, flags, piece));
                 count += 1;
@@ -88,7 +93,7 @@ fn recorded_replies_in_a_session() {
 #[test]
 fn an_exchange_gets_through() {
     let select = crate::testdata::recording("select-rows-new");
-    for (flags, piece) in [(NEW, 255), (FROM_GREETING, 254), (NEW, 1)] {
+    for (flags, piece) in [(NEW, 255), (FROM_GREETING, 254), (FROM_HEADER, 254), (NEW, 1)] {
         let data = exchange(&select, flags, piece);
         let came = crate::fuzz::session::outcome(&data);
         assert_eq!((came.commands, came.replies), (2, 1));
@@ -165,7 +170,13 @@ proptest! {
     #[test]
     fn exchanges_with_changed_bytes(
         which in any::<prop::sample::Index>(),
-        flags in prop_oneof![Just(NEW), Just(OLD_CLIENT), Just(FROM_GREETING), any::<u8>()],
+        flags in prop_oneof![
+            Just(NEW),
+            Just(OLD_CLIENT),
+            Just(FROM_GREETING),
+            Just(FROM_HEADER),
+            any::<u8>()
+        ],
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
     ) {
         changed(which, flags, changes);

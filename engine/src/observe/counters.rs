@@ -47,6 +47,9 @@ counters! {
     LoginsDenied, "logins_denied", "Clients whose account or password was wrong.";
     LoginTimeouts, "login_timeouts", "Clients dropped for login_timeout_ms.";
     HostsBlocked, "hosts_blocked", "Addresses blocked for host_errors_max.";
+    ProxyHeaders, "proxy_headers", "PROXY headers taken from balancers.";
+    ProxyHeadersMalformed, "proxy_headers_malformed", "Connections ended because they began with something else than a PROXY header, which was expected of their address, or with a malformed one.";
+    ProxyHeadersIncomplete, "proxy_headers_incomplete", "Connections that ended inside of their PROXY header, or were ended because none came within login_timeout_ms.";
     SessionsClosed, "sessions_closed", "Sessions that ended, for whatever reason.";
     ClientFaults, "client_faults", "Sessions ended because the client broke the protocol or went away.";
     BackendFaults, "backend_faults", "Sessions ended because the backend broke the protocol, refused or went away.";

@@ -6,6 +6,7 @@
 
 mod change;
 mod course;
+mod header;
 mod ledger;
 mod login;
 mod owed;

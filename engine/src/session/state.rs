@@ -8,17 +8,21 @@ use bytes::BytesMut;
 
 use crate::base::{Blame, ConnectionId, Fault, Time};
 use crate::session::change::ChangeRequest;
+use crate::session::header::Header;
 use crate::session::ledger::Ledger;
 use crate::session::login::{LeaseRequest, Login, LoginContext, Verdict};
 use crate::session::parting::Parting;
 use crate::session::relay::Relay;
 use crate::session::text::Thread;
 use crate::wire::compress::Algorithm;
+use crate::wire::proxy::Origin;
 use crate::wire::{Capabilities, Edits, ErrPacket, Side, code, fault};
 
 /// What a session wants its worker to do.
 #[derive(Debug)]
 pub enum Action {
+    /// Greet the client that its balancer has named, or end the session: [`Session::on_named`].
+    Name(Origin),
     /// Go on in TLS with the client, which has sent these bytes of it already. What the worker feeds
     /// from then on comes out of TLS, and what the session sends goes into it.
     StartTls(BytesMut),
@@ -60,6 +64,8 @@ pub struct Session {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "sessions spend their lives in the large one")]
 enum Phase {
+    /// Boxed: few clients come through a balancer that names them.
+    Header(Box<Header>),
     /// Boxed: it holds names, secrets and buffers that a session does not need afterwards.
     Login(Box<Login>),
     Relay(Relay),
@@ -78,6 +84,13 @@ impl Session {
         Self { id, phase, action: None, compression: None, leaves_backend_clean: false }
     }
 
+    /// A session whose client has to be named by a PROXY header, before the deadline.
+    #[must_use]
+    pub fn unnamed(id: ConnectionId, deadline: Time) -> Self {
+        let phase = Phase::Header(Box::new(Header::new(deadline)));
+        Self { id, phase, action: None, compression: None }
+    }
+
     /// The connection id the client was told.
     #[must_use]
     pub const fn id(&self) -> ConnectionId {
@@ -89,6 +102,7 @@ impl Session {
     #[must_use]
     pub fn deadline(&self) -> Time {
         match &self.phase {
+            Phase::Header(header) => header.deadline(),
             Phase::Login(login) => login.deadline(),
             Phase::Relay(relay) => relay.deadline(),
             Phase::Parting(parting) => parting.deadline(),
@@ -99,7 +113,19 @@ impl Session {
     /// Whether the login is not over yet.
     #[must_use]
     pub const fn is_logging_in(&self) -> bool {
-        matches!(self.phase, Phase::Login(_))
+        matches!(self.phase, Phase::Login(_) | Phase::Header(_))
+    }
+
+    /// Whether nobody has named its client yet.
+    #[must_use]
+    pub fn awaits_header(&self) -> bool {
+        matches!(&self.phase, Phase::Header(header) if header.is_awaited())
+    }
+
+    /// Whether a PROXY header has begun to come.
+    #[must_use]
+    pub fn is_inside_header(&self) -> bool {
+        matches!(&self.phase, Phase::Header(header) if header.is_partial())
     }
 
     /// Its client is told of a failure as soon as it listens; it needs no backend any more.
@@ -112,7 +138,7 @@ impl Session {
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
         match &self.phase {
-            Phase::Login(_) => false,
+            Phase::Header(_) | Phase::Login(_) => false,
             Phase::Relay(relay) => relay.is_at_rest(),
             Phase::Parting(_) => false,
             Phase::Over => true,
@@ -130,7 +156,7 @@ impl Session {
     pub fn awaits_reply(&self) -> bool {
         match &self.phase {
             Phase::Relay(relay) => relay.awaits_reply(),
-            Phase::Login(_) | Phase::Parting(_) | Phase::Over => false,
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => false,
         }
     }
 
@@ -139,7 +165,7 @@ impl Session {
     pub const fn bytes_ahead(&self, side: Side) -> usize {
         match &self.phase {
             Phase::Relay(relay) => relay.bytes_ahead(side),
-            Phase::Login(_) | Phase::Parting(_) | Phase::Over => 0,
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => 0,
         }
     }
 
@@ -194,6 +220,13 @@ impl Session {
                 }
                 Ok(Tally::default())
             }
+            Phase::Header(header) => {
+                edits.discard(input.len());
+                if let Some(origin) = header.on_bytes(input)? {
+                    self.action = Some(Action::Name(origin));
+                }
+                Ok(Tally::default())
+            }
             Phase::Parting(parting) => {
                 if parting.on_client(input, edits) {
                     self.close();
@@ -205,6 +238,17 @@ impl Session {
                 Ok(Tally::default())
             }
         }
+    }
+
+    /// The client of [`Action::Name`] may come in: greets it. Returns what it sent behind the
+    /// header; feed it to [`Session::on_client`].
+    pub fn on_named(&mut self, context: LoginContext, edits: &mut Edits) -> BytesMut {
+        let rest = match &mut self.phase {
+            Phase::Header(header) => header.take_rest(),
+            Phase::Login(_) | Phase::Relay(_) | Phase::Parting(_) | Phase::Over => BytesMut::new(),
+        };
+        self.phase = Phase::Login(Box::new(Login::greet(context, edits)));
+        rest
     }
 
     /// Feeds bytes of the backend.
@@ -223,7 +267,7 @@ impl Session {
                 self.close_when_done();
                 Ok(tally)
             }
-            Phase::Login(_) | Phase::Parting(_) | Phase::Over => {
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => {
                 edits.discard(input.len());
                 Ok(Tally::default())
             }
@@ -265,7 +309,7 @@ impl Session {
     pub fn threads_asked_for(&self) -> Vec<u32> {
         match &self.phase {
             Phase::Relay(relay) => relay.threads_asked_for(),
-            Phase::Login(_) | Phase::Parting(_) | Phase::Over => Vec::new(),
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => Vec::new(),
         }
     }
 
@@ -347,7 +391,7 @@ impl Session {
                 relay.on_client_end(edits);
                 self.close_when_done();
             }
-            Phase::Login(_) | Phase::Parting(_) | Phase::Over => self.close(),
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => self.close(),
         }
     }
 
@@ -377,6 +421,10 @@ impl Session {
     /// known at the upload's end. Until then, or `parting_max`, the session is parting.
     pub fn fail(&mut self, fault: &Fault, parting_max: Time, edits: &mut Edits) {
         let seq = match &mut self.phase {
+            Phase::Header(_) => {
+                edits.send(Side::Client, |out| ErrPacket::from(fault).encode_as_greeting(out));
+                None
+            }
             Phase::Login(login) => Some(login.next_seq()),
             Phase::Relay(relay) if relay.is_uploading() => {
                 self.part(fault.clone(), parting_max);

@@ -12,23 +12,93 @@ use crate::config::{Pooling, TlsMode};
 use crate::io::{CloseMode, ConnId, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::session::{LoginContext, Session};
+use crate::wire::proxy::Origin;
 use crate::wire::{Edit, ErrPacket, Side};
 use crate::wire::{code, fault};
 use crate::worker::entry::{Entry, Link};
+use crate::worker::traffic::{Ending, Input};
 use crate::worker::{FLUSH_MAX, LOGIN_CHECK, Worker, pack};
 
 impl<D: Driver> Worker<D> {
     pub(super) fn on_accepted(&mut self, endpoint: EndpointId, conn: ConnId) {
         self.counters.increment(Counter::ClientsAccepted);
         let address = self.client_address(conn);
+        if self.is_balancer(endpoint, address) {
+            self.await_header(endpoint, conn);
+            return;
+        }
         let context = self.admit(address).and_then(|()| {
             let id = self.next_id();
             let context = self.login_context(endpoint, address, id);
             context.inspect_err(|_| self.resources.shared.dismiss(address))
         });
         match context {
-            Ok(context) => self.open_session(endpoint, context, conn),
+            Ok(context) => {
+                self.edits.clear();
+                let session = Session::new(context, &mut self.edits);
+                self.open_session(endpoint, session, address, conn);
+            }
             Err(fault) => self.refuse(endpoint, conn, &fault),
+        }
+    }
+
+    /// Whether who connects from there has to name the client.
+    fn is_balancer(&self, endpoint: EndpointId, address: Option<IpAddr>) -> bool {
+        let networks = self.config.endpoint(endpoint).map(|it| &it.proxy_protocol_networks);
+        let Some(networks) = networks.filter(|networks| !networks.is_empty()) else { return false };
+        address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
+    }
+
+    /// A client who has to be named first counts as one that logs in, but for no address.
+    fn await_header(&mut self, endpoint: EndpointId, conn: ConnId) {
+        if let Err(fault) = self.admit(None) {
+            self.refuse(endpoint, conn, &fault);
+            return;
+        }
+        let deadline = self.driver.now() + self.config.limits.login_timeout;
+        let session = Session::unnamed(self.next_id(), deadline);
+        self.edits.clear();
+        self.open_session(endpoint, session, None, conn);
+    }
+
+    /// Greets a client that was named, or tells it why not.
+    pub(super) fn on_named(&mut self, key: Key, origin: Origin) {
+        self.counters.increment(Counter::ProxyHeaders);
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        entry.header = Some(Box::new(origin));
+        let (endpoint, conn) = (entry.endpoint, entry.client.conn);
+        let (id, deadline) = (entry.session.id(), entry.session.deadline());
+        let address = match origin {
+            Origin::Tcp { source, .. } => Some(source.ip().to_canonical()),
+            Origin::Itself | Origin::Unix => self.client_address(conn),
+        };
+        let named = self.check_host(address).and_then(|()| {
+            let named = self.resources.shared.name(address, &self.config.limits);
+            named.map_err(|bound| is_full(bound, address))
+        });
+        let context = named.and_then(|()| {
+            if let Some(entry) = self.sessions.get_mut(key) {
+                entry.address = address;
+            }
+            self.login_context(endpoint, address, id)
+        });
+        match context {
+            Ok(context) => {
+                let Some(entry) = self.sessions.get_mut(key) else { return };
+                self.edits.clear();
+                let context = LoginContext { deadline, ..context };
+                let mut rest = entry.session.on_named(context, &mut self.edits);
+                self.send_edits(key);
+                tracing::debug!(
+                    session = id.get(),
+                    client = address.map(tracing::field::display),
+                    "client named"
+                );
+                if !rest.is_empty() {
+                    self.feed(key, Side::Client, Input::Decoded(&mut rest));
+                }
+            }
+            Err(fault) => self.turn_away(key, &fault),
         }
     }
 
@@ -41,34 +111,37 @@ impl<D: Driver> Worker<D> {
         );
     }
 
-    /// A dual-stack listener sees IPv4 clients under mapped addresses; they are the same clients.
     fn client_address(&self, conn: ConnId) -> Option<IpAddr> {
-        self.driver.peer_address(conn).map(|address| address.ip().to_canonical())
+        peer(&self.driver, conn)
     }
 
     /// Counts a client in, or says which limit is reached. Whoever was counted in is counted out by
     /// `dismiss`, with the same address.
     fn admit(&self, address: Option<IpAddr>) -> Result<(), Fault> {
-        let (limits, shared) = (&self.config.limits, &self.resources.shared);
-        if let Some(address) = address
-            && limits.host_errors_max > 0
-            && shared.hosts.is_blocked(address, self.driver.now())
-        {
-            let text = format!("Host '{address}' is blocked because of many connection errors");
-            return Err(fault(Blame::Limit, code::HOST_IS_BLOCKED, text));
-        }
+        let limits = &self.config.limits;
+        self.check_host(address)?;
         if self.sessions.len() >= limits.clients_max
             || self.logging_in.len() >= limits.handshakes_max
         {
             return Err(too_many("Too many connections".into()));
         }
-        shared.admit(address, limits).map_err(|bound| match (bound, address) {
-            // Servers bound users (1203), never addresses; nobody has said yet who the user is.
-            (Bound::Address, Some(address)) => {
-                too_many(format!("Too many connections from '{address}'").into())
+        let admitted = self.resources.shared.admit(address, limits);
+        admitted.map_err(|bound| is_full(bound, address))
+    }
+
+    /// Turns away who comes from an address that is blocked.
+    fn check_host(&self, address: Option<IpAddr>) -> Result<(), Fault> {
+        let hosts = &self.resources.shared.hosts;
+        match address {
+            Some(address)
+                if self.config.limits.host_errors_max > 0
+                    && hosts.is_blocked(address, self.driver.now()) =>
+            {
+                let text = format!("Host '{address}' is blocked because of many connection errors");
+                Err(fault(Blame::Limit, code::HOST_IS_BLOCKED, text))
             }
-            (Bound::Address | Bound::Process, _) => too_many("Too many connections".into()),
-        })
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Remembers a handshake that was aborted, broken or too slow against its address.
@@ -138,10 +211,15 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn open_session(&mut self, endpoint: EndpointId, context: LoginContext, conn: ConnId) {
-        let (id, address) = (context.id, context.client);
-        self.edits.clear();
-        let session = Session::new(context, &mut self.edits);
+    /// Keeps a session and sends what it has written so far.
+    fn open_session(
+        &mut self,
+        endpoint: EndpointId,
+        session: Session,
+        address: Option<IpAddr>,
+        conn: ConnId,
+    ) {
+        let id = session.id();
         let login_slot = Some(self.logging_in.len());
         let entry = Entry {
             session,
@@ -149,6 +227,7 @@ impl<D: Driver> Worker<D> {
             accepted: self.ledger.now(),
             client: Link::new(conn),
             address,
+            header: None,
             backend: None,
             waiting: None,
             login_slot,
@@ -163,7 +242,11 @@ impl<D: Driver> Worker<D> {
         self.driver.set_token(conn, pack(key, Side::Client));
         self.driver.set_recv(conn, RecvMode::Small);
         self.send_edits(key);
-        tracing::debug!(session = id.get(), "client connected");
+        tracing::debug!(
+            session = id.get(),
+            client = address.map(tracing::field::display),
+            "client connected"
+        );
     }
 
     /// Puts a session on the list of those with a deadline, if it is not there.
@@ -184,7 +267,18 @@ impl<D: Driver> Worker<D> {
         self.logging_in.push(key);
     }
 
-    fn refuse(&mut self, endpoint: EndpointId, conn: ConnId, fault: &Fault) {
+    /// Ends a session whose client was named and may not come in.
+    fn turn_away(&mut self, key: Key, fault: &Fault) {
+        let Some(entry) = self.sessions.get(key) else { return };
+        self.note_refusal(entry.endpoint, entry.client.conn, fault);
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        self.edits.clear();
+        entry.session.fail(fault, self.ledger.now(), &mut self.edits);
+        self.send_edits(key);
+        self.close_session(key, Ending::InOrder);
+    }
+
+    fn note_refusal(&mut self, endpoint: EndpointId, conn: ConnId, fault: &Fault) {
         self.counters.increment(Counter::ClientsRefused);
         self.figures.own_errors.count(fault.code, 1);
         let endpoint = self.config.endpoint(endpoint).map_or("?", |endpoint| &endpoint.name);
@@ -192,10 +286,15 @@ impl<D: Driver> Worker<D> {
             self.ledger.now(),
             warn,
             endpoint,
+            from = self.client_address(conn).map(tracing::field::display),
             code = fault.code,
             "client refused: {}",
             fault.message
         );
+    }
+
+    fn refuse(&mut self, endpoint: EndpointId, conn: ConnId, fault: &Fault) {
+        self.note_refusal(endpoint, conn, fault);
         self.edits.clear();
         self.edits.send(Side::Client, |out| {
             ErrPacket {
@@ -209,6 +308,22 @@ impl<D: Driver> Worker<D> {
             self.driver.send_copy(conn, self.edits.bytes(range));
         }
         self.driver.close(conn, CloseMode::Flush(FLUSH_MAX));
+    }
+}
+
+/// A dual-stack listener sees IPv4 clients under mapped addresses; they are the same clients.
+pub(super) fn peer(driver: &impl Driver, conn: ConnId) -> Option<IpAddr> {
+    driver.peer_address(conn).map(|address| address.ip().to_canonical())
+}
+
+/// What a client is told that would break a bound.
+fn is_full(bound: Bound, address: Option<IpAddr>) -> Fault {
+    match (bound, address) {
+        // Servers bound users (1203), never addresses; nobody has said yet who the user is.
+        (Bound::Address, Some(address)) => {
+            too_many(format!("Too many connections from '{address}'").into())
+        }
+        (Bound::Address | Bound::Process, _) => too_many("Too many connections".into()),
     }
 }
 

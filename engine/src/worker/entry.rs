@@ -14,6 +14,7 @@ use crate::io::{ConnId, RecvMode};
 use crate::pool::{BackendChange, BackendLogin, Identify, Identity, Lease, PoolKey, Recycle};
 use crate::session::Session;
 use crate::wire::Side;
+use crate::wire::proxy::Origin;
 use crate::worker::queue::Waiting;
 use crate::worker::transport::Transport;
 
@@ -27,6 +28,8 @@ pub(super) struct Entry {
     pub(super) client: Link,
     /// The client's address, as it was counted in.
     pub(super) address: Option<IpAddr>,
+    /// What a balancer's PROXY header said, where one had to come.
+    pub(super) header: Option<Box<Origin>>,
     pub(super) backend: Option<Box<BackendLink>>,
     /// Until it may connect to its backend.
     pub(super) waiting: Option<Box<Waiting>>,
@@ -100,6 +103,8 @@ pub(super) struct BackendLink {
     /// When connecting began.
     pub(super) since: Time,
     pub(super) connected: bool,
+    /// It begins with a PROXY header, sent when it is connected.
+    pub(super) names_client: bool,
     pub(super) stage: Stage,
 }
 
@@ -182,6 +187,13 @@ impl Entry {
     /// Whether the client has yet to prove who it is.
     pub(super) fn is_shaking_hands(&self) -> bool {
         self.session.is_logging_in() && self.backend.is_none() && self.waiting.is_none()
+    }
+
+    /// Whose failed handshake it is when the session ends now. Nobody's once the client has proven
+    /// who it is, or where a balancer speaks for itself: blocking it would block all behind it.
+    pub(super) fn culprit(&self) -> Option<IpAddr> {
+        let by_itself = matches!(self.header.as_deref(), Some(Origin::Itself | Origin::Unix));
+        self.address.filter(|_| self.is_shaking_hands() && !by_itself)
     }
 
     /// Neither connection has a transport.

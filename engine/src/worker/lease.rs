@@ -3,6 +3,8 @@
 //! Purpose: connect, log in, hand over, and notice when a backend connection ends.
 //! Never: let two sessions have one backend connection at a time.
 
+use std::net::SocketAddr;
+
 use bytes::BytesMut;
 
 use crate::base::{Address, Blame, Fault, Key, Time};
@@ -13,6 +15,7 @@ use crate::observe::Counter;
 use crate::pool::{BackendLogin, Established, Identify, Lease, LoginStep, NoAnswer, TlsWish};
 use crate::session::LeaseRequest;
 use crate::topology::BackendView;
+use crate::wire::proxy::{self, Origin};
 use crate::wire::{self, ErrPacket, Side, code};
 use crate::worker::entry::{BackendLink, Entry, Holder, Link, Stage};
 use crate::worker::traffic::Ending;
@@ -80,7 +83,9 @@ impl<D: Driver> Worker<D> {
         let seed = self.nonces.seed();
         let tls = self.resources.tls.backend(id);
         let tls = tls.map_or(TlsWish::No, |context| TlsWish::of(context.mode()));
-        let compression = self.config.backend(id).map(|backend| backend.compression);
+        let config = self.config.backend(id);
+        let compression = config.map(|backend| backend.compression);
+        let names_client = config.is_some_and(|backend| backend.proxy_protocol);
         let login = BackendLogin::new(request.login, request.proof, tls, seed)
             .with_secure_link(server.is_unix())
             .with_compression(compression.unwrap_or(BackendCompression::None));
@@ -96,6 +101,7 @@ impl<D: Driver> Worker<D> {
                 identity: None,
                 since: self.ledger.now(),
                 connected: false,
+                names_client,
                 stage: Stage::Login(Box::new(login), deadline),
             }));
         }
@@ -103,9 +109,43 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn on_connected(&mut self, key: Key) {
-        if let Some(backend) = self.sessions.get_mut(key).and_then(|entry| entry.backend.as_mut()) {
-            backend.connected = true;
+        let Some(backend) = self.sessions.get_mut(key).and_then(|entry| entry.backend.as_mut())
+        else {
+            return;
+        };
+        backend.connected = true;
+        if backend.names_client {
+            self.name_client(key);
         }
+    }
+
+    /// Says to a server whom the connection is for, before anything else.
+    fn name_client(&mut self, key: Key) {
+        let Some(entry) = self.sessions.get(key) else { return };
+        let Some(backend) = &entry.backend else { return };
+        let Some(origin) = self.origin_of(entry) else {
+            // It is gone already. Without a name it would be what Weir itself may be.
+            self.close_session(key, Ending::Broken);
+            return;
+        };
+        let mut header = BytesMut::new();
+        proxy::encode(origin, &mut header);
+        self.driver.send_copy(backend.link.conn, &header);
+    }
+
+    /// Where a session's client came from, and to; `None` when the kernel does not know any more.
+    fn origin_of(&self, entry: &Entry) -> Option<Origin> {
+        if self.config.endpoint(entry.endpoint)?.listen.is_unix() {
+            return Some(Origin::Itself);
+        }
+        let (source, destination) = match entry.header.as_deref() {
+            Some(Origin::Tcp { source, destination }) => (*source, *destination),
+            Some(Origin::Itself | Origin::Unix) | None => {
+                let conn = entry.client.conn;
+                (self.driver.peer_address(conn)?, self.driver.local_address(conn)?)
+            }
+        };
+        Some(Origin::Tcp { source: canonical(source), destination: canonical(destination) })
     }
 
     pub(super) fn on_backend_login(&mut self, key: Key, bytes: &[u8]) {
@@ -276,11 +316,13 @@ impl<D: Driver> Worker<D> {
                 self.fail_backend(key, code::UNKNOWN_ERROR, "its login took too long");
                 continue;
             }
-            let fault = wire::fault(
-                Blame::Client,
-                code::NET_READ_INTERRUPTED,
-                "Got timeout reading communication packets",
-            );
+            let text = if entry.session.awaits_header() {
+                "weir: no PROXY header came in time, which is expected of your address here: see \
+                 proxy_protocol_networks"
+            } else {
+                "Got timeout reading communication packets"
+            };
+            let fault = wire::fault(Blame::Client, code::NET_READ_INTERRUPTED, text);
             self.fail(key, &fault);
         }
         self.next_login_check =
@@ -316,4 +358,9 @@ impl<D: Driver> Worker<D> {
             entry.login_slot = Some(slot);
         }
     }
+}
+
+/// A dual-stack listener sees IPv4 clients under mapped addresses.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -8,6 +8,7 @@ use crate::io::{Chunk, CloseMode, ConnId, Driver, EndReason, RecvMode};
 use crate::observe::Counter;
 use crate::session::{Action, Entry, Tally};
 use crate::wire::{Edit, Side, code};
+use crate::worker::accept::peer;
 use crate::worker::coded::Broken;
 use crate::worker::entry::{BackendLink, Stage};
 use crate::worker::{FLUSH_MAX, Worker};
@@ -145,6 +146,7 @@ impl<D: Driver> Worker<D> {
         }
         match entry.session.next_action() {
             None => {}
+            Some(Action::Name(origin)) => self.on_named(key, origin),
             Some(Action::StartTls(rest)) => self.start_client_tls(key, &rest),
             Some(Action::Lease(request)) => self.open_lease(key, *request),
             Some(Action::FindThreads) => self.find_threads(key),
@@ -257,7 +259,11 @@ impl<D: Driver> Worker<D> {
             Side::Client => {
                 // Leaving without COM_QUIT is common and harmless, but not inside a command. Health
                 // checks reset connections they never meant to log in on.
-                let cut = entry.session.bytes_ahead(Side::Client) > 0;
+                let in_header = entry.session.is_inside_header();
+                if in_header {
+                    self.counters.increment(Counter::ProxyHeadersIncomplete);
+                }
+                let cut = in_header || entry.session.bytes_ahead(Side::Client) > 0;
                 if cut || reason != EndReason::Eof && !entry.session.is_logging_in() {
                     self.counters.increment(Counter::ClientFaults);
                 }
@@ -268,15 +274,13 @@ impl<D: Driver> Worker<D> {
                     && entry
                         .link(Side::Backend)
                         .is_some_and(|link| self.driver.unsent_bytes(link.conn) == 0);
-                let failed = entry.is_shaking_hands().then_some(entry.address);
+                let culprit = entry.culprit();
                 self.edits.clear();
                 entry.session.on_client_end(&mut self.edits);
                 if !abandons {
                     self.send_edits(key);
                 }
-                if let Some(address) = failed {
-                    self.handshake_failed(address);
-                }
+                self.handshake_failed(culprit);
                 if reason == EndReason::Eof {
                     self.act(key);
                 } else {
@@ -293,17 +297,28 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let id = entry.session.id();
         let denied = entry.session.is_logging_in() && fault.code == code::ACCESS_DENIED_ERROR;
-        let failed = fault.blame == Blame::Client && !denied && entry.is_shaking_hands();
-        let failed = failed.then_some(entry.address);
+        let is_clients = fault.blame == Blame::Client && !denied;
+        let culprit = entry.culprit().filter(|_| is_clients);
+        if is_clients && entry.session.awaits_header() {
+            let late = fault.code == code::NET_READ_INTERRUPTED;
+            self.counters.increment(if late {
+                Counter::ProxyHeadersIncomplete
+            } else {
+                Counter::ProxyHeadersMalformed
+            });
+        }
         let counter = if denied { Counter::LoginsDenied } else { Counter::from(fault.blame) };
         self.counters.increment(counter);
         self.figures.own_errors.count(fault.code, 1);
         let endpoint = self.config.endpoint(entry.endpoint).map_or("?", |it| &it.name);
         let backend = entry.backend.as_ref().and_then(|it| self.snapshot.backend(it.id));
+        let conn = entry.client.conn;
+        let client = entry.address.or_else(|| peer(&self.driver, conn));
         crate::observe::log_limited!(
             self.ledger.now(),
             warn,
             session = id.get(),
+            client = client.map(tracing::field::display),
             endpoint,
             backend = backend.map(|view| &*view.name),
             code = fault.code,
@@ -315,9 +330,7 @@ impl<D: Driver> Worker<D> {
         let out_of_time = self.draining && self.drain_deadline == Time::NEVER;
         let parting_max = if out_of_time { now } else { now + self.config.limits.login_timeout };
         entry.session.fail(fault, parting_max, &mut self.edits);
-        if let Some(address) = failed {
-            self.handshake_failed(address);
-        }
+        self.handshake_failed(culprit);
         self.send_edits(key);
         if self.sessions.get(key).is_some_and(|entry| entry.session.is_parting()) {
             self.part(key);

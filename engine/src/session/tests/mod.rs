@@ -5,6 +5,7 @@
 
 mod change;
 mod ends;
+mod header;
 mod kill;
 mod login;
 mod model;
@@ -26,6 +27,7 @@ use crate::session::{
     Action, ChangeRequest, LeaseRequest, Ledger, LoginContext, Session, Tally, Thread,
 };
 use crate::wire::frame::{Assembler, Header};
+use crate::wire::proxy::Origin;
 use crate::wire::{
     Capabilities, Edits, ErrPacket, Greeting, LoginRequest, Side, Status, ZSTD_LEVEL_DEFAULT,
     fault, frame,
@@ -149,6 +151,8 @@ struct Pair {
     server: Greeting,
     /// What came behind a wish for TLS.
     tls: Option<BytesMut>,
+    /// Whom a balancer has named.
+    named: Option<Origin>,
     tally: Tally,
     fault: Option<Fault>,
     closed: bool,
@@ -175,10 +179,17 @@ impl Pair {
             change: None,
             server,
             tls: None,
+            named: None,
             tally: Tally::default(),
             fault: None,
             closed: false,
         }
+    }
+
+    /// A session whose client has yet to be named.
+    fn unnamed() -> Self {
+        let session = Session::unnamed(OWN_ID, LOGIN_OVER);
+        Self { session, sides: Sides::default(), ..Self::greeted(server(NATIVE)) }
     }
 
     /// A session past its login, with nothing to be seen of it.
@@ -262,6 +273,11 @@ impl Pair {
 
     fn act(&mut self) {
         match self.session.next_action() {
+            Some(Action::Name(origin)) => {
+                self.named = Some(origin);
+                let context = context(&self.server, NONCE);
+                self.answer(|session, edits, _| Ok(session.on_named(context, edits)));
+            }
             Some(Action::StartTls(rest)) => self.tls = Some(rest),
             Some(Action::Lease(request)) => self.lease = Some(*request),
             Some(Action::FindThreads) => {
