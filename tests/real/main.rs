@@ -26,6 +26,7 @@ mod local;
 mod login;
 mod pooling;
 mod protocol;
+mod proxy;
 mod reload;
 mod rust;
 mod shapes;
