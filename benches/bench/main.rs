@@ -65,13 +65,16 @@ enum Role {
     Responder {
         /// Where to listen.
         address: SocketAddr,
+        /// Offer TLS.
+        #[arg(long)]
+        tls: bool,
     },
 }
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    if let Some(Role::Responder { address }) = options.role {
-        return Responder::bind(address)?.run();
+    if let Some(Role::Responder { address, tls }) = options.role {
+        return Responder::bind(address, tls)?.run();
     }
     let begin = Instant::now();
     let bench = Bench::prepare(&options)?;
@@ -134,9 +137,14 @@ impl Bench {
         let mut report = self.heading();
         let mut idle = Vec::new();
         if self.has(Behind::Responder) || self.idle {
-            let (server, address) = start_responder(&self.places)?;
+            let (server, address) = start_responder(&self.places, false)?;
             self.group(Behind::Responder, (server.pid(), address), &mut patience, &mut results)?;
             idle = self.idle(address)?;
+        }
+        if self.has(Behind::TlsResponder) {
+            let (server, address) = start_responder(&self.places, true)?;
+            let server = (server.pid(), address);
+            self.group(Behind::TlsResponder, server, &mut patience, &mut results)?;
         }
         if self.has(Behind::MariaDb) {
             progress("starting MariaDB")?;
@@ -215,11 +223,11 @@ impl Bench {
     }
 }
 
-fn start_responder(places: &Places) -> anyhow::Result<(Server, SocketAddr)> {
+fn start_responder(places: &Places, tls: bool) -> anyhow::Result<(Server, SocketAddr)> {
     let address = free_address()?;
     let program = std::env::current_exe()?;
     let mut server = Server::start("responder", &program, &places.work, |command| {
-        command.arg("responder").arg(address.to_string());
+        command.arg("responder").arg(address.to_string()).args(tls.then_some("--tls"));
     })?;
     server.wait_until(Duration::from_secs(5), || {
         Ok(std::net::TcpStream::connect(address).map(drop)?)

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use weir_benches::generator::{Drive, Edge, Fleet, Tally};
 use weir_benches::machine::Busy;
 use weir_benches::process::{Memory, Usage};
 use weir_benches::syscalls::{Counter, Tool};
+use weir_benches::tls::Security;
 
 use crate::scrape::Scraping;
 use crate::target::Target;
@@ -74,13 +75,14 @@ pub(crate) fn measure(
     server: u32,
     effort: Effort,
 ) -> anyhow::Result<Figures> {
-    let mut fleet = Fleet::connect(target.address, workload.script(), workload.clients)?;
+    let mut fleet = Fleet::connect(target.address, workload.script()?, workload.clients)?;
     let drive = Drive { pace: workload.pace, warmup: effort.warmup, measure: effort.slice };
     let mut books = Vec::with_capacity(2);
     let admin = target.admin.filter(|_| workload.scraped);
     let scraping = admin.map(|address| Scraping::start(address, effort.warmup + INTO_SLICE));
     let tally = fleet.drive(drive, &mut |_: Edge| books.push(Books::read(server, target)))?;
     scraping.map(Scraping::stop).transpose()?;
+    check_resumptions(workload, &tally)?;
     let mut books = books.into_iter();
     let start = books.next().context("the measured time never began")??;
     let stop = books.next().context("the measured time never ended")??;
@@ -89,6 +91,19 @@ pub(crate) fn measure(
         None => None,
     };
     Ok(figures(&tally, start, stop, resident_kib))
+}
+
+/// A row of resumed handshakes is one, and no other is.
+fn check_resumptions(workload: &Workload, tally: &Tally) -> anyhow::Result<()> {
+    let Tally { connections, resumed, .. } = *tally;
+    let wanted = match workload.security {
+        Security::Plain | Security::Full => resumed == 0,
+        Security::Resumed => resumed * 100 >= connections.saturating_sub(1) * 99,
+    };
+    if !wanted {
+        bail!("{resumed} of {connections} connections were resumed");
+    }
+    Ok(())
 }
 
 fn figures(tally: &Tally, start: Books, stop: Books, resident_kib: Option<u64>) -> Figures {
@@ -119,7 +134,7 @@ pub(crate) fn count_syscalls(
     tool: Tool,
 ) -> anyhow::Result<Option<f64>> {
     let Some(pid) = target.pid() else { return Ok(None) };
-    let mut fleet = Fleet::connect(target.address, workload.script(), workload.clients)?;
+    let mut fleet = Fleet::connect(target.address, workload.script()?, workload.clients)?;
     let counter = Counter::attach(tool, pid)?;
     let drive = Drive { pace: workload.pace, warmup: Duration::ZERO, measure: COUNTED };
     let tally = fleet.drive(drive, &mut |_| {})?;

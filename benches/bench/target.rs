@@ -163,6 +163,7 @@ fn weir(
         command.env("BENCH_BACKEND", backend.port().to_string());
         command.env("BENCH_ADMIN", admin.port().to_string());
         command.env("BENCH_DRIVER", driver);
+        command.env("BENCH_STATE", &places.work);
     })
 }
 

@@ -9,6 +9,7 @@ use weir_benches::answers::Encoding;
 use weir_benches::client::{Script, Value};
 use weir_benches::login::{Account, Profile};
 use weir_benches::pace::Pace;
+use weir_benches::tls::Security;
 
 use crate::target::Kind;
 
@@ -17,6 +18,9 @@ use crate::target::Kind;
 pub(crate) enum Behind {
     /// The instant responder.
     Responder,
+    /// The same, with TLS for those who want it: HAProxy passes it through, Weir ends it and asks
+    /// the responder without.
+    TlsResponder,
     /// A real MariaDB.
     MariaDb,
 }
@@ -40,6 +44,8 @@ pub(crate) struct Workload {
     pub(crate) value: Value,
     /// Every query on a connection of its own.
     pub(crate) reconnects: bool,
+    /// With TLS or without.
+    pub(crate) security: Security,
     /// Closed loop or rate.
     pub(crate) pace: Pace,
     /// Weir's metrics are read every second meanwhile.
@@ -52,9 +58,10 @@ pub(crate) struct Workload {
 
 impl Workload {
     /// What its clients do.
-    pub(crate) fn script(&self) -> Script {
+    pub(crate) fn script(&self) -> anyhow::Result<Script> {
         Script::new(account(), self.profile, self.encoding, self.value)
             .reconnecting(self.reconnects)
+            .secured(self.security)
     }
 
     fn small(name: &str, title: &str, clients: usize) -> Self {
@@ -67,6 +74,7 @@ impl Workload {
             encoding: Encoding::Text,
             value: Value::Small,
             reconnects: false,
+            security: Security::Plain,
             pace: Pace::Saturated,
             scraped: false,
             targets: SMALL,
@@ -146,6 +154,7 @@ pub(crate) fn all(quick: bool) -> Vec<Workload> {
         reconnects: true,
         ..Workload::small("connect-16", "connect, log in, one query, close: 16 clients", 16)
     });
+    list.extend(over_tls());
     let database: &[usize] = if quick { &[1, 64] } else { &[1, 16, 64] };
     for (kind, encoding) in [("text", Encoding::Text), ("prepared", Encoding::Binary)] {
         list.extend(database.iter().map(|clients| Workload::database(kind, encoding, *clients)));
@@ -157,6 +166,41 @@ pub(crate) fn all(quick: bool) -> Vec<Workload> {
         ..Workload::database("text", Encoding::Text, 16)
     });
     list
+}
+
+/// Clients with TLS; the servers' own where there is no Weir.
+fn over_tls() -> [Workload; 3] {
+    let behind = Behind::TlsResponder;
+    let connect = |name, title, security| Workload {
+        behind,
+        reconnects: true,
+        security,
+        ..Workload::small(name, title, 16)
+    };
+    [
+        connect(
+            "connect-tls-16",
+            "TLS, full handshakes: connect, log in, one query, close: 16 clients",
+            Security::Full,
+        ),
+        connect(
+            "connect-tls-resumed-16",
+            "TLS, resumed: connect, log in, one query, close: 16 clients",
+            Security::Resumed,
+        ),
+        Workload {
+            behind,
+            security: Security::Full,
+            value: Value::Bytes(1 << 20),
+            targets: LARGE,
+            reference: Kind::HaproxyLarge,
+            ..Workload::small(
+                "tls-1m-8",
+                "TLS, text, 1 MiB values, 8 clients (HAProxy passes TLS through)",
+                8,
+            )
+        },
+    ]
 }
 
 fn people(clients: usize) -> String {

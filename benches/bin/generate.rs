@@ -14,6 +14,7 @@ use weir_benches::generator::{Drive, Fleet};
 use weir_benches::login::{Account, Profile};
 use weir_benches::machine;
 use weir_benches::pace::Pace;
+use weir_benches::tls::Security;
 
 /// Point selects from many clients.
 #[derive(Parser)]
@@ -50,6 +51,12 @@ struct Options {
     /// Default database.
     #[arg(long)]
     database: Option<String>,
+    /// Encrypt.
+    #[arg(long)]
+    tls: bool,
+    /// Every query on a connection of its own.
+    #[arg(long)]
+    reconnect: bool,
     /// Pin to this CPU.
     #[arg(long)]
     cpu: Option<usize>,
@@ -79,7 +86,10 @@ fn main() -> anyhow::Result<()> {
         (None, Some(size)) => Value::Bytes(size),
         (None, None) => Value::Small,
     };
-    let script = Script::new(account, profile, encoding, value);
+    let security = if options.tls { Security::Resumed } else { Security::Plain };
+    let script = Script::new(account, profile, encoding, value)
+        .reconnecting(options.reconnect)
+        .secured(security)?;
     let mut fleet = Fleet::connect(options.address, script, options.clients)?;
     let drive = Drive {
         pace: options.rate.map_or(Pace::Saturated, Pace::PerSecond),

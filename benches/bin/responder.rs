@@ -15,6 +15,9 @@ struct Options {
     /// Where to listen.
     #[arg(default_value = "127.0.0.1:3399")]
     address: SocketAddr,
+    /// Offer TLS.
+    #[arg(long)]
+    tls: bool,
     /// Pin to this CPU.
     #[arg(long)]
     cpu: Option<usize>,
@@ -24,5 +27,5 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let _granted = machine::raise_descriptors(machine::DESCRIPTORS);
     options.cpu.map_or(Ok(()), machine::pin)?;
-    Responder::bind(options.address)?.run()
+    Responder::bind(options.address, options.tls)?.run()
 }

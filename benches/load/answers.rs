@@ -124,12 +124,13 @@ impl Answers {
         Ok(reply)
     }
 
-    /// The greeting of a new connection.
+    /// The greeting of a new connection, which may offer TLS.
     ///
     /// # Errors
     /// Never in practice: the frame is small.
-    pub fn greeting(connection: u32) -> Result<Vec<u8>, TooLong> {
-        let [low_a, low_b, high_a, high_b] = CAPABILITIES.to_le_bytes();
+    pub fn greeting(connection: u32, tls: bool) -> Result<Vec<u8>, TooLong> {
+        let capabilities = CAPABILITIES | if tls { capability::SSL } else { 0 };
+        let [low_a, low_b, high_a, high_b] = capabilities.to_le_bytes();
         let mut payload = vec![10];
         payload.extend(VERSION);
         payload.push(0);

@@ -3,16 +3,19 @@
 //! Purpose: log in, prepare, then ask one query at a time and check its reply.
 //! Never: read the clock or decide when to ask.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use mio::net::TcpStream;
+use rustls::ClientConfig;
 
 use crate::answers::{Answers, Encoding};
 use crate::check::{Checker, Kind, Progress};
 use crate::login::{Account, Login, Profile, Step};
 use crate::protocol::{first_frame, put_frame};
+use crate::tls::{Security, Wire};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct Script {
     pub value: Value,
     /// Every query on a connection of its own: connect, log in, ask, leave.
     pub reconnects: bool,
+    /// What clients encrypt with.
+    tls: Option<Arc<ClientConfig>>,
     /// The row every reply must have, if it is always the same.
     row: Rc<[u8]>,
 }
@@ -53,7 +58,7 @@ impl Script {
             Value::Bytes(size) => Answers::row(encoding, &Answers::value(encoding, size)),
             Value::RowOf(_) => Vec::new(),
         };
-        Self { account, profile, encoding, value, reconnects: false, row: row.into() }
+        Self { account, profile, encoding, value, reconnects: false, tls: None, row: row.into() }
     }
 
     /// With every query on a connection of its own, or not.
@@ -61,6 +66,15 @@ impl Script {
     pub fn reconnecting(mut self, reconnects: bool) -> Self {
         self.reconnects = reconnects;
         self
+    }
+
+    /// With TLS, or not.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn secured(mut self, security: Security) -> anyhow::Result<Self> {
+        self.tls = security.client()?;
+        Ok(self)
     }
 
     fn sql(&self, id: &str) -> String {
@@ -103,7 +117,7 @@ pub enum Outcome {
 /// One connection.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Wire,
     state: State,
     checker: Checker,
     /// Login packets not yet whole.
@@ -121,11 +135,11 @@ pub struct Client {
 impl Client {
     /// A client on a connection that may still be connecting; `seed` must differ between clients.
     #[must_use]
-    pub fn new(stream: TcpStream, profile: Profile, seed: u32) -> Self {
+    pub fn new(stream: TcpStream, script: &Script, seed: u32) -> Self {
         Self {
-            stream,
-            state: State::Login(Login::Greeting),
-            checker: Checker::new(profile),
+            stream: Wire::new(stream),
+            state: State::Login(Login::Greeting { tls: script.tls.is_some() }),
+            checker: Checker::new(script.profile),
             partial: Vec::new(),
             request: Vec::new(),
             asked: false,
@@ -135,9 +149,10 @@ impl Client {
         }
     }
 
-    /// The socket, for registration.
-    pub fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+    /// Its TLS goes on with the session of an earlier connection.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.stream.is_resumed()
     }
 
     /// It was asked for something, be it to log in, and that is not complete.
@@ -180,8 +195,8 @@ impl Client {
                     if news != Outcome::Pending {
                         outcome = news;
                     }
-                    // Edge-triggered: a short read means the stream was drained.
-                    if count < scratch.len() {
+                    // Edge-triggered.
+                    if !self.stream.may_have_more(count, scratch.len()) {
                         return Ok(outcome);
                     }
                 }
@@ -236,14 +251,27 @@ impl Client {
                 login.on_packet(&script.account, script.profile, packet, &mut self.request)?;
             self.partial.drain(..end);
             self.flush()?;
-            if step == Step::Done && self.partial.is_empty() {
-                return self.after_login(script);
-            }
-            if step == Step::Done {
-                bail!("unexpected bytes: {} after the login", self.partial.len());
+            match step {
+                Step::Continue => {}
+                _ if !self.partial.is_empty() => {
+                    bail!("unexpected bytes: {} in the login", self.partial.len())
+                }
+                Step::Done => return self.after_login(script),
+                Step::StartTls(inside) => self.start_tls(script, inside)?,
             }
         }
         Ok(Outcome::Pending)
+    }
+
+    fn start_tls(&mut self, script: &Script, inside: Vec<u8>) -> anyhow::Result<()> {
+        if self.sent < self.request.len() {
+            bail!("the socket does not take {} bytes", self.request.len());
+        }
+        let config = script.tls.as_ref().context("no TLS is asked for")?;
+        self.stream.start_client(config)?;
+        self.request = inside;
+        self.sent = 0;
+        self.flush()
     }
 
     fn after_login(&mut self, script: &Script) -> anyhow::Result<Outcome> {
@@ -297,6 +325,7 @@ impl Client {
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
+        self.stream.push().with_context(|| format!("cannot send while {}", self.doing()))?;
         loop {
             let rest = self.request.get(self.sent..).unwrap_or_default();
             if rest.is_empty() {

@@ -52,6 +52,8 @@ pub struct Tally {
     pub queries_all: u64,
     /// Connections opened for one query each.
     pub connections: u64,
+    /// Of these, with TLS that was resumed.
+    pub resumed: u64,
     /// The measured time as it really was.
     pub elapsed: Duration,
     /// Latencies of the measured replies, in nanoseconds.
@@ -92,7 +94,7 @@ impl Means<'_> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(&mut stream, Token(index), interest)?;
         let seed = u32::try_from(index)?.wrapping_add(1);
-        Ok(Client::new(stream, self.script.profile, seed))
+        Ok(Client::new(stream, self.script, seed))
     }
 }
 
@@ -199,6 +201,7 @@ impl Run {
                 queries: 0,
                 queries_all: 0,
                 connections: 0,
+                resumed: 0,
                 elapsed: Duration::ZERO,
                 latency_ns: Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)?,
                 errors: 0,
@@ -251,6 +254,7 @@ impl Run {
             Ok(Outcome::Pending) => {}
             // A connection of its own: what it was opened for.
             Ok(Outcome::Ready) => {
+                self.tally.resumed += u64::from(client.is_resumed());
                 if let Err(error) = client.ask(means.script) {
                     self.waiting -= 1;
                     self.drop_client(slot, &error);
@@ -396,6 +400,7 @@ mod tests {
     use crate::client::Value;
     use crate::login::{Account, Profile};
     use crate::responder::Responder;
+    use crate::tls::Security;
 
     fn script(profile: Profile, encoding: Encoding, value: Value) -> Script {
         let account = Account { user: "u".into(), password: "p".into(), database: None };
@@ -403,7 +408,7 @@ mod tests {
     }
 
     fn serve() -> SocketAddr {
-        let responder = Responder::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let responder = Responder::bind("127.0.0.1:0".parse().unwrap(), true).unwrap();
         let address = responder.address();
         std::thread::spawn(move || responder.run());
         address
@@ -444,6 +449,32 @@ mod tests {
             assert!(tally.queries > 0);
             assert_eq!(tally.connections, tally.queries_all);
         }
+    }
+
+    #[test]
+    fn tls_is_resumed_where_it_is_to_be() {
+        let address = serve();
+        for (security, resumes) in
+            [(Security::Plain, false), (Security::Full, false), (Security::Resumed, true)]
+        {
+            let script = script(Profile::Modern, Encoding::Text, Value::Small);
+            let script = script.reconnecting(true).secured(security).unwrap();
+            let mut fleet = Fleet::connect(address, script, 5).unwrap();
+            let tally = fleet.drive(drive(Pace::Saturated), &mut |_| {}).unwrap();
+            assert_eq!((tally.errors, tally.first_error), (0, None), "{security:?}");
+            assert!(tally.queries > 0);
+            assert_eq!(tally.resumed, if resumes { tally.connections } else { 0 }, "{security:?}");
+        }
+    }
+
+    #[test]
+    fn large_values_come_through_tls() {
+        let script = script(Profile::Modern, Encoding::Text, Value::Bytes(1 << 20));
+        let script = script.secured(Security::Full).unwrap();
+        let mut fleet = Fleet::connect(serve(), script, 3).unwrap();
+        let tally = fleet.drive(drive(Pace::Saturated), &mut |_| {}).unwrap();
+        assert_eq!((tally.errors, tally.first_error), (0, None));
+        assert!(tally.queries > 0);
     }
 
     #[test]

@@ -28,3 +28,5 @@ pub mod syscalls;
 pub mod machine;
 
 pub mod stats;
+
+pub mod tls;

@@ -51,17 +51,22 @@ pub struct Account {
 /// The client's side of one login.
 #[derive(Debug)]
 pub enum Login {
-    /// The greeting has not come yet.
-    Greeting,
+    /// The greeting has not come yet; the answer is sent in TLS, or not.
+    Greeting {
+        /// In TLS.
+        tls: bool,
+    },
     /// The answer was sent.
     Answered,
 }
 
 /// What the packet just fed meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Send what was written, wait for the next packet.
     Continue,
+    /// Send what was written, go on in TLS, and begin it with this.
+    StartTls(Vec<u8>),
     /// Commands may follow.
     Done,
 }
@@ -80,11 +85,20 @@ impl Login {
     ) -> anyhow::Result<Step> {
         match (&self, payload.first()) {
             (_, Some(0xFF)) => bail!("login refused: {}", error_text(payload)),
-            (Self::Greeting, _) => {
+            (Self::Greeting { tls }, _) => {
                 let nonce = greeting_nonce(payload).context("malformed greeting")?;
-                put_frame(out, seq.wrapping_add(1), &request(account, profile, nonce))?;
+                let request = request(account, profile, *tls, nonce);
+                let (wish, seq) = (request.get(..TLS_WISH), seq.wrapping_add(1));
+                let wish = wish.filter(|_| *tls);
                 *self = Self::Answered;
-                Ok(Step::Continue)
+                let Some(wish) = wish else {
+                    put_frame(out, seq, &request)?;
+                    return Ok(Step::Continue);
+                };
+                put_frame(out, seq, wish)?;
+                let mut inside = Vec::new();
+                put_frame(&mut inside, seq.wrapping_add(1), &request)?;
+                Ok(Step::StartTls(inside))
             }
             (Self::Answered, Some(0x00)) => Ok(Step::Done),
             (Self::Answered, Some(0xFE)) => {
@@ -127,8 +141,11 @@ fn greeting_nonce(payload: &[u8]) -> Option<[u8; NONCE]> {
 }
 
 /// The login request's payload.
-fn request(account: &Account, profile: Profile, nonce: [u8; NONCE]) -> Vec<u8> {
+fn request(account: &Account, profile: Profile, tls: bool, nonce: [u8; NONCE]) -> Vec<u8> {
     let mut capabilities = profile.capabilities();
+    if tls {
+        capabilities |= capability::SSL;
+    }
     if account.database.is_some() {
         capabilities |= capability::CONNECT_WITH_DB;
     }
@@ -161,6 +178,8 @@ fn scramble(password: &str, nonce: &[u8; NONCE]) -> Vec<u8> {
     stage1.iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect()
 }
 
+/// A login request's first bytes, up to the name, are the wish for TLS.
+pub const TLS_WISH: usize = 32;
 /// Bytes of a nonce.
 pub const NONCE: usize = 20;
 /// The one plugin spoken.
@@ -188,7 +207,9 @@ mod tests {
         let mut out = Vec::new();
         for payload in [&b"\xff\x15\x04no"[..], b"\x0a5.5\0", b"", b"\x09"] {
             let packet = (0, payload);
-            Login::Greeting.on_packet(&account, Profile::Modern, packet, &mut out).unwrap_err();
+            Login::Greeting { tls: false }
+                .on_packet(&account, Profile::Modern, packet, &mut out)
+                .unwrap_err();
         }
         let switch = (2, &b"\xfecaching_sha2_password\0"[..]);
         Login::Answered.on_packet(&account, Profile::Modern, switch, &mut out).unwrap_err();

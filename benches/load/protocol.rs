@@ -15,6 +15,8 @@ pub mod capability {
     pub const CONNECT_WITH_DB: u32 = 1 << 3;
     /// The 4.1 protocol.
     pub const PROTOCOL_41: u32 = 1 << 9;
+    /// TLS.
+    pub const SSL: u32 = 1 << 11;
     /// Transaction status flags.
     pub const TRANSACTIONS: u32 = 1 << 13;
     /// 20-byte nonces.

@@ -5,17 +5,19 @@
 //! Never: check passwords, execute anything, or allocate for a query in the steady state.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use rustls::ServerConfig;
 
 use crate::answers::{Answers, Encoding};
-use crate::login::Profile;
+use crate::login::{Profile, TLS_WISH};
 use crate::protocol::{Fields, HEADER, PAYLOAD_MAX, capability, first_frame, header};
+use crate::tls::{self, Wire};
 
 /// A responder that listens.
 pub struct Responder {
@@ -24,17 +26,18 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Listens on `address`; port 0 takes any.
+    /// Listens on `address`; port 0 takes any. `tls`: clients are offered TLS.
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub fn bind(address: SocketAddr) -> anyhow::Result<Self> {
+    pub fn bind(address: SocketAddr, tls: bool) -> anyhow::Result<Self> {
         let mut listener =
             TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
         let poll = Poll::new().context("cannot create an epoll instance")?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self { server: Server::new(poll, listener)?, address })
+        let tls = tls.then(tls::server).transpose()?;
+        Ok(Self { server: Server::new(poll, listener, tls)?, address })
     }
 
     /// Where it listens.
@@ -77,6 +80,7 @@ struct Server {
 
 /// What all connections answer with.
 struct Shared {
+    tls: Option<Arc<ServerConfig>>,
     answers: Answers,
     ok: Arc<[u8]>,
     unknown: Arc<[u8]>,
@@ -85,7 +89,9 @@ struct Shared {
 }
 
 struct Conn {
-    stream: TcpStream,
+    stream: Wire,
+    /// Sequence id of the answer to the login.
+    login_seq: u8,
     /// Bytes of a command not yet whole.
     partial: Vec<u8>,
     /// Replies the socket did not take yet, and how much of the first it took.
@@ -102,8 +108,13 @@ struct Conn {
 struct Closed;
 
 impl Server {
-    fn new(poll: Poll, listener: TcpListener) -> anyhow::Result<Self> {
+    fn new(
+        poll: Poll,
+        listener: TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> anyhow::Result<Self> {
         let shared = Shared {
+            tls,
             answers: Answers::default(),
             ok: Answers::ok(1)?.into(),
             unknown: Answers::err(1, 1047, "Unknown command")?.into(),
@@ -136,7 +147,9 @@ impl Server {
             self.poll.registry().register(&mut stream, Token(index), interest)?;
             self.accepted = self.accepted.wrapping_add(1);
             let mut conn = Conn::new(stream);
-            let alive = conn.send(Answers::greeting(self.accepted)?.into()).is_ok();
+            let alive = conn
+                .send(Answers::greeting(self.accepted, self.shared.tls.is_some())?.into())
+                .is_ok();
             let entry = alive.then_some(conn);
             match self.conns.get_mut(index) {
                 Some(slot) => *slot = entry,
@@ -162,7 +175,8 @@ impl Server {
 impl Conn {
     fn new(stream: TcpStream) -> Self {
         Self {
-            stream,
+            stream: Wire::new(stream),
+            login_seq: 2,
             partial: Vec::new(),
             out: VecDeque::new(),
             out_at: 0,
@@ -178,9 +192,9 @@ impl Conn {
                 Ok(0) => return Err(Closed),
                 Ok(count) => {
                     self.on_bytes(scratch.get(..count).unwrap_or_default(), shared)?;
-                    // epoll is edge-triggered, and a short read of a stream means it was drained:
-                    // asking again would be a second system call for nothing.
-                    if count < scratch.len() {
+                    // epoll is edge-triggered; asking again for nothing would be a second system
+                    // call.
+                    if !self.stream.may_have_more(count, scratch.len()) {
                         return Ok(());
                     }
                 }
@@ -221,6 +235,13 @@ impl Conn {
             used += range.end;
             let payload = rest.get(range).unwrap_or_default();
             match self.profile {
+                None if payload.len() == TLS_WISH => {
+                    let tls = shared.tls.as_ref().ok_or(Closed)?;
+                    self.login_seq = 3;
+                    let early = bytes.get(used..).unwrap_or_default();
+                    self.stream.start_server(tls, early).map_err(|_| Closed)?;
+                    return Ok(bytes.len());
+                }
                 None => self.on_login(payload)?,
                 Some(profile) => self.on_command(payload, profile, shared)?,
             }
@@ -231,7 +252,7 @@ impl Conn {
         let capabilities = Fields(payload).u32().ok_or(Closed)?;
         let modern = capabilities & capability::DEPRECATE_EOF != 0;
         self.profile = Some(if modern { Profile::Modern } else { Profile::Classic });
-        self.send(Answers::ok(2).map_err(|_| Closed)?.into())
+        self.send(Answers::ok(self.login_seq).map_err(|_| Closed)?.into())
     }
 
     fn on_command(
@@ -287,6 +308,7 @@ impl Conn {
     }
 
     fn flush(&mut self) -> Result<(), Closed> {
+        self.stream.push().map_err(|_| Closed)?;
         while let Some(reply) = self.out.front() {
             let rest = reply.get(self.out_at..).unwrap_or_default();
             let left = rest.len();
