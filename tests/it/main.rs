@@ -55,4 +55,6 @@ mod slow;
 #[cfg(test)]
 mod start;
 #[cfg(test)]
+mod told;
+#[cfg(test)]
 mod transport;

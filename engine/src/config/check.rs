@@ -81,6 +81,7 @@ impl<'d> Checker<'d> {
             driver: weir.word("driver").unwrap_or(DriverChoice::Auto),
             drain_timeout: milliseconds(&weir, "drain_timeout_ms"),
             state_dir: self.state_dir(&weir),
+            rsa_key: tls::private_key(self.document, &weir, "rsa_key_file"),
             log: Log {
                 format: log.word("format").unwrap_or(LogFormat::Text),
                 level: log.word("level").unwrap_or(LogLevel::Info),
@@ -146,6 +147,9 @@ impl<'d> Checker<'d> {
             clients_per_address_max: limits.integer("clients_per_address_max").value,
             host_errors_max: limits.integer("host_errors_max").value,
             host_block: milliseconds(limits, "host_block_ms"),
+            sealed_passwords_max: limits.integer("sealed_passwords_max").value,
+            remembered_users_max: limits.integer("remembered_users_max").value,
+            remembered_users_keep: milliseconds(limits, "remembered_users_ms"),
             backend_handshakes_max: limits.integer("backend_handshakes_max").value,
             lease_wait: milliseconds(limits, "lease_wait_ms"),
             pipelined_commands_max: limits.integer("pipelined_commands_max").value,

@@ -8,6 +8,7 @@ use super::tls::{OfBackend, OfEndpoint};
 use super::types::{
     BackendCompression, DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role,
 };
+use super::user::{PASSWORD, PASSWORD_ENV, PASSWORD_FILE, USER};
 use super::words::{Words, words};
 use crate::base::ConnectionId;
 
@@ -63,7 +64,7 @@ pub(super) enum Kind {
 }
 
 impl Key {
-    const fn integer(
+    pub(super) const fn integer(
         name: &'static str,
         default: u64,
         range: (u64, u64),
@@ -77,7 +78,7 @@ impl Key {
         Self { name, kind: Kind::Word(words), doc }
     }
 
-    const fn required(
+    pub(super) const fn required(
         name: &'static str,
         accepted: &'static str,
         example: &'static str,
@@ -87,7 +88,7 @@ impl Key {
     }
 
     /// One of several ways to say the same.
-    const fn alternative(
+    pub(super) const fn alternative(
         name: &'static str,
         accepted: &'static str,
         example: &'static str,
@@ -96,7 +97,7 @@ impl Key {
         Self { name, kind: Kind::Other { accepted, default: None, example, required: false }, doc }
     }
 
-    const fn secret(
+    pub(super) const fn secret(
         name: &'static str,
         accepted: &'static str,
         example: &'static str,
@@ -296,8 +297,16 @@ const WEIR: &[Key] = &[
             required: false,
         },
         doc: "Folder of what Weir makes for itself and uses again after a restart: the certificate \
-              of endpoints that have none.",
+              of endpoints that have none, and the RSA key.",
     },
+    Key::alternative(
+        "rsa_key_file",
+        PEM_FILE,
+        "\"rsa-key.pem\"",
+        "RSA key of 2048 bits or more. Clients of caching_sha2_password that are asked for their \
+         password, and use neither TLS nor a unix socket, seal it for this key. Without it, Weir \
+         makes one when there may be such clients, and keeps it in state_dir.",
+    ),
 ];
 
 const LOG: &[Key] = &[
@@ -366,6 +375,28 @@ const LIMITS: &[Key] = &[
         60_000,
         (1, 24 * HOUR_MS),
         "How long an address stays blocked, in milliseconds.",
+    ),
+    Key::integer(
+        "sealed_passwords_max",
+        256,
+        (1, 65_536),
+        "Passwords sealed for rsa_key_file that may wait to be opened, over all workers; a thread of \
+         its own opens about a thousand a second. More get error 1040. TLS does without.",
+    ),
+    Key::integer(
+        "remembered_users_max",
+        10_000,
+        (0, 1_000_000),
+        "Users whose password is kept in memory, because a client has told it and a backend has \
+         taken it; others of them are not asked for it again. The one not seen for longest makes \
+         room. 0 keeps none.",
+    ),
+    Key::integer(
+        "remembered_users_ms",
+        24 * HOUR_MS,
+        (1, 365 * 24 * HOUR_MS),
+        "How long such a password is kept, in milliseconds, before the next client is asked for it \
+         again.",
     ),
     Key::integer(
         "backend_handshakes_max",
@@ -582,46 +613,6 @@ const CERTIFICATE: &[Key] = &[
     ),
     Key::required("key_file", PEM_FILE, "\"other-key.pem\"", TLS_KEY),
 ];
-
-const USER: &[Key] = &[
-    Key::required("name", USER_NAME, "\"app\"", "Account name, as clients send it."),
-    PASSWORD,
-    Key::secret(
-        "password_native",
-        "\"*\" and 40 hexadecimal digits",
-        "\"*6D8E7CA2D13CBEBC74BE7EF3A2976000952DCE92\"",
-        "SHA1(SHA1(password)), as mysql.user shows it: the account can use mysql_native_password \
-         only.",
-    ),
-    Key::secret(
-        "password_sha2",
-        "64 hexadecimal digits",
-        "\"2ba9f15fcdcd7c3d2fa6bac0f2c78b5a9c583c9f345187eb117e004715dafafc\"",
-        "SHA256(SHA256(password)): the account can use caching_sha2_password only.",
-    ),
-    PASSWORD_ENV,
-    PASSWORD_FILE,
-];
-
-const PASSWORD: Key = Key::secret(
-    "password",
-    "a string",
-    "\"change-me\"",
-    "The password itself. \"\" is an account without one.",
-);
-const PASSWORD_ENV: Key = Key::alternative(
-    "password_env",
-    "the name of an environment variable that is set",
-    "\"WEIR_PASSWORD\"",
-    "The environment variable that holds the password.",
-);
-const PASSWORD_FILE: Key = Key::alternative(
-    "password_file",
-    "the path of a readable file",
-    "\"/run/secrets/weir\"",
-    "The file that holds the password; one line end at its end is ignored. A relative path \
-     starts at the folder of the configuration file.",
-);
 
 /// What `admin.listen` is without being set.
 pub(super) const ADMIN_LISTEN: &str = admin_listen!();

@@ -101,6 +101,7 @@ impl Changes {
             restart driver "driver";
             live drain_timeout "drain_timeout_ms";
             live state_dir "state_dir";
+            live rsa_key "rsa_key_file";
             restart admin "admin.listen";
             apart log "";
             apart limits "";
@@ -128,6 +129,9 @@ impl Changes {
             live clients_per_address_max "clients_per_address_max";
             live host_errors_max "host_errors_max";
             live host_block "host_block_ms";
+            live sealed_passwords_max "sealed_passwords_max";
+            live remembered_users_max "remembered_users_max";
+            live remembered_users_keep "remembered_users_ms";
             live backend_handshakes_max "backend_handshakes_max";
             live lease_wait "lease_wait_ms";
             live pipelined_commands_max "pipelined_commands_max";

@@ -16,6 +16,7 @@ mod raw;
 mod secret;
 mod tls;
 mod types;
+mod user;
 mod words;
 
 pub use check::parse;

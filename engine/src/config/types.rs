@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::tls::{BackendTls, EndpointTls};
+use super::tls::{BackendTls, EndpointTls, PrivateKey};
 use crate::base::{Address, BackendId, ClusterId, EndpointId};
 
 /// Everything a configuration file says, checked. Shared by all threads, never changed.
@@ -24,6 +24,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Folder of what Weir makes for itself and uses again after a restart.
     pub state_dir: PathBuf,
+    /// RSA key that clients seal their passwords for; `None` for one of Weir's own.
+    pub rsa_key: Option<PrivateKey>,
     /// Logging.
     pub log: Log,
     /// Pages for operators and their programs.
@@ -147,6 +149,12 @@ pub struct Limits {
     pub host_errors_max: u32,
     /// How long an address stays blocked.
     pub host_block: Duration,
+    /// Sealed passwords waiting to be opened, over all workers.
+    pub sealed_passwords_max: usize,
+    /// Accounts whose password is kept in memory; 0 is none.
+    pub remembered_users_max: usize,
+    /// How long they are kept.
+    pub remembered_users_keep: Duration,
     /// Logins in progress per worker on one backend.
     pub backend_handshakes_max: usize,
     /// How long a session waits for its turn to connect and for a free connection.
@@ -300,9 +308,9 @@ pub enum Secret {
     Empty,
     /// The password itself, in the client's bytes: every plugin works on both sides.
     Clear(Vec<u8>),
-    /// `SHA1(SHA1(password))`, as in `mysql.user`: `mysql_native_password` only.
+    /// `SHA1(SHA1(password))`, as in `mysql.user`: checks `mysql_native_password`.
     NativeHash([u8; 20]),
-    /// `SHA256(SHA256(password))`: `caching_sha2_password` only.
+    /// `SHA256(SHA256(password))`: checks `caching_sha2_password`.
     Sha2Hash([u8; 32]),
 }
 

@@ -8,11 +8,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::auth::{ClientAuth, ClientStep, Plugin, Proof};
-use crate::base::{Blame, ConnectionId, Fault, Time};
+use crate::auth::{ClientAuth, ClientStep, Plugin, Proof, Remembered, RsaKey, Sealed};
+use crate::base::{Blame, ClusterId, ConnectionId, Fault, Time};
 use crate::config::{ClientCompression, Config};
 use crate::session::relay::out_of_order;
+use crate::session::stake::Stake;
 use crate::wire::compress::Algorithm;
 use crate::wire::frame::{Assembler, FrameError, Packet};
 use crate::wire::reply::Dialect;
@@ -83,8 +85,18 @@ pub struct LoginContext {
     pub nonce: [u8; 20],
     /// The client's address, for its error texts.
     pub client: Option<IpAddr>,
-    /// The client came through a unix socket: it is `localhost`, and nobody listens in.
+    /// The client came through a unix socket: it is `localhost`.
     pub is_local: bool,
+    /// Nobody else can read what the client sends: it came through a unix socket, or in TLS.
+    pub is_secure: bool,
+    /// The cluster it is to be served by.
+    pub cluster: ClusterId,
+    /// Passwords that clients have told before.
+    pub remembered: Arc<Remembered>,
+    /// What a password can be sealed for where others may read.
+    pub rsa_key: Option<Arc<RsaKey>>,
+    /// The time.
+    pub now: Time,
     /// When the login has to be over.
     pub deadline: Time,
     /// TLS is offered.
@@ -120,6 +132,8 @@ pub(super) enum Verdict {
     Wait,
     /// Go on in TLS; it begins with these bytes.
     StartTls(BytesMut),
+    /// Open this password.
+    Open(Box<Sealed>),
     Lease(Box<LeaseRequest>),
 }
 
@@ -127,7 +141,16 @@ pub(super) enum Verdict {
 enum Step {
     AwaitRequest,
     Authenticate(Box<LoginRequest>, ClientAuth),
+    /// The client has sealed its password, which is being opened.
+    AwaitPassword(Box<LoginRequest>, ClientAuth),
     AwaitLease,
+}
+
+impl Step {
+    /// Nothing the client sends belongs to its login.
+    const fn is_deaf(&self) -> bool {
+        matches!(self, Self::AwaitPassword(..) | Self::AwaitLease)
+    }
 }
 
 /// One login in progress.
@@ -145,6 +168,8 @@ pub(super) struct Login {
     /// The client came by TLS.
     has_tls: bool,
     compression: Option<Algorithm>,
+    /// What the backend's verdict means for the memory of passwords.
+    stake: Option<Box<Stake>>,
 }
 
 impl Login {
@@ -183,6 +208,7 @@ impl Login {
             step: Step::AwaitRequest,
             has_tls: false,
             compression: None,
+            stake: None,
         }
     }
 
@@ -209,8 +235,8 @@ impl Login {
             return Err(too_long());
         }
         self.assembler.push(input);
-        while !matches!(self.step, Step::AwaitLease) {
-            let packet = match self.assembler.next_packet() {
+        while !self.step.is_deaf() {
+            let mut packet = match self.assembler.next_packet() {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return Ok(Verdict::Wait),
                 Err(FrameError::TooLong) => {
@@ -224,9 +250,14 @@ impl Login {
                 return Err(out_of_order());
             }
             self.next_seq = packet.seq.wrapping_add(1);
-            match self.on_packet(&packet, edits)? {
+            let verdict = self.on_packet(&packet, edits);
+            // It may have been a password.
+            packet.payload.zeroize();
+            match verdict? {
                 Verdict::Wait => {}
-                verdict @ (Verdict::StartTls(_) | Verdict::Lease(_)) => return Ok(verdict),
+                verdict @ (Verdict::StartTls(_) | Verdict::Open(_) | Verdict::Lease(_)) => {
+                    return Ok(verdict);
+                }
             }
         }
         Ok(Verdict::Wait)
@@ -241,32 +272,66 @@ impl Login {
                     return self.start_tls();
                 }
                 let request = self.read_request(&packet.payload)?;
-                let user = self.context.config.user(&request.user).cloned();
+                let claim = self.context.claim(&request.user);
                 let nonce = self.context.nonce;
                 let (auth, step) =
-                    ClientAuth::start(&request, user, nonce, self.plugin, seq, &mut answer);
+                    ClientAuth::start(&request, claim, nonce, self.plugin, seq, &mut answer);
                 (request, auth, step)
             }
             Step::Authenticate(request, mut auth) => {
                 let step = auth.on_packet(&packet.payload, seq, &mut answer);
                 (request, auth, step)
             }
-            Step::AwaitLease => return Ok(Verdict::Wait),
+            deaf @ (Step::AwaitPassword(..) | Step::AwaitLease) => {
+                self.step = deaf;
+                return Ok(Verdict::Wait);
+            }
         };
         if !answer.is_empty() {
             self.next_seq = seq.wrapping_add(1);
             edits.send(Side::Client, |out| out.extend_from_slice(&answer));
         }
+        self.after_step(request, auth, step)
+    }
+
+    fn after_step(
+        &mut self,
+        request: Box<LoginRequest>,
+        auth: ClientAuth,
+        step: ClientStep,
+    ) -> Result<Verdict, Fault> {
         match step {
             ClientStep::Continue => {
                 self.step = Step::Authenticate(request, auth);
                 Ok(Verdict::Wait)
             }
+            ClientStep::Open(sealed) => {
+                self.step = Step::AwaitPassword(request, auth);
+                Ok(Verdict::Open(sealed))
+            }
             ClientStep::Accepted(proof) => {
+                self.stake = Stake::of(&self.context, &auth, &request.user, &proof);
                 Ok(Verdict::Lease(Box::new(LeaseRequest { login: *request, proof })))
             }
             ClientStep::Denied => {
                 Err(access_denied(&self.context, &request.user, auth.used_password()))
+            }
+        }
+    }
+
+    /// The client's password was opened, or could not be.
+    pub(super) fn on_opened(
+        &mut self,
+        password: Option<&Zeroizing<Vec<u8>>>,
+    ) -> Result<Verdict, Fault> {
+        match std::mem::replace(&mut self.step, Step::AwaitLease) {
+            Step::AwaitPassword(request, mut auth) => {
+                let step = auth.on_opened(password.map(|password| password.as_slice()));
+                self.after_step(request, auth, step)
+            }
+            other => {
+                self.step = other;
+                Ok(Verdict::Wait)
             }
         }
     }
@@ -285,6 +350,7 @@ impl Login {
 
     /// The TLS that was started is there.
     pub(super) fn on_tls(&mut self, accounts: Option<Vec<String>>) {
+        self.context.is_secure = true;
         self.context.accounts = accounts;
     }
 
@@ -341,6 +407,9 @@ impl Login {
                 format!("weir: the backend sent a {malformed}"),
             )
         })?;
+        if let Some(stake) = &self.stake {
+            stake.accepted();
+        }
         edits.send(Side::Client, |out| packet.encode(self.client, self.next_seq, out));
         Ok((Dialect { client: self.client, backend }, packet.status))
     }
@@ -352,6 +421,9 @@ impl Login {
 
     /// Passes on a backend's ERR, numbered for this client.
     pub(super) fn pass_error(&self, err: &[u8], edits: &mut Edits) {
+        if let (Some(stake), Ok(packet)) = (&self.stake, ErrPacket::parse(err)) {
+            stake.refused(packet.code);
+        }
         edits.send(Side::Client, |out| match ErrPacket::parse(err) {
             Ok(packet) => packet.encode(self.next_seq, out),
             Err(malformed) => bad_handshake_packet(&malformed).encode(self.next_seq, out),

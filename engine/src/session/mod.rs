@@ -11,6 +11,7 @@ mod login;
 mod owed;
 mod parting;
 mod relay;
+mod stake;
 mod state;
 mod text;
 

@@ -4,6 +4,7 @@
 //! Never: hold a result or a statement of more than [`text::TEXT_BYTES_MAX`]; both stream through.
 
 use bytes::BytesMut;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::base::{Blame, ConnectionId, Fault, Time};
 use crate::session::change::{Change, ChangeRequest, FAILURES_MAX, Step};
@@ -429,12 +430,24 @@ impl Relay {
         Ok(())
     }
 
+    /// The password of a client that changes its account was opened, or could not be.
+    pub(super) fn on_opened(&mut self, password: Option<&Zeroizing<Vec<u8>>>) -> Result<(), Fault> {
+        let Some(Wait { what: What::Change(change), .. }) = self.wait.as_deref_mut() else {
+            return Ok(());
+        };
+        let step = change.on_opened(password);
+        self.after_step(step)
+    }
+
     /// Takes what the client sends while a command waits: its part of an exchange, or what is for
     /// later.
     #[cold]
-    fn set_aside(&mut self, input: &[u8], edits: &mut Edits) -> Result<(), Fault> {
+    fn set_aside(&mut self, input: &mut [u8], edits: &mut Edits) -> Result<(), Fault> {
         edits.discard(input.len());
-        self.set_aside_bytes(input, edits)
+        let set = self.set_aside_bytes(input, edits);
+        // A password may be in there.
+        input.zeroize();
+        set
     }
 
     fn set_aside_bytes(&mut self, input: &[u8], edits: &mut Edits) -> Result<(), Fault> {
@@ -453,8 +466,15 @@ impl Relay {
     }
 
     fn after_step(&mut self, step: Step) -> Result<(), Fault> {
-        let Step::Ask(request, mut rest) = step else { return Ok(()) };
         let Some(wait) = self.wait.as_deref_mut() else { return Ok(()) };
+        let (request, mut rest) = match step {
+            Step::Wait => return Ok(()),
+            Step::Open(sealed) => {
+                wait.action = Some(Action::Open(sealed));
+                return Ok(());
+            }
+            Step::Ask(request, rest) => (request, rest),
+        };
         if request.user.is_none() {
             self.failed_changes += 1;
             if !self.is_mariadb
@@ -492,6 +512,9 @@ impl Relay {
         let Some((mut change, rest)) = self.take_change() else {
             return Err(unexpected("a change of account"));
         };
+        if let Some(stake) = change.stake() {
+            stake.accepted();
+        }
         self.reply.set_status(packet.status);
         ledger.answered(self.command_since);
         let seq = change.next_seq();
@@ -515,6 +538,9 @@ impl Relay {
         let Some((mut change, rest)) = self.take_change() else {
             return Err(unexpected("a refused account"));
         };
+        if let Some(stake) = change.stake() {
+            stake.refused(packet.code);
+        }
         let denied = change.take_denied();
         ledger.answered(self.command_since);
         if denied.is_none() {

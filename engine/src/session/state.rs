@@ -5,7 +5,9 @@
 //! Never: hold more than a few hundred bytes once the login is over and nothing is asked.
 
 use bytes::BytesMut;
+use zeroize::{Zeroize, Zeroizing};
 
+use crate::auth::Sealed;
 use crate::base::{Blame, ConnectionId, Fault, Time};
 use crate::session::change::ChangeRequest;
 use crate::session::ledger::Ledger;
@@ -22,6 +24,9 @@ pub enum Action {
     /// Go on in TLS with the client, which has sent these bytes of it already. What the worker feeds
     /// from then on comes out of TLS, and what the session sends goes into it.
     StartTls(BytesMut),
+    /// Open a password that the client sealed, on a thread that may take its time:
+    /// [`Session::on_opened`].
+    Open(Box<Sealed>),
     /// Lend it a backend connection, logged in as the client's account.
     Lease(Box<LeaseRequest>),
     /// Say where the connections of [`Session::threads_asked_for`] are: [`Session::on_threads`].
@@ -179,11 +184,10 @@ impl Session {
             }
             Phase::Login(login) => {
                 edits.discard(input.len());
-                match login.on_bytes(input, edits)? {
-                    Verdict::Wait => {}
-                    Verdict::StartTls(rest) => self.action = Some(Action::StartTls(rest)),
-                    Verdict::Lease(request) => self.action = Some(Action::Lease(request)),
-                }
+                let verdict = login.on_bytes(input, edits);
+                // A password may be in there.
+                input.zeroize();
+                self.action = action_of(verdict?);
                 Ok(Tally::default())
             }
             Phase::Parting(parting) => {
@@ -219,6 +223,27 @@ impl Session {
                 edits.discard(input.len());
                 Ok(Tally::default())
             }
+        }
+    }
+
+    /// The password of [`Action::Open`], or that it could not be opened. What the client sent behind
+    /// it is kept by the session.
+    ///
+    /// # Errors
+    /// The fault that ends the session.
+    pub fn on_opened(&mut self, password: Option<&Zeroizing<Vec<u8>>>) -> Result<(), Fault> {
+        match &mut self.phase {
+            Phase::Login(login) => {
+                self.action = action_of(login.on_opened(password)?);
+                Ok(())
+            }
+            Phase::Relay(relay) => {
+                relay.on_opened(password)?;
+                self.close_when_done();
+                Ok(())
+            }
+            // It went away meanwhile.
+            Phase::Parting(_) | Phase::Over => Ok(()),
         }
     }
 
@@ -403,5 +428,14 @@ impl Session {
     fn close(&mut self) {
         self.phase = Phase::Over;
         self.action = Some(Action::Close);
+    }
+}
+
+fn action_of(verdict: Verdict) -> Option<Action> {
+    match verdict {
+        Verdict::Wait => None,
+        Verdict::StartTls(rest) => Some(Action::StartTls(rest)),
+        Verdict::Open(sealed) => Some(Action::Open(sealed)),
+        Verdict::Lease(request) => Some(Action::Lease(request)),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::base::{Blame, ConnectionId, EndpointId, Fault, Key};
 use crate::bus::Bound;
@@ -118,6 +119,11 @@ impl<D: Driver> Worker<D> {
             nonce: self.nonces.next(),
             client: address,
             is_local,
+            is_secure: is_local,
+            cluster: endpoint.cluster,
+            remembered: Arc::clone(&self.resources.remembered),
+            rsa_key: self.resources.rsa_key.clone(),
+            now: self.driver.now(),
             deadline: self.driver.now() + self.config.limits.login_timeout,
             offers_tls,
             accounts: None,

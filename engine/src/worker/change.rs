@@ -41,9 +41,13 @@ impl<D: Driver> Worker<D> {
     pub(super) fn identify(&mut self, key: Key) {
         let Some(entry) = self.sessions.get(key) else { return };
         let (endpoint, address, id) = (entry.endpoint, entry.address, entry.session.id());
+        let is_encrypted = entry.client.is_encrypted();
         let context = self.login_context(endpoint, address, id);
         let accounts = self.accounts_of(key);
-        let context = context.map(|context| LoginContext { accounts, ..context });
+        let context = context.map(|context| {
+            let is_secure = context.is_secure || is_encrypted;
+            LoginContext { accounts, is_secure, ..context }
+        });
         self.edits.clear();
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let asked = context.and_then(|context| entry.session.on_identity(context, &mut self.edits));

@@ -7,7 +7,7 @@
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
 //! (bytes and back-pressure), `transport` and `coded` (bytes that are encrypted or compressed),
 //! `lease` (backend connections), `queue` (waiting for them), `change`
-//! (what a session asks for after its login), `reload`, `drain`, `thread`.
+//! (what a session asks for after its login), `password` (those that clients seal), `reload`, `drain`, `thread`.
 
 mod accept;
 mod change;
@@ -16,6 +16,7 @@ mod drain;
 mod entry;
 mod lease;
 mod nonce;
+mod password;
 mod queue;
 mod reload;
 mod thread;
@@ -285,6 +286,7 @@ impl<D: Driver> Worker<D> {
             }
         }
         self.on_called();
+        self.on_opened();
     }
 }
 

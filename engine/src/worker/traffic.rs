@@ -142,6 +142,7 @@ impl<D: Driver> Worker<D> {
         match entry.session.next_action() {
             None => {}
             Some(Action::StartTls(rest)) => self.start_client_tls(key, &rest),
+            Some(Action::Open(sealed)) => self.open_password(key, sealed),
             Some(Action::Lease(request)) => self.open_lease(key, *request),
             Some(Action::FindThreads) => self.find_threads(key),
             Some(Action::Identify) => self.identify(key),
