@@ -5,7 +5,7 @@
 
 use weir_tests::{Admit, Login, RawClient, ServerError, trusting_tls};
 
-use crate::fixture::{Bed, Setting};
+use crate::fixture::{Bed, Setting, account};
 
 on_both_drivers!(
     a_hashed_users_password_is_told_once,
@@ -13,6 +13,8 @@ on_both_drivers!(
     a_wrong_password_is_denied,
     sealed_passwords_wait_up_to_a_bound,
     what_a_backend_refuses_is_forgotten,
+    strangers_are_the_backends_to_judge,
+    strangers_are_bounded_and_expire,
 );
 
 const SHA2: &str = "caching_sha2_password";
@@ -152,4 +154,72 @@ fn what_a_backend_refuses_is_forgotten(driver: &str) {
     let (_, packets, outcome) = prove(&bed, &login);
     assert_eq!((packets, outcome), (2, Ok(())));
     bed.finish(&[("logins_ok", 4), ("backend_login_failures", 1)]);
+}
+
+fn strangers_are_the_backends_to_judge(driver: &str) {
+    for tls in [false, true] {
+        let bed = setting().endpoint("auth = \"pass-through\"").start(driver);
+        let stranger = |password: &str| {
+            let login = Login { password: password.to_owned(), ..hashed("stranger") };
+            if tls { login.with_tls(&trusting_tls()) } else { login }
+        };
+        let asked = if tls { 2 } else { 3 };
+        // The listed one is not asked.
+        assert_eq!(prove(&bed, &Login { plugin: SHA2, ..account() }).1, 2);
+        for (user, password) in [("stranger", "wrong"), ("app", "wrong")] {
+            let login = Login { user: user.to_owned(), ..stranger(password) };
+            let (_, packets, outcome) = prove(&bed, &login);
+            let text = format!("Access denied for user '{user}'@'127.0.0.1' (using password: YES)");
+            let error = outcome.unwrap_err();
+            assert_eq!((packets, error.code, error.text), (asked, 1045, text));
+        }
+        assert_eq!(remembered(&bed), 0);
+        let (mut client, packets, outcome) = prove(&bed, &stranger("secret"));
+        assert_eq!((packets, outcome, remembered(&bed)), (asked, Ok(()), 1));
+        client.echo("SELECT 'in'").unwrap();
+        assert_eq!(prove(&bed, &stranger("secret")).1, 2, "01 03");
+        // Clients of the other plugin are switched.
+        let native = Login { plugin: "mysql_native_password", ..stranger("secret") };
+        assert_eq!(prove(&bed, &native).2, Ok(()));
+        // The password is changed at the server, which greets nobody by the old one any more.
+        bed.server.change(|script| script.password = "rotated");
+        let (_, packets, outcome) = prove(&bed, &stranger("secret"));
+        assert_eq!((packets, outcome.unwrap_err().code, remembered(&bed)), (2, 1045, 0));
+        let (_, packets, outcome) = prove(&bed, &stranger("rotated"));
+        assert_eq!((packets, outcome, remembered(&bed)), (asked, Ok(()), 1));
+        bed.server.change(|script| script.password = "again");
+        // The answer is not that of the remembered one, so it is asked for.
+        let (_, packets, outcome) = prove(&bed, &stranger("again"));
+        assert_eq!((packets, outcome, remembered(&bed)), (asked, Ok(()), 1));
+        drop(client);
+        bed.finish(&[("bugs", 0)]);
+    }
+}
+
+fn strangers_are_bounded_and_expire(driver: &str) {
+    let bed = setting()
+        .endpoint("auth = \"pass-through\"")
+        .limit("remembered_users_max", 1)
+        .limit("remembered_users_ms", 1_500)
+        .start(driver);
+    let packets = |user: &str| {
+        let (_, packets, outcome) = prove(&bed, &hashed(user).with_tls(&trusting_tls()));
+        assert_eq!(outcome, Ok(()));
+        packets
+    };
+    assert_eq!([packets("one"), packets("two")], [2, 2]);
+    let evicted = |bed: &Bed| {
+        bed.weir.metrics().unwrap().value("weir_remembered_users_evicted_total", &[]).unwrap()
+    };
+    assert_eq!(remembered(&bed), 1);
+    assert!((0.5..1.5).contains(&evicted(&bed)));
+    // An expired one is asked again; that can be seen by what is known of it at once.
+    std::thread::sleep(std::time::Duration::from_millis(1_600));
+    let mut client = bed.connect();
+    let greeting = client.greeting().unwrap();
+    client.send(&hashed("two").request(&greeting)).unwrap();
+    assert_eq!(client.packet().unwrap(), (2, vec![1, 4]));
+    assert_eq!(remembered(&bed), 0);
+    drop(client);
+    bed.finish(&[("logins_ok", 3)]);
 }

@@ -13,6 +13,8 @@ use crate::config::User;
 pub enum Account {
     /// An account of the configuration.
     Listed(Arc<User>),
+    /// Not of the configuration: the backend decides.
+    PassThrough,
     /// Nobody that may log in, whatever the client knows.
     Nobody,
 }
@@ -34,11 +36,14 @@ pub enum Channel {
 pub struct Claim {
     /// The account.
     pub account: Account,
-    /// The account with its password, where the configuration has only a hash of it and a client
-    /// has told it before.
+    /// The account with its password, where the configuration does not have that and a client has
+    /// told it before.
     pub remembered: Option<Arc<User>>,
     /// How the client can be asked for its password.
     pub channel: Channel,
+    /// Whoever gives a wrong answer is asked for its password, so that accounts of the configuration
+    /// and others look the same.
+    pub asks_all: bool,
 }
 
 impl Claim {
@@ -47,6 +52,6 @@ impl Claim {
     #[must_use]
     pub fn of(user: Option<Arc<User>>) -> Self {
         let account = user.map_or(Account::Nobody, Account::Listed);
-        Self { account, remembered: None, channel: Channel::Open }
+        Self { account, remembered: None, channel: Channel::Open, asks_all: false }
     }
 }

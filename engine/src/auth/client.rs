@@ -10,6 +10,9 @@
 //!
 //! Purpose: check the answer against what is known of the account, switch plugins where that is
 //! needed, ask for the password where only its hash is known, and keep what logs in to a backend.
+//! An account that the configuration does not have may be one of the backend's: then the password is
+//! taken as it is told, and the backend judges.
+//!
 //! Never: write the OK or the ERR (the session does, when it has a backend), open a sealed password
 //! (that takes a millisecond, and is for another thread), or treat an unknown user in another way
 //! than one with a wrong password.
@@ -39,6 +42,8 @@ pub enum ClientStep {
     Accepted(Proof),
     /// It is not, or nobody knows the user: an ERR 1045 is due.
     Denied,
+    /// It has to tell its password, and cannot: an ERR 1251 is due.
+    CannotTell,
 }
 
 /// What a client has to send next.
@@ -107,6 +112,8 @@ impl ClientAuth {
         } else if can_switch {
             auth.switch(greeting_plugin, seq, out);
             ClientStep::Continue
+        } else if auth.has_to_tell() {
+            ClientStep::CannotTell
         } else {
             ClientStep::Denied
         };
@@ -154,9 +161,20 @@ impl ClientAuth {
         self.has_told
     }
 
+    /// Whether only the password itself will do, or nothing while it should look like that.
+    const fn has_to_tell(&self) -> bool {
+        match &self.claim.account {
+            Account::PassThrough => true,
+            Account::Nobody => self.claim.asks_all,
+            Account::Listed(_) => false,
+        }
+    }
+
     fn can_check(&self, plugin: Plugin) -> bool {
         match &self.claim.account {
-            Account::Nobody => true,
+            Account::PassThrough | Account::Nobody => {
+                plugin == Plugin::CachingSha2 || !self.has_to_tell()
+            }
             // Whoever tells the password itself may be asked by another plugin than the hash's. Not
             // where it has to be sealed: older clients do not seal, and know both plugins.
             Account::Listed(user) => {
@@ -193,6 +211,13 @@ impl ClientAuth {
             };
         }
         match plugin {
+            // That is for the backend to judge.
+            _ if self.has_to_tell() && plugin.says_no_password(answer) => {
+                match self.claim.account {
+                    Account::PassThrough => ClientStep::Accepted(Proof::Empty),
+                    Account::Listed(_) | Account::Nobody => ClientStep::Denied,
+                }
+            }
             Plugin::NativePassword => self.check_native(answer),
             Plugin::CachingSha2 => self.check_sha2(answer, seq, out),
         }
@@ -202,7 +227,7 @@ impl ClientAuth {
         let Ok(answer) = answer.try_into() else { return ClientStep::Denied };
         let of_password = |password: &[u8]| native_stage2(&native_stage1(password));
         let (stage2, user) = match &self.claim.account {
-            Account::Nobody => (of_password(DECOY_PASSWORD), None),
+            Account::Nobody | Account::PassThrough => (of_password(DECOY_PASSWORD), None),
             Account::Listed(user) => match &user.secret {
                 Secret::NativeHash(stage2) => (*stage2, Some(user)),
                 Secret::Clear(password) => (of_password(password), Some(user)),
@@ -227,7 +252,7 @@ impl ClientAuth {
         let Ok(answer) = answer.try_into() else { return ClientStep::Denied };
         let known = match (&self.claim.account, &self.claim.remembered) {
             (Account::Listed(user), None) => Some(user),
-            (Account::Listed(_), remembered) => remembered.as_ref(),
+            (Account::Listed(_) | Account::PassThrough, remembered) => remembered.as_ref(),
             (Account::Nobody, _) => None,
         };
         let of_password = |password: &[u8]| sha2_stage2(&sha2_stage1(password));
@@ -239,8 +264,10 @@ impl ClientAuth {
             Some(Secret::Empty) => return ClientStep::Denied,
             None => of_password(DECOY_PASSWORD),
         };
-        let (Some(stage1), Some(user)) = (sha2_check(&stage2, &self.nonce, answer), known) else {
-            return ClientStep::Denied;
+        let stage1 = sha2_check(&stage2, &self.nonce, answer);
+        let (Some(stage1), Some(user)) = (stage1, known) else {
+            // It may be a new password, of which only the backend knows.
+            return if self.claim.asks_all { self.ask(seq, out) } else { ClientStep::Denied };
         };
         let proof = match &user.secret {
             Secret::Clear(_) => Proof::Clear(Arc::clone(user)),
@@ -257,6 +284,9 @@ impl ClientAuth {
 
     /// Asks for the password itself.
     fn ask(&mut self, seq: u8, out: &mut BytesMut) -> ClientStep {
+        if matches!(self.claim.channel, Channel::Open) {
+            return ClientStep::CannotTell;
+        }
         AuthMoreData { data: &[FULL_AUTH_WANTED] }.encode(seq, out);
         self.next_seq = seq.wrapping_add(1);
         self.awaited = Awaited::Password;
@@ -289,8 +319,13 @@ impl ClientAuth {
         if password.is_empty() || password.contains(&0) {
             return ClientStep::Denied;
         }
-        let Account::Listed(user) = &self.claim.account else { return ClientStep::Denied };
-        if !is_password_of(password, &user.secret) {
+        let may_enter = match &self.claim.account {
+            Account::Listed(user) => is_password_of(password, &user.secret),
+            // So far: now the backend judges.
+            Account::PassThrough => true,
+            Account::Nobody => false,
+        };
+        if !may_enter {
             return ClientStep::Denied;
         }
         // In one piece: growing would leave a copy behind.

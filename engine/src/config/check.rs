@@ -24,7 +24,8 @@ use super::secret;
 use super::tls;
 use super::types::{
     Admin, Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
-    EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
+    EndpointAuth, EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret,
+    User, Workers,
 };
 use crate::base::{Address, BackendId, ClusterId};
 
@@ -88,8 +89,8 @@ impl<'d> Checker<'d> {
             },
             admin,
             limits,
+            users: self.users(&root, &endpoints),
             endpoints,
-            users: self.users(&root),
             clusters: self.clusters,
             backends: self.backends,
         }
@@ -278,6 +279,7 @@ impl<'d> Checker<'d> {
                 pooling: table.word("pooling").unwrap_or(Pooling::None),
                 compression: client_compression(&table),
                 tls: tls::of_endpoint(self.document, &table),
+                auth: table.word("auth").unwrap_or(EndpointAuth::Listed),
             });
         }
         endpoints
@@ -331,10 +333,16 @@ impl<'d> Checker<'d> {
         }
     }
 
-    fn users(&self, root: &Table<'_>) -> Vec<Arc<User>> {
+    fn users(&self, root: &Table<'_>, endpoints: &[Endpoint]) -> Vec<Arc<User>> {
         let mut names = Taken::new();
         let mut users = Vec::new();
-        for table in self.items(root, "user") {
+        let may_be_none = endpoints.iter().any(|it| it.auth == EndpointAuth::PassThrough);
+        let tables = if may_be_none && !root.has_items("user") {
+            root.many("user")
+        } else {
+            self.items(root, "user")
+        };
+        for table in tables {
             let name = table.required("name").filter(|name| self.is_user_name(name));
             if let Some(name) = &name {
                 take(self.document, &mut names, name.value.clone(), &name.place);

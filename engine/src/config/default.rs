@@ -6,7 +6,8 @@
 
 use super::tls::{OfBackend, OfEndpoint};
 use super::types::{
-    BackendCompression, DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role,
+    BackendCompression, DriverChoice, EndpointAuth, EndpointMode, LogFormat, LogLevel, Pooling,
+    Role,
 };
 use super::user::{PASSWORD, PASSWORD_ENV, PASSWORD_FILE, USER};
 use super::words::{Words, words};
@@ -245,7 +246,8 @@ pub(super) static SECTIONS: &[Section] = &[
         path: "user",
         many: true,
         doc: "An account clients log in with, to Weir, and Weir for them to the backends. \
-              At least one. Exactly one of the password keys. Sessions of a user whom a reload removes \
+              At least one, unless an endpoint has auth = \"pass-through\". Exactly one of the \
+              password keys. Sessions of a user whom a reload removes \
               or changes go on.",
         keys: USER,
         children: &[],
@@ -569,6 +571,15 @@ const ENDPOINT: &[Key] = &[
         "pooling",
         words::<Pooling>,
         "How backend connections are shared. \"none\": each client has one of its own.",
+    ),
+    Key::word(
+        "auth",
+        words::<EndpointAuth>,
+        "Who may log in. \"listed\": the users of this file. \"pass-through\": also users of the \
+         backend that are not in this file; they tell their password by caching_sha2_password, over \
+         TLS, a unix socket or sealed for rsa_key_file, the backend judges it, and it is remembered \
+         (remembered_users_max). Clients with mysql_native_password are switched; those that cannot \
+         get error 1251.",
     ),
     Key {
         name: "compression",

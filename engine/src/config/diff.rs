@@ -236,6 +236,7 @@ impl Changes {
                 apart cluster "";
                 live mode "mode";
                 live pooling "pooling";
+            live auth "auth";
             live compression "compression";
             live tls "tls";
             );

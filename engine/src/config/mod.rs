@@ -27,7 +27,8 @@ pub use problem::Problem;
 pub use tls::{BackendTls, Certificates, EndpointTls, Identity, PrivateKey, TlsMode};
 pub use types::{
     Admin, Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
-    EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret, User, Workers,
+    EndpointAuth, EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret,
+    User, Workers,
 };
 
 use std::net::IpAddr;

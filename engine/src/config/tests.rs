@@ -4,6 +4,7 @@ mod addresses;
 mod admin;
 mod compression;
 mod every_key;
+mod users;
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -193,6 +194,7 @@ fn a_minimal_file_takes_all_defaults() {
                         identities: [],
                         client_ca: None,
                     },
+                    auth: Listed,
                 },
             ],
             users: [

@@ -38,7 +38,7 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// Addresses clients connect to, in file order.
     pub endpoints: Vec<Endpoint>,
-    /// Accounts clients log in with, by name; at least one.
+    /// Accounts clients log in with, by name.
     pub users: Vec<Arc<User>>,
 }
 
@@ -259,6 +259,17 @@ pub struct Endpoint {
     pub compression: ClientCompression,
     /// How connections of clients are encrypted.
     pub tls: EndpointTls,
+    /// Who may log in.
+    pub auth: EndpointAuth,
+}
+
+/// Who may log in to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointAuth {
+    /// The users of the file.
+    Listed,
+    /// And whoever the backend lets in.
+    PassThrough,
 }
 
 /// What clients are offered to compress with; they choose.

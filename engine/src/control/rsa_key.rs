@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::auth::{RsaKey, Seed};
-use crate::config::{Config, Secret};
+use crate::config::{Config, EndpointAuth, Secret};
 use crate::control::state_file;
 use crate::io::random;
 
@@ -28,9 +28,11 @@ pub(super) fn rsa_key(config: &Config) -> Result<Option<Arc<RsaKey>>, String> {
 /// Whether clients are asked for their password on an endpoint where others may read it.
 fn needs_one(config: &Config) -> bool {
     let is_hash = |secret: &Secret| matches!(secret, Secret::NativeHash(_) | Secret::Sha2Hash(_));
-    let mut endpoints = config.endpoints.iter();
-    let is_open = endpoints.any(|it| !it.listen.is_unix() && !it.tls.mode.is_required());
-    is_open && config.users.iter().any(|user| is_hash(&user.secret))
+    let has_hashes = config.users.iter().any(|user| is_hash(&user.secret));
+    config.endpoints.iter().any(|endpoint| {
+        let is_open = !endpoint.listen.is_unix() && !endpoint.tls.mode.is_required();
+        is_open && (has_hashes || endpoint.auth == EndpointAuth::PassThrough)
+    })
 }
 
 /// The key of this installation, made if it is not there.
@@ -110,6 +112,9 @@ mod tests {
         let folder = Folder::new("needed");
         let mut config = config(&folder);
         assert!(rsa_key(&config).unwrap().is_none(), "the only password is known");
+        config.endpoints[0].auth = EndpointAuth::PassThrough;
+        assert!(needs_one(&config));
+        config.endpoints[0].auth = EndpointAuth::Listed;
         let hash = Secret::Sha2Hash([1; 32]);
         config.users.push(Arc::new(User::new("hash".into(), hash)));
         assert!(needs_one(&config));

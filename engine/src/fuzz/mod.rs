@@ -116,7 +116,10 @@ fn client_auth(data: &[u8]) {
     let user = |secret| Some(Arc::new(User::new("app".into(), secret)));
     let channels = [Channel::Open, Channel::Secure, Channel::Sealed(rsa_key())];
     for user in secrets.map(user).into_iter().chain([None]) {
-        let claims = channels.clone().map(|channel| Claim { channel, ..Claim::of(user.clone()) });
+        let claims = channels.clone().map(|channel| {
+            let asks_all = matches!(channel, Channel::Secure);
+            Claim { channel, asks_all, ..Claim::of(user.clone()) }
+        });
         let plugins = [Plugin::NativePassword, Plugin::CachingSha2];
         for (claim, plugin) in claims.iter().flat_map(|claim| plugins.map(|it| (claim, it))) {
             let mut out = BytesMut::new();

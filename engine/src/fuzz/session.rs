@@ -314,6 +314,7 @@ fn context(backend: Capabilities) -> LoginContext {
         is_secure: true,
         cluster: ClusterId(0),
         remembered: Arc::default(),
+        pass_through: false,
         rsa_key: None,
         now: Time::ZERO,
         deadline: Time::NEVER,

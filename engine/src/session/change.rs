@@ -13,7 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::auth::{ClientAuth, ClientStep, Plugin, Proof, Sealed};
 use crate::base::{Fault, Time};
-use crate::session::login::{LoginContext, access_denied, too_long};
+use crate::session::login::{LoginContext, access_denied, cannot_tell, too_long};
 use crate::session::relay::out_of_order;
 use crate::session::stake::Stake;
 use crate::wire::frame::{Assembler, FrameError};
@@ -188,6 +188,8 @@ impl Change {
         let Stage::Authenticate { auth, assembler, context, opening } = &mut self.stage else {
             return Step::Wait;
         };
+        let denial =
+            |auth: &ClientAuth| access_denied(context, &self.command.user, auth.used_password());
         let (user, denied) = match step {
             ClientStep::Continue => return Step::Wait,
             ClientStep::Open(sealed) => {
@@ -198,10 +200,8 @@ impl Change {
                 self.stake = Stake::of(context, auth, &self.command.user, &proof);
                 (Some((self.command.clone(), proof)), None)
             }
-            ClientStep::Accepted(_) | ClientStep::Denied => {
-                let used_password = auth.used_password();
-                (None, Some(access_denied(context, &self.command.user, used_password)))
-            }
+            ClientStep::Accepted(_) | ClientStep::Denied => (None, Some(denial(auth))),
+            ClientStep::CannotTell => (None, Some(cannot_tell())),
         };
         let rest = assembler.take_rest();
         self.stage = Stage::AtBackend { denied };

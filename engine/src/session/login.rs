@@ -93,6 +93,8 @@ pub struct LoginContext {
     pub cluster: ClusterId,
     /// Passwords that clients have told before.
     pub remembered: Arc<Remembered>,
+    /// Users that the configuration does not have are the backend's to judge.
+    pub pass_through: bool,
     /// What a password can be sealed for where others may read.
     pub rsa_key: Option<Arc<RsaKey>>,
     /// The time.
@@ -313,6 +315,7 @@ impl Login {
                 self.stake = Stake::of(&self.context, &auth, &request.user, &proof);
                 Ok(Verdict::Lease(Box::new(LeaseRequest { login: *request, proof })))
             }
+            ClientStep::CannotTell => Err(cannot_tell()),
             ClientStep::Denied => {
                 Err(access_denied(&self.context, &request.user, auth.used_password()))
             }
@@ -421,11 +424,13 @@ impl Login {
 
     /// Passes on a backend's ERR, numbered for this client.
     pub(super) fn pass_error(&self, err: &[u8], edits: &mut Edits) {
-        if let (Some(stake), Ok(packet)) = (&self.stake, ErrPacket::parse(err)) {
-            stake.refused(packet.code);
-        }
-        edits.send(Side::Client, |out| match ErrPacket::parse(err) {
-            Ok(packet) => packet.encode(self.next_seq, out),
+        let parsed = ErrPacket::parse(err);
+        let own = match (&self.stake, &parsed) {
+            (Some(stake), Ok(packet)) => stake.refused(packet.code),
+            (Some(_) | None, _) => None,
+        };
+        edits.send(Side::Client, |out| match parsed {
+            Ok(packet) => own.map_or(packet, ErrPacket::from).encode(self.next_seq, out),
             Err(malformed) => bad_handshake_packet(&malformed).encode(self.next_seq, out),
         });
     }
@@ -444,6 +449,16 @@ pub(super) fn access_denied(context: &LoginContext, user: &[u8], used_password: 
         Blame::Client,
         code::ACCESS_DENIED_ERROR,
         format!("Access denied for user '{user}'@'{host}' (using password: {password})"),
+    )
+}
+
+/// The server's words for a client without the plugin it would need.
+pub(super) fn cannot_tell() -> Fault {
+    fault(
+        Blame::Client,
+        code::NOT_SUPPORTED_AUTH_MODE,
+        "Client does not support authentication protocol requested by server; consider upgrading \
+         MySQL client",
     )
 }
 

@@ -538,16 +538,14 @@ impl Relay {
         let Some((mut change, rest)) = self.take_change() else {
             return Err(unexpected("a refused account"));
         };
-        if let Some(stake) = change.stake() {
-            stake.refused(packet.code);
-        }
         let denied = change.take_denied();
+        let own = change.stake().and_then(|stake| stake.refused(packet.code));
         ledger.answered(self.command_since);
         if denied.is_none() {
             ledger.enter(Entry::BackendError(packet.code));
         }
         edits.send(Side::Client, |out| {
-            denied.as_ref().map_or(packet, ErrPacket::from).encode(change.next_seq(), out);
+            denied.as_ref().or(own).map_or(packet, ErrPacket::from).encode(change.next_seq(), out);
         });
         self.failed_changes += u8::from(denied.is_none());
         // MySQL ends the connection; and a session that could not be reset must not go on.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::{Blame, ConnectionId, EndpointId, Fault, Key};
 use crate::bus::Bound;
-use crate::config::TlsMode;
+use crate::config::{EndpointAuth, TlsMode};
 use crate::io::{CloseMode, ConnId, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::session::{LoginContext, Session};
@@ -122,6 +122,7 @@ impl<D: Driver> Worker<D> {
             is_secure: is_local,
             cluster: endpoint.cluster,
             remembered: Arc::clone(&self.resources.remembered),
+            pass_through: endpoint.auth == EndpointAuth::PassThrough,
             rsa_key: self.resources.rsa_key.clone(),
             now: self.driver.now(),
             deadline: self.driver.now() + self.config.limits.login_timeout,

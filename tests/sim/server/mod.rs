@@ -236,7 +236,9 @@ impl Server {
         match step {
             ClientStep::Continue => self.state = State::Authenticating(request, auth),
             ClientStep::Open(_) => return violation("the server has no RSA key"),
-            ClientStep::Denied => return violation("a proven account was denied by the server"),
+            ClientStep::Denied | ClientStep::CannotTell => {
+                return violation("a proven account was denied by the server");
+            }
             ClientStep::Accepted(_) => self.on_proven(&request, next, around)?,
         }
         Ok(())

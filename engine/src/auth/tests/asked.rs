@@ -172,3 +172,69 @@ fn a_remembered_password_is_not_asked_for_again() {
     let (_, step) = ClientAuth::start(&native, claim, NONCE, Plugin::NativePassword, 2, &mut out);
     assert_eq!(step, ClientStep::Accepted(Proof::Clear(app)));
 }
+
+fn stranger(remembered: Option<&Arc<User>>, channel: Channel) -> Claim {
+    let remembered = remembered.cloned();
+    Claim { account: Account::PassThrough, remembered, channel, asks_all: true }
+}
+
+#[test]
+fn an_account_of_the_backends_tells_its_password_for_the_backend_to_judge() {
+    let mut auth = asked(stranger(None, Channel::Secure), "s");
+    let step = auth.on_packet(b"s\0", 4, &mut BytesMut::new());
+    assert_eq!(told(&auth, &step), b"s");
+    let mut auth = asked(stranger(None, Channel::Sealed(key())), "s");
+    let password = opened(auth.on_packet(&sealed("s"), 4, &mut BytesMut::new())).unwrap();
+    let step = auth.on_opened(Some(&password));
+    assert_eq!(told(&auth, &step), b"s");
+
+    let app = user(clear("s")).unwrap();
+    let (auth, step, mut out) = log_in(stranger(Some(&app), Channel::Secure), "s");
+    assert_eq!(step, ClientStep::Accepted(Proof::Clear(Arc::clone(&app))));
+    assert!(!auth.has_told());
+    assert_eq!(payload(&mut out, 2), [1, 3]);
+    // Another password than the remembered one may be a new one.
+    let mut auth = asked(stranger(Some(&app), Channel::Secure), "new");
+    let step = auth.on_packet(b"new\0", 4, &mut BytesMut::new());
+    assert_eq!(told(&auth, &step), b"new");
+    // None at all is for the backend as well.
+    let none = request(Some(SHA2), &[0]);
+    let (mut out, claim) = (BytesMut::new(), stranger(None, Channel::Secure));
+    let (_, step) = ClientAuth::start(&none, claim, NONCE, Plugin::CachingSha2, 2, &mut out);
+    assert_eq!(step, ClientStep::Accepted(Proof::Empty));
+}
+
+/// Who must not come in looks like who gives a wrong password.
+#[test]
+fn where_strangers_are_asked_everybody_is() {
+    let nobody = Claim { asks_all: true, channel: Channel::Secure, ..Claim::of(None) };
+    let listed = Claim { asks_all: true, ..claim(clear("s"), Channel::Secure) };
+    for claim in [nobody, listed] {
+        let mut auth = asked(claim, "wrong");
+        assert_eq!(auth.on_packet(b"wrong\0", 4, &mut BytesMut::new()), ClientStep::Denied);
+        assert!(auth.used_password());
+    }
+}
+
+#[test]
+fn a_client_that_cannot_tell_is_switched_or_told_so() {
+    let native = request(Some(NATIVE), &native_of("s"));
+    let (mut out, claim) = (BytesMut::new(), stranger(None, Channel::Secure));
+    let (mut auth, step) =
+        ClientAuth::start(&native, claim.clone(), NONCE, Plugin::NativePassword, 2, &mut out);
+    assert_eq!(step, ClientStep::Continue);
+    assert!(payload(&mut out, 2)[1..].starts_with(SHA2));
+    assert_eq!(auth.on_packet(&sha2_of("s"), 4, &mut out), ClientStep::Continue);
+    assert_eq!(payload(&mut out, 4), [1, 4]);
+    let step = auth.on_packet(b"s\0", 6, &mut out);
+    assert_eq!(told(&auth, &step), b"s");
+
+    let mut old = request(None, &native_of("s"));
+    old.capabilities = Capabilities::PROTOCOL_41;
+    for account in [Account::PassThrough, Account::Nobody] {
+        let claim = Claim { account, ..claim.clone() };
+        let (_, step) = ClientAuth::start(&old, claim, NONCE, Plugin::NativePassword, 2, &mut out);
+        assert_eq!(step, ClientStep::CannotTell);
+    }
+    assert_eq!(log_in(stranger(None, Channel::Open), "s").1, ClientStep::CannotTell);
+}

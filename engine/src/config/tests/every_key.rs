@@ -69,6 +69,7 @@ backend = [{ name = "db3", address = "db:3306", role = "primary" }]
 name = "app"
 listen = "0.0.0.0:6033"
 unix_mode = "0700"
+auth = "pass-through"
 cluster = "two"
 mode = "primary"
 pooling = "none"
@@ -168,6 +169,7 @@ fn every_key_of_the_lists_has_an_effect() {
     assert_eq!(config.endpoints[0].cluster, ClusterId(1));
     let zstd_only = ClientCompression { zlib: false, zstd: true };
     assert_eq!(config.endpoints[0].compression, zstd_only);
+    assert_eq!(config.endpoints[0].auth, EndpointAuth::PassThrough);
     let secret = |name: &[u8]| config.user(name).unwrap().secret.clone();
     assert!(matches!(secret(b"a"), Secret::NativeHash([0x6d, .., 0x92])));
     assert!(matches!(secret(b"b"), Secret::Sha2Hash([0x2b, .., 0xfc])));

@@ -122,6 +122,7 @@ fn context(server: &Greeting, nonce: [u8; 20]) -> LoginContext {
         is_secure: false,
         cluster: ClusterId(0),
         remembered: Arc::default(),
+        pass_through: false,
         rsa_key: None,
         now: Time::ZERO,
         deadline: LOGIN_OVER,

@@ -10,12 +10,13 @@ const DENIED: &[u8] = b"\xFF\x15\x04#28000Access denied for user 'sha2'@'weir'";
 struct Shared {
     remembered: Arc<Remembered>,
     rsa_key: Arc<RsaKey>,
+    pass_through: bool,
 }
 
 impl Shared {
     fn new() -> Self {
         let rsa_key = Arc::new(RsaKey::from_pem(KEY).unwrap());
-        Self { remembered: Arc::default(), rsa_key }
+        Self { remembered: Arc::default(), rsa_key, pass_through: false }
     }
 
     fn context(&self, secure: bool) -> LoginContext {
@@ -23,6 +24,7 @@ impl Shared {
             remembered: Arc::clone(&self.remembered),
             rsa_key: Some(Arc::clone(&self.rsa_key)),
             is_secure: secure,
+            pass_through: self.pass_through,
             ..context(&server(SHA2), NONCE)
         }
     }
@@ -262,4 +264,69 @@ fn a_change_of_account_may_need_the_password_too() {
         pair.answer(|session, edits, ledger| session.on_user_refused(DENIED, edits, ledger));
         assert_eq!((pair.client_error().1, shared.known()), (1045, 0));
     }
+}
+
+#[test]
+fn a_stranger_is_remembered_once_a_backend_has_taken_its_password() {
+    for (secure, asked) in [(true, &[(2, 1)][..]), (false, &[(2, 1), (4, 1)])] {
+        let shared = Shared { pass_through: true, ..Shared::new() };
+        let log_in = |password: &str| log_in(&shared, "stranger", password, secure, 5);
+        let (mut pair, said) = log_in("first");
+        assert_eq!(said, asked);
+        pair.refuse(DENIED);
+        let text = "Access denied for user 'stranger'@'127.0.0.1' (using password: YES)";
+        let seq = if secure { 4 } else { 6 };
+        assert_eq!(
+            pair.client_error(),
+            (seq, 1045, text.to_owned()),
+            "by the client's own address"
+        );
+        assert_eq!(shared.known(), 0);
+        let (mut pair, _) = log_in("first");
+        pair.grant(NEW, LOGIN_OK);
+        assert_eq!(shared.known(), 1);
+        assert_eq!(log_in("first").1, [(2, 1)], "01 03");
+        // A new password is asked for, and takes the old one's place.
+        let (mut pair, said) = log_in("second");
+        assert_eq!(said, asked);
+        pair.grant(NEW, LOGIN_OK);
+        assert_eq!((shared.known(), log_in("second").1), (1, vec![(2, 1)]));
+        // The old one is asked for then, and is the backend's to refuse: the new one stays.
+        let (mut pair, said) = log_in("first");
+        assert_eq!(said, asked);
+        pair.refuse(DENIED);
+        assert_eq!(shared.known(), 1);
+        let (mut pair, _) = log_in("second");
+        pair.refuse(DENIED);
+        assert_eq!(shared.known(), 0, "a remembered one that is refused is forgotten");
+    }
+}
+
+#[test]
+fn a_stranger_without_a_password_is_the_backends_to_judge() {
+    let shared = Shared { pass_through: true, ..Shared::new() };
+    for (refuse, known) in [(false, 0), (true, 0)] {
+        let mut pair = shared.greeted(false);
+        pair.client(&login(NEW, "stranger", Some(SHA2), &[0]));
+        assert_eq!(pair.lease.as_ref().unwrap().proof, Proof::Empty);
+        if refuse {
+            pair.refuse(DENIED);
+            let text = "Access denied for user 'stranger'@'127.0.0.1' (using password: NO)";
+            assert_eq!(pair.client_error(), (2, 1045, text.to_owned()));
+        } else {
+            pair.grant(NEW, LOGIN_OK);
+        }
+        assert_eq!(shared.known(), known);
+    }
+}
+
+#[test]
+fn a_client_too_old_to_tell_is_told_so() {
+    let shared = Shared { pass_through: true, ..Shared::new() };
+    let mut pair = shared.greeted(false);
+    let old = OLD.without(Capabilities::PLUGIN_AUTH);
+    pair.client(&login(old, "stranger", None, &[7; 20]));
+    let (seq, code, text) = pair.client_error();
+    assert_eq!((seq, code, pair.closed), (2, 1251, true));
+    assert!(text.starts_with("Client does not support authentication protocol"), "{text}");
 }
