@@ -58,3 +58,5 @@ mod start;
 mod told;
 #[cfg(test)]
 mod transport;
+#[cfg(test)]
+mod users;

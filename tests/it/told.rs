@@ -72,6 +72,7 @@ fn a_hashed_users_password_is_told_once(driver: &str) {
         assert_eq!((asked, outcome), (packets, Ok(())), "{user} {tls}");
         client.echo("SELECT 1").unwrap();
         assert_eq!(remembered(&bed), 1);
+        drop(client);
         // 01 03 and OK, on any channel.
         let (mut client, asked, outcome) = prove(&bed, &hashed(user));
         assert_eq!((asked, outcome), (2, Ok(())), "{user} {tls}, again");

@@ -31,3 +31,4 @@ mod shapes;
 mod stall;
 mod storm;
 mod tls;
+mod told;

@@ -45,9 +45,7 @@ fn client(on: On, proxy: &Proxy, user: &str, password: &str, tls: bool) -> Clien
     let client = Client::tcp(proxy.weir.address(), user, password).program(on.flavour);
     match (on.flavour, tls) {
         (Flavour::MySql, true) => client.arg("--ssl-mode=REQUIRED"),
-        (Flavour::MySql, false) => {
-            client.arg("--ssl-mode=DISABLED").arg("--get-server-public-key")
-        }
+        (Flavour::MySql, false) => client.arg("--ssl-mode=DISABLED").arg("--get-server-public-key"),
         (Flavour::MariaDb, true) => client.arg("--ssl"),
         (Flavour::MariaDb, false) => client.arg("--skip-ssl"),
     }
@@ -76,7 +74,9 @@ fn users_of_the_server(on: On) {
     for tls in [true, false] {
         let proxy = Proxy::start_with(on, &pass_through(on, server));
         let ask = |user: &str, password: &str| {
-            client(on, &proxy, user, password, tls).query("SELECT USER()").map_err(|it| it.to_string())
+            client(on, &proxy, user, password, tls)
+                .query("SELECT USER()")
+                .map_err(|it| it.to_string())
         };
         let denied = |user: &str, password: &str| {
             let error = ask(user, password).unwrap_err();

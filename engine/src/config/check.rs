@@ -27,6 +27,7 @@ use super::types::{
     EndpointAuth, EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret,
     User, Workers,
 };
+use super::user;
 use crate::base::{Address, BackendId, ClusterId};
 
 /// The configuration a text describes, or everything that is wrong with it, by line.
@@ -348,8 +349,9 @@ impl<'d> Checker<'d> {
                 take(self.document, &mut names, name.value.clone(), &name.place);
             }
             let secret = secret::of_user(self.document, &table).unwrap_or(Secret::Empty);
-            users
-                .push(Arc::new(User::new(name.map(|name| name.value).unwrap_or_default(), secret)));
+            let rules = user::rules(self.document, &table);
+            let name = name.map(|name| name.value).unwrap_or_default();
+            users.push(Arc::new(User { name, secret, rules }));
         }
         users
     }

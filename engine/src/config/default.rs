@@ -651,3 +651,5 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 /// Connection ids of one worker: every client needs one.
 const CLIENTS_MAX: u64 = ConnectionId::SEQUENCES as u64;
+/// Of all workers.
+pub(super) const CONNECTIONS_MAX: u64 = CLIENTS_MAX * WORKERS_MAX as u64;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::address;
-use super::types::{Backend, Cluster, Config, Endpoint, Limits, Log, Monitor, User};
+use super::types::{Backend, Cluster, Config, Endpoint, Limits, Log, Monitor, User, UserRules};
 
 /// A new configuration against the one in force.
 #[derive(Clone, Debug)]
@@ -257,7 +257,16 @@ impl Changes {
             compare!(self, path, User, old.as_ref(), new,
                 apart name "";
                 live secret "password";
+                apart rules "";
             );
+            let UserRules { networks, schemas, connections_max } = &old.rules;
+            let rules = [
+                ("networks", *networks != new.rules.networks),
+                ("schemas", *schemas != new.rules.schemas),
+                ("connections_max", *connections_max != new.rules.connections_max),
+            ];
+            let changed = rules.iter().filter(|(_, changed)| *changed);
+            self.live.extend(changed.map(|(key, _)| format!("{path}.{key}")));
         }
     }
 

@@ -28,7 +28,7 @@ pub use tls::{BackendTls, Certificates, EndpointTls, Identity, PrivateKey, TlsMo
 pub use types::{
     Admin, Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
     EndpointAuth, EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pooling, Role, Secret,
-    User, Workers,
+    User, UserRules, Workers,
 };
 
 use std::net::IpAddr;

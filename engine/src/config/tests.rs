@@ -201,6 +201,11 @@ fn a_minimal_file_takes_all_defaults() {
                 User {
                     name: "u",
                     secret: Secret::Clear(…),
+                    rules: UserRules {
+                        networks: [],
+                        schemas: None,
+                        connections_max: 0,
+                    },
                 },
             ],
         }

@@ -3,11 +3,12 @@
 //! Purpose: what the rest of Weir is built from after `check` accepted a file.
 //! Never: hold text that still needs parsing, or a reference to something that does not exist.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::tls::{BackendTls, EndpointTls, PrivateKey};
@@ -302,13 +303,35 @@ pub struct User {
     pub name: String,
     /// What proves the account, to Weir and by Weir to backends.
     pub secret: Secret,
+    /// What it may not do although its backend would let it.
+    pub rules: UserRules,
+}
+
+/// Bounds of a user; by default none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserRules {
+    /// Where its clients may come from; empty is everywhere.
+    pub networks: Vec<IpNet>,
+    /// The schemas it may enter; `None` is all.
+    pub schemas: Option<Vec<String>>,
+    /// Its sessions, over all workers; 0 is no bound.
+    pub connections_max: usize,
 }
 
 impl User {
-    /// An account.
+    /// An account without bounds.
     #[must_use]
-    pub const fn new(name: String, secret: Secret) -> Self {
-        Self { name, secret }
+    pub fn new(name: String, secret: Secret) -> Self {
+        Self { name, secret, rules: UserRules::default() }
+    }
+
+    /// Whether its clients may come from there. A unix socket is `127.0.0.1`.
+    #[must_use]
+    pub fn may_come_from(&self, client: Option<IpAddr>, is_local: bool) -> bool {
+        let networks = &self.rules.networks;
+        let client = if is_local { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { client };
+        networks.is_empty()
+            || client.is_some_and(|client| networks.iter().any(|net| net.contains(&client)))
     }
 }
 

@@ -13,6 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::auth::{ClientAuth, ClientStep, Plugin, Proof, Sealed};
 use crate::base::{Fault, Time};
+use crate::session::guard::Guard;
 use crate::session::login::{LoginContext, access_denied, cannot_tell, too_long};
 use crate::session::relay::out_of_order;
 use crate::session::stake::Stake;
@@ -58,6 +59,8 @@ pub(super) struct Change {
     stage: Stage,
     /// What the backend's verdict means for the memory of passwords.
     stake: Option<Box<Stake>>,
+    /// What the new user may not do.
+    guard: Option<Box<Guard>>,
 }
 
 /// What a feed came to.
@@ -82,7 +85,7 @@ impl Change {
     }
 
     const fn at(command: ChangeUser, stage: Stage) -> Self {
-        Self { command, next_seq: 1, deadline: Time::NEVER, stage, stake: None }
+        Self { command, next_seq: 1, deadline: Time::NEVER, stage, stake: None, guard: None }
     }
 
     pub(super) const fn stake(&self) -> Option<&Stake> {
@@ -107,6 +110,11 @@ impl Change {
     /// What the client sends now belongs to the exchange.
     pub(super) const fn is_authenticating(&self) -> bool {
         matches!(self.stage, Stage::Authenticate { opening: false, .. })
+    }
+
+    /// What the new user may not do.
+    pub(super) fn take_guard(&mut self) -> Option<Box<Guard>> {
+        self.guard.take()
     }
 
     /// What the client is to be told once its session is reset.
@@ -197,8 +205,15 @@ impl Change {
                 return Step::Open(sealed);
             }
             ClientStep::Accepted(proof) if context.admits(&self.command.user) => {
-                self.stake = Stake::of(context, auth, &self.command.user, &proof);
-                (Some((self.command.clone(), proof)), None)
+                self.guard = Guard::of(context, &self.command.user);
+                let guard = self.guard.as_deref();
+                match guard.and_then(|it| it.denied(self.command.database.as_deref())) {
+                    Some(fault) => (None, Some(fault)),
+                    None => {
+                        self.stake = Stake::of(context, auth, &self.command.user, &proof);
+                        (Some((self.command.clone(), proof)), None)
+                    }
+                }
             }
             ClientStep::Accepted(_) | ClientStep::Denied => (None, Some(denial(auth))),
             ClientStep::CannotTell => (None, Some(cannot_tell())),

@@ -13,6 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::auth::{ClientAuth, ClientStep, Plugin, Proof, Remembered, RsaKey, Sealed};
 use crate::base::{Blame, ClusterId, ConnectionId, Fault, Time};
 use crate::config::{ClientCompression, Config};
+use crate::session::guard::Guard;
 use crate::session::relay::out_of_order;
 use crate::session::stake::Stake;
 use crate::wire::compress::Algorithm;
@@ -172,6 +173,8 @@ pub(super) struct Login {
     compression: Option<Algorithm>,
     /// What the backend's verdict means for the memory of passwords.
     stake: Option<Box<Stake>>,
+    /// What the user may not do.
+    guard: Option<Box<Guard>>,
 }
 
 impl Login {
@@ -211,6 +214,7 @@ impl Login {
             has_tls: false,
             compression: None,
             stake: None,
+            guard: None,
         }
     }
 
@@ -312,6 +316,11 @@ impl Login {
                 Ok(Verdict::Open(sealed))
             }
             ClientStep::Accepted(proof) => {
+                self.guard = Guard::of(&self.context, &request.user);
+                let guard = self.guard.as_deref();
+                if let Some(fault) = guard.and_then(|it| it.denied(request.database.as_deref())) {
+                    return Err(fault);
+                }
                 self.stake = Stake::of(&self.context, &auth, &request.user, &proof);
                 Ok(Verdict::Lease(Box::new(LeaseRequest { login: *request, proof })))
             }
@@ -417,6 +426,11 @@ impl Login {
         Ok((Dialect { client: self.client, backend }, packet.status))
     }
 
+    /// What the user may not do.
+    pub(super) fn take_guard(&mut self) -> Option<Box<Guard>> {
+        self.guard.take()
+    }
+
     /// What the client sent behind its login.
     pub(super) fn take_early(&mut self) -> BytesMut {
         self.assembler.take_rest()
@@ -436,14 +450,23 @@ impl Login {
     }
 }
 
-/// The server's own words, so that applications which read them keep working.
-pub(super) fn access_denied(context: &LoginContext, user: &[u8], used_password: bool) -> Fault {
-    let user: String = String::from_utf8_lossy(user).chars().take(USER_CHARS_SHOWN).collect();
-    let host = match context.client {
+/// A name as errors show it.
+pub(super) fn shown_name(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).chars().take(USER_CHARS_SHOWN).collect()
+}
+
+/// The client's host as errors show it.
+pub(super) fn host_of(context: &LoginContext) -> String {
+    match context.client {
         Some(address) => address.to_string(),
         None if context.is_local => "localhost".to_owned(),
         None => "unknown".to_owned(),
-    };
+    }
+}
+
+/// The server's own words, so that applications which read them keep working.
+pub(super) fn access_denied(context: &LoginContext, user: &[u8], used_password: bool) -> Fault {
+    let (user, host) = (shown_name(user), host_of(context));
     let password = if used_password { "YES" } else { "NO" };
     fault(
         Blame::Client,

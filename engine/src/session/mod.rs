@@ -6,6 +6,7 @@
 
 mod change;
 mod course;
+mod guard;
 mod ledger;
 mod login;
 mod owed;
@@ -14,6 +15,7 @@ mod relay;
 mod stake;
 mod state;
 mod text;
+mod waits;
 
 pub use change::ChangeRequest;
 pub use ledger::{Entry, Ledger};

@@ -21,7 +21,11 @@ impl LoginContext {
             None => Channel::Open,
         };
         let asks_all = self.pass_through;
-        let Some(user) = self.config.user(name) else {
+        let user = self.config.user(name);
+        if user.is_some_and(|user| !user.may_come_from(self.client, self.is_local)) {
+            return Claim { account: Account::Nobody, remembered: None, channel, asks_all };
+        }
+        let Some(user) = user else {
             let remembered = if self.pass_through {
                 self.remembered.recall(self.cluster_name(), name, self.now)
             } else {

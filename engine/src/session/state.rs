@@ -272,7 +272,9 @@ impl Session {
         self.compression = login.compression();
         let pipelined_max = login.pipelined_commands_max();
         let is_mariadb = login.is_mariadb();
-        self.phase = Phase::Relay(Relay::new(self.id, is_mariadb, dialect, status, pipelined_max));
+        let guard = login.take_guard();
+        let relay = Relay::new(self.id, is_mariadb, dialect, status, pipelined_max);
+        self.phase = Phase::Relay(relay.guarded_by(guard));
         Ok(early)
     }
 

@@ -16,6 +16,7 @@ use crate::session::{LoginContext, Session};
 use crate::wire::{Edit, ErrPacket, Side};
 use crate::wire::{code, fault};
 use crate::worker::entry::{Entry, Link};
+use crate::worker::seat::Seats;
 use crate::worker::{FLUSH_MAX, LOGIN_CHECK, Worker, pack};
 
 impl<D: Driver> Worker<D> {
@@ -157,6 +158,7 @@ impl<D: Driver> Worker<D> {
             address,
             backend: None,
             waiting: None,
+            seats: Seats::default(),
             login_slot,
         };
         let Some(key) = self.sessions.insert(entry) else {

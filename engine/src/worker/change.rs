@@ -61,6 +61,12 @@ impl<D: Driver> Worker<D> {
 
     /// Changes the account on a session's backend connection, or resets it.
     pub(super) fn change_user(&mut self, key: Key, request: ChangeRequest) {
+        if let Some((command, _)) = &request.user
+            && let Err(fault) = self.take_seat(key, &command.user)
+        {
+            self.fail(key, &fault);
+            return;
+        }
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(backend) = &mut entry.backend else { return };
         let Some(lease) = backend.lease().copied() else { return };
@@ -91,6 +97,7 @@ impl<D: Driver> Worker<D> {
         self.edits.clear();
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(backend) = &mut entry.backend else { return };
+        let changed = matches!(step, ChangeStep::Done(_));
         let rest = match step {
             ChangeStep::Wait => return,
             ChangeStep::Failed(error) => {
@@ -107,6 +114,7 @@ impl<D: Driver> Worker<D> {
                 entry.session.on_user_refused(&err, &mut self.edits, &mut self.ledger)
             }
         };
+        self.settle_seat(key, changed);
         self.login_over(key);
         self.go_on(key, rest);
     }

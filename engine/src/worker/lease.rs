@@ -26,6 +26,11 @@ impl<D: Driver> Worker<D> {
             self.resources.shared.hosts.succeeded(address);
         }
         self.counters.increment(Counter::LoginsOk);
+        if let Err(fault) = self.take_seat(key, &request.login.user) {
+            self.fail(key, &fault);
+            return;
+        }
+        self.settle_seat(key, true);
         let until = self.driver.now() + self.config.limits.lease_wait;
         self.find_backend(key, request, until);
     }

@@ -330,6 +330,7 @@ impl<D: Driver> Worker<D> {
         let Some(mut entry) = self.sessions.remove(key) else { return };
         let id = entry.session.id();
         self.leave_backend(&mut entry);
+        self.leave_seats(&mut entry);
         self.resources.shared.dismiss(entry.address);
         self.ids.remove(&id.get());
         self.resources.directory.remove(id);

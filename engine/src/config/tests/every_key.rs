@@ -90,6 +90,9 @@ password_sha2 = "2ba9f15fcdcd7c3d2fa6bac0f2c78b5a9c583c9f345187eb117e004715dafaf
 [[user]]
 name = "c"
 password = "${SECRET}$${"
+networks = ["10.1.2.3/8", "::1"]
+schemas = ["shop"]
+connections_max = 18
 "#;
 
 #[test]
@@ -173,5 +176,11 @@ fn every_key_of_the_lists_has_an_effect() {
     let secret = |name: &[u8]| config.user(name).unwrap().secret.clone();
     assert!(matches!(secret(b"a"), Secret::NativeHash([0x6d, .., 0x92])));
     assert!(matches!(secret(b"b"), Secret::Sha2Hash([0x2b, .., 0xfc])));
+    let rules = UserRules {
+        networks: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+        schemas: Some(vec!["shop".to_owned()]),
+        connections_max: 18,
+    };
+    assert_eq!(config.user(b"c").unwrap().rules, rules);
     assert_eq!(secret(b"c"), Secret::Clear("hunter2${".into()));
 }
