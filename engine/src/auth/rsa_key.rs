@@ -69,11 +69,13 @@ impl RsaKey {
     /// # Errors
     /// It is no RSA key, or too short.
     pub fn from_der(key: &PrivateKeyDer<'_>) -> Result<Self, KeyError> {
-        let private = match key {
-            PrivateKeyDer::Pkcs8(der) => RsaPrivateKey::from_pkcs8_der(der.secret_pkcs8_der()).ok(),
+        let private = if let PrivateKeyDer::Pkcs8(der) = key {
+            RsaPrivateKey::from_pkcs8_der(der.secret_pkcs8_der()).ok()
+        } else if let PrivateKeyDer::Pkcs1(der) = key {
             // As OpenSSL and MySQL wrote them for long.
-            PrivateKeyDer::Pkcs1(der) => RsaPrivateKey::from_pkcs1_der(der.secret_pkcs1_der()).ok(),
-            _ => None,
+            RsaPrivateKey::from_pkcs1_der(der.secret_pkcs1_der()).ok()
+        } else {
+            None
         };
         Self::of(private.ok_or(KeyError::NotPem)?)
     }

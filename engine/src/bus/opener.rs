@@ -148,10 +148,9 @@ mod tests {
         let mut out = bytes::BytesMut::new();
         let (mut auth, _) =
             ClientAuth::start(&request, claim, [1; 20], Plugin::CachingSha2, 2, &mut out);
-        match auth.on_packet(&[7; 256], 4, &mut out) {
-            ClientStep::Open(sealed) => sealed,
-            other => unreachable!("{other:?}"),
-        }
+        let step = auth.on_packet(&[7; 256], 4, &mut out);
+        let ClientStep::Open(sealed) = step else { unreachable!("{step:?}") };
+        sealed
     }
 
     fn wait(desk: &Desk, count: usize) -> Vec<Opened> {

@@ -341,7 +341,7 @@ impl Login {
                 let step = auth.on_opened(password.map(|password| password.as_slice()));
                 self.after_step(request, auth, step)
             }
-            other => {
+            other @ (Step::AwaitRequest | Step::Authenticate(..) | Step::AwaitLease) => {
                 self.step = other;
                 Ok(Verdict::Wait)
             }

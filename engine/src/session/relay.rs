@@ -33,6 +33,7 @@ impl Wait {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one per session that waits, in a box")]
 pub(super) enum What {
     /// For the threads of other connections.
     Threads(Naming),

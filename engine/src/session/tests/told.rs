@@ -95,10 +95,10 @@ fn log_in(
 }
 
 fn password_of(proof: &Proof) -> Vec<u8> {
-    match &proof.account().expect("a password").secret {
-        Secret::Clear(password) => password.clone(),
-        other => panic!("{other:?}"),
-    }
+    let Secret::Clear(password) = &proof.account().expect("a password").secret else {
+        panic!("no password: {proof:?}")
+    };
+    password.clone()
 }
 
 #[test]
