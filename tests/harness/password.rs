@@ -3,6 +3,10 @@
 //! Purpose: a second opinion: written from the protocol's formulas, not with Weir's own code.
 //! Never: keep a password.
 
+use anyhow::{Context, Result};
+use rsa::pkcs8::DecodePublicKey;
+use rsa::rand_core::OsRng;
+use rsa::{Oaep, RsaPublicKey};
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
@@ -18,6 +22,15 @@ pub(crate) fn answer(plugin: &str, password: &str, nonce: &[u8]) -> Vec<u8> {
         SHA2 if !password.is_empty() => sha2(password.as_bytes(), nonce),
         _ => Vec::new(),
     }
+}
+
+/// A password and its NUL, sealed for the RSA key of a server.
+pub(crate) fn seal(pem: &[u8], password: &str, nonce: &[u8]) -> Result<Vec<u8>> {
+    let pem = std::str::from_utf8(pem)?;
+    let key = RsaPublicKey::from_public_key_pem(pem).context("the server's RSA key")?;
+    let text = [password.as_bytes(), &[0]].concat();
+    let masked: Vec<u8> = text.iter().zip(nonce.iter().cycle()).map(|(a, b)| a ^ b).collect();
+    key.encrypt(&mut OsRng, Oaep::new::<Sha1>(), &masked).context("sealing")
 }
 
 /// `SHA1(p) XOR SHA1(nonce + SHA1(SHA1(p)))`

@@ -163,6 +163,8 @@ pub struct RawClient {
     pub capabilities: Capabilities,
     /// Its id, as the greeting said.
     pub connection_id: u32,
+    /// The nonce its last answer was made of.
+    nonce: Vec<u8>,
 }
 
 impl RawClient {
@@ -210,7 +212,8 @@ impl RawClient {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, layers: None, capabilities: Capabilities::NONE, connection_id: 0 })
+        let capabilities = Capabilities::NONE;
+        Ok(Self { stream, layers: None, capabilities, connection_id: 0, nonce: Vec::new() })
     }
 
     /// Connects and logs in.
@@ -233,7 +236,9 @@ impl RawClient {
             bail!("refused: {:?}", error_of(seq, &payload)?);
         }
         ensure!(seq == 0, "a greeting with sequence id {seq}");
-        Greeting::parse(&payload).context("greeting")
+        let greeting = Greeting::parse(&payload).context("greeting")?;
+        self.nonce = greeting.nonce.to_vec();
+        Ok(greeting)
     }
 
     /// From the greeting to the OK.
@@ -266,11 +271,17 @@ impl RawClient {
             match payload.split_first() {
                 Some((0x00, _)) => return Ok((packets, Ok(()))),
                 Some((0x01, [3])) => {}
+                Some((0x01, [4])) => self.tell(seq.wrapping_add(1), password)?,
+                Some((0x01, key)) => {
+                    let sealed = password::seal(key, password, &self.nonce)?;
+                    self.send_packet(seq.wrapping_add(1), &sealed)?;
+                }
                 Some((0xFE, _)) => {
                     let switch = AuthSwitch::parse(&payload)?;
                     let plugin = std::str::from_utf8(switch.plugin)?;
                     let nonce = switch.data.get(..20).context("nonce")?;
                     let answer = password::answer(plugin, password, nonce);
+                    self.nonce = nonce.to_vec();
                     self.send_packet(seq.wrapping_add(1), &answer)?;
                 }
                 Some((0xFF, _)) => return Ok((packets, Err(error_of(seq, &payload)?))),
@@ -278,6 +289,15 @@ impl RawClient {
             }
         }
         bail!("unexpected packet in a login")
+    }
+
+    /// Sends the password itself through TLS; elsewhere asks for a key to seal it for.
+    fn tell(&mut self, seq: u8, password: &str) -> Result<()> {
+        if self.tls().is_some() {
+            self.send_packet(seq, &[password.as_bytes(), &[0]].concat())
+        } else {
+            self.send_packet(seq, &[2])
+        }
     }
 
     /// Sends COM_CHANGE_USER and proves the account; as [`Self::prove`].

@@ -65,6 +65,8 @@ pub struct WeirConfig {
     pub backend_lines: Vec<String>,
     /// Further lines of the endpoint.
     pub endpoint_lines: Vec<String>,
+    /// Further tables of the file.
+    pub more: String,
     /// Further lines of every `[[cluster.backend]]`: key and value.
     pub backend_keys: Vec<(String, u64)>,
     /// Loopback port of the admin pages; `None`: none, and one that is free for [`Weir::start`].
@@ -93,6 +95,7 @@ impl WeirConfig {
             state_dir: target_dir().join("weir-state"),
             backend_lines: Vec::new(),
             endpoint_lines: Vec::new(),
+            more: String::new(),
             backend_keys: Vec::new(),
             admin_port: None,
             log_format: "text".to_owned(),
@@ -142,6 +145,7 @@ impl WeirConfig {
         for (name, password) in &self.users {
             writeln!(text, "[[user]]\nname = \"{name}\"\npassword = \"{password}\"\n")?;
         }
+        text.push_str(&self.more);
         Ok(out)
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Setting {
     /// Further lines of the endpoint and of the backend.
     pub(crate) endpoint_lines: Vec<String>,
     pub(crate) backend_lines: Vec<String>,
+    /// Further tables.
+    pub(crate) more: String,
     /// How the witness logs in.
     pub(crate) witness: Login,
 }
@@ -56,6 +58,7 @@ impl Default for Setting {
             backend_keys: Vec::new(),
             endpoint_lines: Vec::new(),
             backend_lines: Vec::new(),
+            more: String::new(),
             witness: account(),
         }
     }
@@ -74,6 +77,11 @@ impl Setting {
 
     pub(crate) fn backend(mut self, line: &str) -> Self {
         self.backend_lines.push(line.to_owned());
+        self
+    }
+
+    pub(crate) fn more(mut self, tables: &str) -> Self {
+        self.more.push_str(tables);
         self
     }
 
@@ -110,6 +118,7 @@ impl Setting {
         config.pool = pool.map(|(key, value)| ((*key).to_owned(), *value)).collect();
         config.endpoint_lines = self.endpoint_lines;
         config.backend_lines = self.backend_lines;
+        config.more = self.more;
         let binary = weir_binary().unwrap();
         let weir = Weir::start(&binary, folder.path(), &config, Lifetime::WithParent).unwrap();
         let witness = RawClient::log_in(weir.address(), &self.witness).unwrap();

@@ -61,4 +61,8 @@ mod slow;
 #[cfg(test)]
 mod start;
 #[cfg(test)]
+mod told;
+#[cfg(test)]
 mod transport;
+#[cfg(test)]
+mod users;

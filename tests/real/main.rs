@@ -33,4 +33,5 @@ mod shapes;
 mod stall;
 mod storm;
 mod tls;
+mod told;
 mod transport;

@@ -25,6 +25,15 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// The account with its password, where that is known.
+    #[must_use]
+    pub const fn account(&self) -> Option<&Arc<User>> {
+        match self {
+            Self::Clear(user) => Some(user),
+            Self::Empty | Self::NativeStage1(_) | Self::Sha2Stage1(_) => None,
+        }
+    }
+
     /// The password, where it is known.
     pub(crate) fn password(&self) -> Option<&[u8]> {
         match self {

@@ -8,12 +8,15 @@
 //! Never: keep a password, or tell by its time what was wrong with a sealed one.
 
 use std::fmt;
+use std::sync::Arc;
 
+use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::pkcs8::{
     DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding,
 };
 use rsa::traits::PublicKeyParts;
 use rsa::{Oaep, RsaPrivateKey, RsaPublicKey};
+use rustls::pki_types::PrivateKeyDer;
 use sha1::Sha1;
 use zeroize::Zeroizing;
 
@@ -27,7 +30,7 @@ pub enum KeyError {
     #[error("an RSA key cannot be made")]
     Generate,
     /// The text is no private key.
-    #[error("it is no RSA private key in PEM (\"BEGIN PRIVATE KEY\")")]
+    #[error("it is no RSA private key in PEM (\"BEGIN PRIVATE KEY\" or \"BEGIN RSA PRIVATE KEY\")")]
     NotPem,
     /// The key is too short to be safe.
     #[error("its RSA key has fewer than {} bits", RsaKey::BITS)]
@@ -61,6 +64,22 @@ impl RsaKey {
         Self::of(RsaPrivateKey::from_pkcs8_pem(pem).map_err(|_| KeyError::NotPem)?)
     }
 
+    /// Reads a key of the configuration.
+    ///
+    /// # Errors
+    /// It is no RSA key, or too short.
+    pub fn from_der(key: &PrivateKeyDer<'_>) -> Result<Self, KeyError> {
+        let private = if let PrivateKeyDer::Pkcs8(der) = key {
+            RsaPrivateKey::from_pkcs8_der(der.secret_pkcs8_der()).ok()
+        } else if let PrivateKeyDer::Pkcs1(der) = key {
+            // As OpenSSL and MySQL wrote them for long.
+            RsaPrivateKey::from_pkcs1_der(der.secret_pkcs1_der()).ok()
+        } else {
+            None
+        };
+        Self::of(private.ok_or(KeyError::NotPem)?)
+    }
+
     fn of(private: RsaPrivateKey) -> Result<Self, KeyError> {
         if private.n().bits() < Self::BITS {
             return Err(KeyError::Short);
@@ -83,6 +102,12 @@ impl RsaKey {
         self.public_pem.as_str()
     }
 
+    /// Bytes of a password sealed for it.
+    #[must_use]
+    pub fn sealed_bytes(&self) -> usize {
+        self.private.size()
+    }
+
     /// The password and its NUL that a client sealed. `seed` hides the private key from who
     /// measures the time.
     #[must_use]
@@ -103,6 +128,39 @@ impl RsaKey {
 impl fmt::Debug for RsaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RsaKey(…)")
+    }
+}
+
+/// A password as a client sealed it. Opening it takes about a millisecond.
+pub struct Sealed {
+    key: Arc<RsaKey>,
+    text: Vec<u8>,
+    nonce: [u8; NONCE_LEN],
+}
+
+impl Sealed {
+    pub(crate) fn new(key: Arc<RsaKey>, text: &[u8], nonce: [u8; NONCE_LEN]) -> Self {
+        Self { key, text: text.to_vec(), nonce }
+    }
+
+    /// The password and its NUL; `None` if it was not sealed for that key.
+    #[must_use]
+    pub fn open(&self, seed: &Seed) -> Option<Zeroizing<Vec<u8>>> {
+        self.key.open(&self.text, &self.nonce, seed)
+    }
+}
+
+impl PartialEq for Sealed {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.key, &other.key) && self.text == other.text && self.nonce == other.nonce
+    }
+}
+
+impl Eq for Sealed {}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed(…)")
     }
 }
 

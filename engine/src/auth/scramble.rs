@@ -89,6 +89,6 @@ fn xor<const N: usize>(left: &[u8; N], right: &[u8; N]) -> [u8; N] {
 }
 
 /// Equality that looks at every byte; the black box keeps the compiler from leaving early.
-fn same<const N: usize>(left: &[u8; N], right: &[u8; N]) -> bool {
+pub(crate) fn same<const N: usize>(left: &[u8; N], right: &[u8; N]) -> bool {
     left.iter().zip(right).fold(0, |seen, (a, b)| black_box(seen | (a ^ b))) == 0
 }

@@ -6,6 +6,7 @@
 mod census;
 mod directory;
 mod hosts;
+mod opener;
 mod permits;
 mod report;
 mod resources;
@@ -25,7 +26,8 @@ use crate::topology::Snapshot;
 pub use census::Census;
 pub use directory::{Directory, Place};
 pub use hosts::Hosts;
-pub use permits::{Desk, Permit, Permits};
+pub use opener::{NotOpened, Opener};
+pub use permits::{Desk, Opened, Permit, Permits};
 pub use report::Report;
 pub use resources::{Bound, Resources, Shared};
 pub use seed::{DriverKind, Seed, Spawned};

@@ -6,7 +6,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use zeroize::Zeroizing;
 
 use crate::base::{Address, Key, Line, Ticket};
 use crate::config::Config;
@@ -31,8 +34,7 @@ struct Server {
     idle: Vec<Arc<Desk>>,
 }
 
-/// Where a worker learns that its sessions were called.
-#[derive(Debug)]
+/// Where a worker learns that its sessions were called, or that their passwords were opened.
 pub struct Desk {
     waker: Waker,
     /// No longer than the worker's sessions are many: each waits for one permit.
@@ -40,6 +42,17 @@ pub struct Desk {
     /// Servers for whose connections others wait: an idle one each is to be closed. No longer than
     /// the worker's idle connections are many.
     wanted: Mutex<Vec<Address>>,
+    /// As long, for the same reason.
+    opened: Mutex<Vec<Opened>>,
+}
+
+/// A session, and its client's password with a NUL, or that it could not be opened.
+pub type Opened = (Key, Option<Zeroizing<Vec<u8>>>);
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Desk")
+    }
 }
 
 /// What came of asking.
@@ -55,7 +68,7 @@ impl Desk {
     /// The desk of the worker that `waker` wakes.
     #[must_use]
     pub fn new(waker: Waker) -> Self {
-        Self { waker, called: Mutex::default(), wanted: Mutex::default() }
+        Self { waker, called: Mutex::default(), wanted: Mutex::default(), opened: Mutex::default() }
     }
 
     /// Sessions whose wait is over; each has a permit now.
@@ -68,6 +81,17 @@ impl Desk {
     #[must_use]
     pub fn take_wanted(&self) -> Vec<Address> {
         std::mem::take(&mut *lock(&self.wanted))
+    }
+
+    /// Passwords that were opened.
+    #[must_use]
+    pub fn take_opened(&self) -> Vec<Opened> {
+        std::mem::take(&mut *lock(&self.opened))
+    }
+
+    pub(super) fn put_opened(&self, key: Key, password: Option<Zeroizing<Vec<u8>>>) {
+        lock(&self.opened).push((key, password));
+        self.waker.wake();
     }
 
     fn call(&self, server: &Address, key: Key) {

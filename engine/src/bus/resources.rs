@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::bus::{Census, Directory, Hosts, Permits};
+use crate::auth::{Remembered, RsaKey};
+use crate::bus::{Census, Directory, Hosts, Opener, Permits};
 use crate::config::{Config, Limits};
 use crate::tls::Contexts;
 
@@ -20,6 +21,12 @@ pub struct Resources {
     pub directory: Arc<Directory>,
     /// Certificates and keys, per endpoint and backend.
     pub tls: Arc<Contexts>,
+    /// Passwords that clients have told; the same across reloads.
+    pub remembered: Arc<Remembered>,
+    /// Opens passwords that clients have sealed; the same across reloads.
+    pub opener: Arc<Opener>,
+    /// What clients seal them for, if any may have to.
+    pub rsa_key: Option<Arc<RsaKey>>,
 }
 
 /// Counts over all workers. Touched when a client comes, logs in or goes.
@@ -47,15 +54,15 @@ pub enum Bound {
 impl Resources {
     /// What a configuration starts with.
     #[must_use]
-    pub fn new(config: &Config, tls: Contexts) -> Self {
-        Self::default().renewed(config, tls)
+    pub fn new(config: &Config, tls: Contexts, rsa_key: Option<Arc<RsaKey>>) -> Self {
+        Self::default().renewed(config, tls, rsa_key)
     }
 
     /// What a new configuration needs; the counts go on.
     #[must_use]
-    pub fn renewed(&self, config: &Config, tls: Contexts) -> Self {
+    pub fn renewed(&self, config: &Config, tls: Contexts, rsa_key: Option<Arc<RsaKey>>) -> Self {
         self.shared.permits.adopt(config);
-        Self { tls: tls.into(), ..self.clone() }
+        Self { tls: tls.into(), rsa_key, ..self.clone() }
     }
 }
 

@@ -25,9 +25,10 @@ use super::secret;
 use super::tls;
 use super::types::{
     Admin, Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
-    EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pool, Pooling, Role, Secret, User,
-    Workers,
+    EndpointAuth, EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pool, Pooling, Role,
+    Secret, User, Workers,
 };
+use super::user;
 use crate::base::{Address, BackendId, ClusterId};
 
 /// The configuration a text describes, or everything that is wrong with it, by line.
@@ -84,6 +85,7 @@ impl<'d> Checker<'d> {
             driver: weir.word("driver").unwrap_or(DriverChoice::Auto),
             drain_timeout: milliseconds(&weir, "drain_timeout_ms"),
             state_dir: self.state_dir(&weir),
+            rsa_key: tls::private_key(self.document, &weir, "rsa_key_file"),
             log: Log {
                 format: log.word("format").unwrap_or(LogFormat::Text),
                 level: log.word("level").unwrap_or(LogLevel::Info),
@@ -91,8 +93,8 @@ impl<'d> Checker<'d> {
             admin,
             limits,
             pool,
+            users: self.users(&root, &endpoints),
             endpoints,
-            users: self.users(&root),
             clusters: self.clusters,
             backends: self.backends,
         }
@@ -159,6 +161,9 @@ impl<'d> Checker<'d> {
             clients_per_address_max: limits.integer("clients_per_address_max").value,
             host_errors_max: limits.integer("host_errors_max").value,
             host_block: milliseconds(limits, "host_block_ms"),
+            sealed_passwords_max: limits.integer("sealed_passwords_max").value,
+            remembered_users_max: limits.integer("remembered_users_max").value,
+            remembered_users_keep: milliseconds(limits, "remembered_users_ms"),
             backend_handshakes_max: limits.integer("backend_handshakes_max").value,
             lease_wait: milliseconds(limits, "lease_wait_ms"),
             pipelined_commands_max: limits.integer("pipelined_commands_max").value,
@@ -291,6 +296,7 @@ impl<'d> Checker<'d> {
                 compression: client_compression(&table),
                 tls: tls::of_endpoint(self.document, &table),
                 proxy_protocol_networks,
+                auth: table.word("auth").unwrap_or(EndpointAuth::Listed),
             });
         }
         endpoints
@@ -354,17 +360,24 @@ impl<'d> Checker<'d> {
         }
     }
 
-    fn users(&self, root: &Table<'_>) -> Vec<Arc<User>> {
+    fn users(&self, root: &Table<'_>, endpoints: &[Endpoint]) -> Vec<Arc<User>> {
         let mut names = Taken::new();
         let mut users = Vec::new();
-        for table in self.items(root, "user") {
+        let may_be_none = endpoints.iter().any(|it| it.auth == EndpointAuth::PassThrough);
+        let tables = if may_be_none && !root.has_items("user") {
+            root.many("user")
+        } else {
+            self.items(root, "user")
+        };
+        for table in tables {
             let name = table.required("name").filter(|name| self.is_user_name(name));
             if let Some(name) = &name {
                 take(self.document, &mut names, name.value.clone(), &name.place);
             }
             let secret = secret::of_user(self.document, &table).unwrap_or(Secret::Empty);
-            users
-                .push(Arc::new(User::new(name.map(|name| name.value).unwrap_or_default(), secret)));
+            let rules = user::rules(self.document, &table);
+            let name = name.map(|name| name.value).unwrap_or_default();
+            users.push(Arc::new(User { name, secret, rules }));
         }
         users
     }

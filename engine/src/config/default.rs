@@ -4,10 +4,15 @@
 //! them can disagree.
 //! Never: hold a rule between two keys; those are in `check`.
 
+mod limits;
+
+use self::limits::{LIMITS, POOL};
 use super::tls::{OfBackend, OfEndpoint};
 use super::types::{
-    BackendCompression, DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role,
+    BackendCompression, DriverChoice, EndpointAuth, EndpointMode, LogFormat, LogLevel, Pooling,
+    Role,
 };
+use super::user::{PASSWORD, PASSWORD_ENV, PASSWORD_FILE, USER};
 use super::words::{Words, words};
 use crate::base::ConnectionId;
 
@@ -63,7 +68,7 @@ pub(super) enum Kind {
 }
 
 impl Key {
-    const fn integer(
+    pub(super) const fn integer(
         name: &'static str,
         default: u64,
         range: (u64, u64),
@@ -77,7 +82,7 @@ impl Key {
         Self { name, kind: Kind::Word(words), doc }
     }
 
-    const fn required(
+    pub(super) const fn required(
         name: &'static str,
         accepted: &'static str,
         example: &'static str,
@@ -98,7 +103,7 @@ impl Key {
     }
 
     /// One of several ways to say the same.
-    const fn alternative(
+    pub(super) const fn alternative(
         name: &'static str,
         accepted: &'static str,
         example: &'static str,
@@ -107,7 +112,7 @@ impl Key {
         Self { name, kind: Kind::Other { accepted, default: None, example, required: false }, doc }
     }
 
-    const fn secret(
+    pub(super) const fn secret(
         name: &'static str,
         accepted: &'static str,
         example: &'static str,
@@ -263,7 +268,8 @@ pub(super) static SECTIONS: &[Section] = &[
         path: "user",
         many: true,
         doc: "An account clients log in with, to Weir, and Weir for them to the backends. \
-              At least one. Exactly one of the password keys. Sessions of a user whom a reload removes \
+              At least one, unless an endpoint has auth = \"pass-through\". Exactly one of the \
+              password keys. Sessions of a user whom a reload removes \
               or changes go on.",
         keys: USER,
         children: &[],
@@ -315,8 +321,16 @@ const WEIR: &[Key] = &[
             required: false,
         },
         doc: "Folder of what Weir makes for itself and uses again after a restart: the certificate \
-              of endpoints that have none.",
+              of endpoints that have none, and the RSA key.",
     },
+    Key::alternative(
+        "rsa_key_file",
+        PEM_FILE,
+        "\"rsa-key.pem\"",
+        "RSA key of 2048 bits or more. Clients of caching_sha2_password that are asked for their \
+         password, and use neither TLS nor a unix socket, seal it for this key. Without it, Weir \
+         makes one when there may be such clients, and keeps it in state_dir.",
+    ),
 ];
 
 const LOG: &[Key] = &[
@@ -334,156 +348,6 @@ const ADMIN: &[Key] = &[Key {
     },
     doc: "Where metrics, histograms and health are served over HTTP.",
 }];
-
-const LIMITS: &[Key] = &[
-    Key::integer(
-        "login_timeout_ms",
-        10_000,
-        (1, HOUR_MS),
-        "From accept to the end of the login, in milliseconds, before the client is dropped.",
-    ),
-    Key::integer(
-        "connect_timeout_ms",
-        5_000,
-        (1, HOUR_MS),
-        "From connect to the end of the login on a backend, in milliseconds.",
-    ),
-    Key::integer(
-        "handshakes_max",
-        16_384,
-        (1, CLIENTS_MAX),
-        "Clients per worker that may be logging in at once; more get error 1040.",
-    ),
-    Key::integer(
-        "clients_max",
-        100_000,
-        (1, CLIENTS_MAX),
-        "Clients per worker; more get error 1040.",
-    ),
-    Key::integer(
-        "clients_total_max",
-        0,
-        (0, CLIENTS_MAX * WORKERS_MAX as u64),
-        "Clients of all workers together; more get error 1040. 0 is no bound but clients_max.",
-    ),
-    Key::integer(
-        "clients_per_address_max",
-        0,
-        (0, CLIENTS_MAX * WORKERS_MAX as u64),
-        "Clients of one IP address, over all workers; more get error 1040. 0 is no bound.",
-    ),
-    Key::integer(
-        "host_errors_max",
-        100,
-        (0, 1_000_000_000),
-        "Handshakes in a row that one IP address may abort, break or leave unfinished before it is \
-         blocked and gets error 1129; a login that succeeds begins the count anew, a wrong password \
-         is not counted. 0 is never.",
-    ),
-    Key::integer(
-        "host_block_ms",
-        60_000,
-        (1, 24 * HOUR_MS),
-        "How long an address stays blocked, in milliseconds.",
-    ),
-    Key::integer(
-        "backend_handshakes_max",
-        64,
-        (1, CLIENTS_MAX),
-        "Logins in progress per worker on one backend. Further sessions wait in order, so that a \
-         storm of clients is none for the server.",
-    ),
-    Key::integer(
-        "lease_wait_ms",
-        10_000,
-        (1, HOUR_MS),
-        "How long a session that has logged in to Weir may wait, in milliseconds, for its turn to \
-         connect to a backend and for one of connections_max to become free; then it gets error \
-         1040. connect_timeout_ms begins after that.",
-    ),
-    Key::integer(
-        "pipelined_commands_max",
-        1_024,
-        (1, 65_536),
-        "Commands one client may have sent ahead of their answers.",
-    ),
-    Key::integer(
-        "session_buffer_bytes",
-        512 * KIB,
-        (4 * KIB, 1024 * MIB),
-        "Bytes queued towards one side of a session before receiving from the other side stops. \
-         No less than large_buffer_bytes, so that one receive cannot overrun it.",
-    ),
-    Key::integer(
-        "worker_buffer_bytes",
-        64 * MIB,
-        (64 * KIB, 1024 * 1024 * MIB),
-        "Bytes queued in one worker before its sessions lose their own allowance. No less than \
-         session_buffer_bytes.",
-    ),
-    Key {
-        name: "receive_buffers",
-        kind: Kind::Integer { default: 256, min: 8, max: 32_768, power_of_two: true },
-        doc: "Small receive buffers per worker. More than are in use at once only makes memory \
-              colder. A change needs a restart.",
-    },
-    Key::integer(
-        "receive_buffer_bytes",
-        8 * KIB,
-        (512, 64 * KIB),
-        "Size of a small receive buffer. A change needs a restart.",
-    ),
-    Key::integer(
-        "large_buffer_bytes",
-        512 * KIB,
-        (4 * KIB, 16 * MIB),
-        "Size of a large receive buffer, used for large results and statements. More than \
-         receive_buffer_bytes. A change needs a restart.",
-    ),
-    Key::integer(
-        "large_buffers_max",
-        64,
-        (1, 32_768),
-        "Large receive buffers per worker. A change needs a restart.",
-    ),
-    Key::integer(
-        "listen_backlog",
-        16_384,
-        (1, 65_535),
-        "Connections the kernel keeps that are not yet accepted, per worker and endpoint. The \
-         kernel caps it at net.core.somaxconn. A change needs a restart.",
-    ),
-];
-
-const POOL: &[Key] = &[
-    Key::integer(
-        "idle_ms_max",
-        60_000,
-        (1, 24 * HOUR_MS),
-        "How long a connection is kept that nobody uses, in milliseconds.",
-    ),
-    Key::integer(
-        "idle_max",
-        1_000,
-        (0, CLIENTS_MAX),
-        "Connections that nobody uses, per worker; one more is closed at once.",
-    ),
-    Key::integer(
-        "age_ms_max",
-        HOUR_MS,
-        (1, 24 * HOUR_MS),
-        "How long after its login a connection may still be kept, in milliseconds.",
-    ),
-    Key::integer(
-        "auth_cache_ttl_ms",
-        60_000,
-        (0, 24 * HOUR_MS),
-        "How long after its login on the server, in milliseconds, a connection may be given to \
-         further clients that log in alike: so late may they notice that the server's account or \
-         its rights on the schema have changed. 0 is never: every client's login is one on the \
-         server.",
-    ),
-];
 
 const CLUSTER: &[Key] =
     &[Key::required("name", NAME, "\"main\"", "Name in logs, metrics and endpoints.")];
@@ -610,6 +474,15 @@ const ENDPOINT: &[Key] = &[
         "A connection that was kept goes to clients of the same IP address only, for servers that \
          tell accounts apart by it.",
     ),
+    Key::word(
+        "auth",
+        words::<EndpointAuth>,
+        "Who may log in. \"listed\": the users of this file. \"pass-through\": also users of the \
+         backend that are not in this file; they tell their password by caching_sha2_password, over \
+         TLS, a unix socket or sealed for rsa_key_file, the backend judges it, and it is remembered \
+         (remembered_users_max). Clients with mysql_native_password are switched; those that cannot \
+         get error 1251.",
+    ),
     Key {
         name: "compression",
         kind: Kind::Other {
@@ -672,46 +545,6 @@ const CERTIFICATE: &[Key] = &[
     Key::required("key_file", PEM_FILE, "\"other-key.pem\"", TLS_KEY),
 ];
 
-const USER: &[Key] = &[
-    Key::required("name", USER_NAME, "\"app\"", "Account name, as clients send it."),
-    PASSWORD,
-    Key::secret(
-        "password_native",
-        "\"*\" and 40 hexadecimal digits",
-        "\"*6D8E7CA2D13CBEBC74BE7EF3A2976000952DCE92\"",
-        "SHA1(SHA1(password)), as mysql.user shows it: the account can use mysql_native_password \
-         only.",
-    ),
-    Key::secret(
-        "password_sha2",
-        "64 hexadecimal digits",
-        "\"2ba9f15fcdcd7c3d2fa6bac0f2c78b5a9c583c9f345187eb117e004715dafafc\"",
-        "SHA256(SHA256(password)): the account can use caching_sha2_password only.",
-    ),
-    PASSWORD_ENV,
-    PASSWORD_FILE,
-];
-
-const PASSWORD: Key = Key::secret(
-    "password",
-    "a string",
-    "\"change-me\"",
-    "The password itself. \"\" is an account without one.",
-);
-const PASSWORD_ENV: Key = Key::alternative(
-    "password_env",
-    "the name of an environment variable that is set",
-    "\"WEIR_PASSWORD\"",
-    "The environment variable that holds the password.",
-);
-const PASSWORD_FILE: Key = Key::alternative(
-    "password_file",
-    "the path of a readable file",
-    "\"/run/secrets/weir\"",
-    "The file that holds the password; one line end at its end is ignored. A relative path \
-     starts at the folder of the configuration file.",
-);
-
 /// What `admin.listen` is without being set.
 pub(super) const ADMIN_LISTEN: &str = admin_listen!();
 /// Most clusters, backends, endpoints or users: their ids have 16 bits.
@@ -738,3 +571,5 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 /// Connection ids of one worker: every client needs one.
 const CLIENTS_MAX: u64 = ConnectionId::SEQUENCES as u64;
+/// Of all workers.
+pub(super) const CONNECTIONS_MAX: u64 = CLIENTS_MAX * WORKERS_MAX as u64;

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::address;
-use super::types::{Backend, Cluster, Config, Endpoint, Limits, Log, Monitor, Pool, User};
+use super::types::{
+    Backend, Cluster, Config, Endpoint, Limits, Log, Monitor, Pool, User, UserRules,
+};
 
 /// A new configuration against the one in force.
 #[derive(Clone, Debug)]
@@ -102,6 +104,7 @@ impl Changes {
             restart driver "driver";
             live drain_timeout "drain_timeout_ms";
             live state_dir "state_dir";
+            live rsa_key "rsa_key_file";
             restart admin "admin.listen";
             apart log "";
             apart limits "";
@@ -130,6 +133,9 @@ impl Changes {
             live clients_per_address_max "clients_per_address_max";
             live host_errors_max "host_errors_max";
             live host_block "host_block_ms";
+            live sealed_passwords_max "sealed_passwords_max";
+            live remembered_users_max "remembered_users_max";
+            live remembered_users_keep "remembered_users_ms";
             live backend_handshakes_max "backend_handshakes_max";
             live lease_wait "lease_wait_ms";
             live pipelined_commands_max "pipelined_commands_max";
@@ -245,6 +251,7 @@ impl Changes {
                 live mode "mode";
                 live pooling "pooling";
                 live match_client_address "match_client_address";
+            live auth "auth";
             live compression "compression";
             live tls "tls";
             live proxy_protocol_networks "proxy_protocol_networks";
@@ -266,7 +273,16 @@ impl Changes {
             compare!(self, path, User, old.as_ref(), new,
                 apart name "";
                 live secret "password";
+                apart rules "";
             );
+            let UserRules { networks, schemas, connections_max } = &old.rules;
+            let rules = [
+                ("networks", *networks != new.rules.networks),
+                ("schemas", *schemas != new.rules.schemas),
+                ("connections_max", *connections_max != new.rules.connections_max),
+            ];
+            let changed = rules.iter().filter(|(_, changed)| *changed);
+            self.live.extend(changed.map(|(key, _)| format!("{path}.{key}")));
         }
     }
 

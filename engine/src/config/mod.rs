@@ -17,6 +17,7 @@ mod raw;
 mod secret;
 mod tls;
 mod types;
+mod user;
 mod words;
 
 pub use check::parse;
@@ -28,8 +29,8 @@ pub use problem::Problem;
 pub use tls::{BackendTls, Certificates, EndpointTls, Identity, PrivateKey, TlsMode};
 pub use types::{
     Admin, Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,
-    EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pool, Pooling, Role, Secret, User,
-    Workers,
+    EndpointAuth, EndpointMode, Limits, Log, LogFormat, LogLevel, Monitor, Pool, Pooling, Role,
+    Secret, User, UserRules, Workers,
 };
 
 use std::net::IpAddr;

@@ -270,6 +270,11 @@ impl<'d> Table<'d> {
         self.find(self.key(name)).map(|Found { value, place }| At { value, place })
     }
 
+    /// What a key accepts, in words.
+    pub(super) fn accepted(&self, name: &str) -> String {
+        self.key(name).accepted()
+    }
+
     /// Rejects a value for not being what its key accepts.
     pub(super) fn reject_value(&self, name: &str, place: &Place) {
         self.document.reject(place, format!("must be {}", self.key(name).accepted()));

@@ -258,6 +258,15 @@ fn identity(document: &Document<'_>, table: &Table<'_>, keys: [&str; 2]) -> Opti
     Some(Identity { chain: chain?, key: key? })
 }
 
+/// A key without a certificate.
+pub(super) fn private_key(
+    document: &Document<'_>,
+    table: &Table<'_>,
+    key: &str,
+) -> Option<PrivateKey> {
+    table.text(key).and_then(|at| read(document, at, PrivateKey::of_pem))
+}
+
 fn read<T>(
     document: &Document<'_>,
     file: At<String>,

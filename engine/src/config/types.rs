@@ -3,15 +3,16 @@
 //! Purpose: what the rest of Weir is built from after `check` accepted a file.
 //! Never: hold text that still needs parsing, or a reference to something that does not exist.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::network::Network;
-use super::tls::{BackendTls, EndpointTls};
+use super::tls::{BackendTls, EndpointTls, PrivateKey};
 use crate::base::{Address, BackendId, ClusterId, EndpointId};
 
 /// Everything a configuration file says, checked. Shared by all threads, never changed.
@@ -25,6 +26,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Folder of what Weir makes for itself and uses again after a restart.
     pub state_dir: PathBuf,
+    /// RSA key that clients seal their passwords for; `None` for one of Weir's own.
+    pub rsa_key: Option<PrivateKey>,
     /// Logging.
     pub log: Log,
     /// Pages for operators and their programs.
@@ -39,7 +42,7 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// Addresses clients connect to, in file order.
     pub endpoints: Vec<Endpoint>,
-    /// Accounts clients log in with, by name; at least one.
+    /// Accounts clients log in with, by name.
     pub users: Vec<Arc<User>>,
 }
 
@@ -150,6 +153,12 @@ pub struct Limits {
     pub host_errors_max: u32,
     /// How long an address stays blocked.
     pub host_block: Duration,
+    /// Sealed passwords waiting to be opened, over all workers.
+    pub sealed_passwords_max: usize,
+    /// Accounts whose password is kept in memory; 0 is none.
+    pub remembered_users_max: usize,
+    /// How long they are kept.
+    pub remembered_users_keep: Duration,
     /// Logins in progress per worker on one backend.
     pub backend_handshakes_max: usize,
     /// How long a session waits for its turn to connect and for a free connection.
@@ -273,6 +282,17 @@ pub struct Endpoint {
     pub tls: EndpointTls,
     /// Where those are who say by a PROXY header who the client is, and have to.
     pub proxy_protocol_networks: Vec<Network>,
+    /// Who may log in.
+    pub auth: EndpointAuth,
+}
+
+/// Who may log in to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointAuth {
+    /// The users of the file.
+    Listed,
+    /// And whoever the backend lets in.
+    PassThrough,
 }
 
 /// What clients are offered to compress with; they choose.
@@ -308,13 +328,35 @@ pub struct User {
     pub name: String,
     /// What proves the account, to Weir and by Weir to backends.
     pub secret: Secret,
+    /// What it may not do although its backend would let it.
+    pub rules: UserRules,
+}
+
+/// Bounds of a user; by default none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserRules {
+    /// Where its clients may come from; empty is everywhere.
+    pub networks: Vec<IpNet>,
+    /// The schemas it may enter; `None` is all.
+    pub schemas: Option<Vec<String>>,
+    /// Its sessions, over all workers; 0 is no bound.
+    pub connections_max: usize,
 }
 
 impl User {
-    /// An account.
+    /// An account without bounds.
     #[must_use]
-    pub const fn new(name: String, secret: Secret) -> Self {
-        Self { name, secret }
+    pub fn new(name: String, secret: Secret) -> Self {
+        Self { name, secret, rules: UserRules::default() }
+    }
+
+    /// Whether its clients may come from there. A unix socket is `127.0.0.1`.
+    #[must_use]
+    pub fn may_come_from(&self, client: Option<IpAddr>, is_local: bool) -> bool {
+        let networks = &self.rules.networks;
+        let client = if is_local { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { client };
+        networks.is_empty()
+            || client.is_some_and(|client| networks.iter().any(|net| net.contains(&client)))
     }
 }
 
@@ -325,9 +367,9 @@ pub enum Secret {
     Empty,
     /// The password itself, in the client's bytes: every plugin works on both sides.
     Clear(Vec<u8>),
-    /// `SHA1(SHA1(password))`, as in `mysql.user`: `mysql_native_password` only.
+    /// `SHA1(SHA1(password))`, as in `mysql.user`: checks `mysql_native_password`.
     NativeHash([u8; 20]),
-    /// `SHA256(SHA256(password))`: `caching_sha2_password` only.
+    /// `SHA256(SHA256(password))`: checks `caching_sha2_password`.
     Sha2Hash([u8; 32]),
 }
 

@@ -5,7 +5,8 @@
 
 use super::tls::{OfBackend, OfEndpoint, TlsMode};
 use super::types::{
-    BackendCompression, DriverChoice, EndpointMode, LogFormat, LogLevel, Pooling, Role,
+    BackendCompression, DriverChoice, EndpointAuth, EndpointMode, LogFormat, LogLevel, Pooling,
+    Role,
 };
 
 /// A value written as one of a few words.
@@ -74,6 +75,12 @@ impl Word for BackendCompression {
 impl Word for EndpointMode {
     const WORDS: &'static [(&'static str, Self)] = &[("primary", Self::Primary)];
     const DEFAULT: Option<Self> = Some(Self::Primary);
+}
+
+impl Word for EndpointAuth {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("listed", Self::Listed), ("pass-through", Self::PassThrough)];
+    const DEFAULT: Option<Self> = Some(Self::Listed);
 }
 
 impl Word for Pooling {

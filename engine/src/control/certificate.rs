@@ -5,8 +5,6 @@
 
 use std::fs;
 use std::io;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -14,6 +12,7 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Identity, TlsMode};
+use crate::control::state_file;
 use crate::tls::{Contexts, SelfSigned};
 
 /// Makes ready what the configuration's files hold.
@@ -76,18 +75,18 @@ impl Files {
 
     /// What is kept, or is from now on.
     fn get(&self) -> io::Result<SelfSigned> {
-        let key = match read(&self.key)? {
+        let key = match state_file::read(&self.key)? {
             Some(key) => key,
             None => self.make_key()?,
         };
-        let certificate = match read(&self.certificate)? {
+        let certificate = match state_file::read(&self.certificate)? {
             Some(certificate) => certificate.to_string(),
             None => {
                 let made = SelfSigned::make(host().as_deref(), Some(&key), now());
                 let made = made.map_err(|error| {
                     io::Error::other(format!("{}: {error}", self.key.display()))
                 })?;
-                let unfinished = self.write("cert", &made.certificate, 0o644)?;
+                let unfinished = state_file::write(&self.folder, "cert", &made.certificate, 0o644)?;
                 fs::rename(unfinished, &self.certificate)?;
                 made.certificate
             }
@@ -97,38 +96,8 @@ impl Files {
 
     /// Makes a key, unless another process just did: then that one's is taken.
     fn make_key(&self) -> io::Result<Zeroizing<String>> {
-        fs::DirBuilder::new().recursive(true).mode(0o750).create(&self.folder)?;
         let made = SelfSigned::make(None, None, now()).map_err(io::Error::other)?;
-        let unfinished = self.write("key", &made.key, 0o600)?;
-        // Unlike a rename, a link does not replace what is there.
-        let linked = fs::hard_link(&unfinished, &self.key);
-        fs::remove_file(&unfinished)?;
-        match linked {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                read(&self.key)?.ok_or(error)
-            }
-            Err(error) => Err(error),
-            Ok(()) => Ok(made.key),
-        }
-    }
-
-    /// Writes a file that has no name anybody looks for yet.
-    fn write(&self, name: &str, text: &str, mode: u32) -> io::Result<PathBuf> {
-        let path = self.folder.join(format!(".weir-{name}-{}", std::process::id()));
-        let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        Ok(path)
-    }
-}
-
-/// The text of a file; `None` if there is none.
-fn read(path: &Path) -> io::Result<Option<Zeroizing<String>>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(Zeroizing::new(text))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        state_file::keep_secret(&self.folder, &self.key, made.key)
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use crate::admin::{Answer, Page, Phase, readiness};
+use crate::auth::Remembered;
 use crate::base::Time;
 use crate::bus::{DriverKind, Report};
 use crate::config::{Config, Role};
@@ -29,6 +30,7 @@ pub(super) struct Desk {
     began: Instant,
     /// The control thread's number.
     thread: Option<u32>,
+    remembered: Arc<Remembered>,
     view: RefCell<View>,
     scraper: Scraper,
 }
@@ -43,12 +45,18 @@ struct View {
 
 impl Desk {
     /// A desk on the control thread, which knows what is configured and no more.
-    pub(super) fn new(config: Arc<Config>, driver: DriverKind, snapshot: Arc<Snapshot>) -> Self {
+    pub(super) fn new(
+        config: Arc<Config>,
+        driver: DriverKind,
+        snapshot: Arc<Snapshot>,
+        remembered: Arc<Remembered>,
+    ) -> Self {
         Self {
             driver,
             started: SystemTime::now(),
             began: Instant::now(),
             thread: io::thread_number(),
+            remembered,
             view: RefCell::new(View { phase: Phase::Starting, config, snapshot }),
             scraper: Scraper::new(PATIENCE),
         }
@@ -116,6 +124,9 @@ impl Desk {
         let sources = self.scraper.sources();
         self.process(&mut page, &sources);
         workers(&mut page, &sources);
+        let (remembered, evicted) = self.remembered.counts();
+        page.single(Metric::RememberedUsers, remembered as u64);
+        page.single(Metric::RememberedUsersEvicted, evicted);
         backends(&mut page, &view);
         figures(&mut page, &self.scraper.figures());
         drivers(&mut page, &sources);
@@ -224,7 +235,7 @@ mod tests {
     fn the_page_has_every_metric_of_the_table_once_and_no_other() {
         let config = Arc::new(parse(&sample(), &Offline).unwrap());
         let snapshot = Topology::new(&config).current();
-        let desk = Desk::new(config, DriverKind::Epoll, snapshot);
+        let desk = Desk::new(config, DriverKind::Epoll, snapshot, Arc::default());
         let text = desk.metrics();
         let heads: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();

@@ -4,7 +4,7 @@
 //! Never: touch a client's bytes, or make a worker wait.
 //!
 //! Reading order: this file (start and stop), `fleet` (the workers), `prober` and its `link`,
-//! `certificate`, `reload`, `desk` (what can be said about the process), `scrape` (the workers'
+//! `certificate`, `rsa_key`, `state_file`, `reload`, `desk` (what can be said about the process), `scrape` (the workers'
 //! figures), `process`, `http`, `runtime`.
 
 mod certificate;
@@ -15,8 +15,10 @@ mod link;
 mod prober;
 mod process;
 mod reload;
+mod rsa_key;
 mod runtime;
 mod scrape;
+mod state_file;
 
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -64,6 +66,9 @@ pub enum StartError {
     /// A certificate or key cannot be used.
     #[error("TLS cannot be offered: {0}")]
     Tls(String),
+    /// The RSA key cannot be used.
+    #[error("passwords cannot be sealed: {0}")]
+    Key(String),
     /// The admin pages' address cannot be had.
     #[error("cannot listen on {0} (admin.listen): {1}; another address or \"disabled\" is needed")]
     Admin(SocketAddr, std::io::Error),
@@ -102,12 +107,18 @@ pub fn run(config: Config, spawn: Spawn, load: Load) -> Result<(), StartError> {
     let cpus = fleet::choose_cpus(&config.workers)?;
     let tls = certificate::contexts(&config);
     let tls = tls.map_err(|problems| StartError::Tls(problems.join("; ")))?;
-    let resources = Arc::new(Resources::new(&config, tls));
+    let rsa_key = rsa_key::rsa_key(&config).map_err(StartError::Key)?;
+    let resources = Arc::new(Resources::new(&config, tls, rsa_key));
     let fleet = Fleet::bind(config.clone(), driver, cpus, spawn)?;
     let admin = config.admin.listen.map(bind_admin).transpose()?;
     let state = move |sightings| {
         let topology = Topology::new(&config);
-        let desk = Rc::new(Desk::new(config.clone(), driver, topology.current()));
+        let desk = Rc::new(Desk::new(
+            config.clone(),
+            driver,
+            topology.current(),
+            Arc::clone(&resources.remembered),
+        ));
         let probers = Probers::new(sightings);
         State { config, resources, topology, probers, fleet, desk, announced: None }
     };

@@ -16,6 +16,7 @@ use crate::control::certificate;
 use crate::control::desk::Desk;
 use crate::control::fleet::Fleet;
 use crate::control::prober::Probers;
+use crate::control::rsa_key;
 use crate::observe;
 use crate::topology::Topology;
 
@@ -71,9 +72,11 @@ impl State {
             let diff = config::diff(&self.config, &new).map_err(|problems| problems.join("\n"))?;
             // Also without a change: the certificate of `state_dir` may be another one.
             let tls = certificate::contexts(&diff.effective);
-            Ok((diff, tls.map_err(|problems| problems.join("\n"))?))
+            let tls = tls.map_err(|problems| problems.join("\n"))?;
+            let rsa_key = rsa_key::rsa_key(&diff.effective)?;
+            Ok((diff, tls, rsa_key))
         });
-        let (diff, tls) = match diff {
+        let (diff, tls, rsa_key) = match diff {
             Ok(good) => good,
             Err(problems) => {
                 tracing::error!("not reloaded, the previous configuration stays: {problems}");
@@ -83,7 +86,7 @@ impl State {
         let (format, level) = log_settings(&diff.effective.log);
         observe::change_log(format, level);
         self.config = Arc::new(diff.effective.clone());
-        self.resources = Arc::new(self.resources.renewed(&self.config, tls));
+        self.resources = Arc::new(self.resources.renewed(&self.config, tls, rsa_key));
         self.topology.reload(&self.config);
         self.probers.follow(&self.config, &self.resources.tls);
         self.announced = Some(diff);

@@ -5,11 +5,13 @@
 //! Never: judge the bytes; only crashes and encodings that do not read back are findings.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::BytesMut;
 
-use crate::auth::{BackendAuth, BackendStep, ClientAuth, ClientStep, Plugin, Proof, Seed};
+use crate::auth::{
+    BackendAuth, BackendStep, Channel, Claim, ClientAuth, ClientStep, Plugin, Proof, RsaKey, Seed,
+};
 use crate::config::{Secret, User};
 use crate::wire::{
     AuthMoreData, AuthSwitch, Capabilities, ChangeUser, Command, Edit, Edits, EofPacket, ErrPacket,
@@ -114,17 +116,32 @@ fn client_auth(data: &[u8]) {
         Secret::Sha2Hash([7; 32]),
     ];
     let user = |secret| Some(Arc::new(User::new("app".into(), secret)));
+    let channels = [Channel::Open, Channel::Secure, Channel::Sealed(rsa_key())];
     for user in secrets.map(user).into_iter().chain([None]) {
-        for plugin in [Plugin::NativePassword, Plugin::CachingSha2] {
+        let claims = channels.clone().map(|channel| {
+            let asks_all = matches!(channel, Channel::Secure);
+            Claim { channel, asks_all, ..Claim::of(user.clone()) }
+        });
+        let plugins = [Plugin::NativePassword, Plugin::CachingSha2];
+        for (claim, plugin) in claims.iter().flat_map(|claim| plugins.map(|it| (claim, it))) {
             let mut out = BytesMut::new();
             let (mut auth, mut step) =
-                ClientAuth::start(&request, user.clone(), [1; 20], plugin, 2, &mut out);
+                ClientAuth::start(&request, claim.clone(), [1; 20], plugin, 2, &mut out);
             for answer in answers.chunks(32) {
                 assert!(!matches!(step, ClientStep::Accepted(_)), "let in without a password");
                 step = auth.on_packet(answer, 4, &mut out);
             }
         }
     }
+}
+
+/// Reading a key takes longer than an exchange.
+fn rsa_key() -> Arc<RsaKey> {
+    static KEY: LazyLock<Arc<RsaKey>> = LazyLock::new(|| {
+        let pem = include_str!("../../testdata/rsa-key.pem");
+        Arc::new(RsaKey::from_pem(pem).expect("a key of the test data"))
+    });
+    KEY.clone()
 }
 
 /// A backend's packets, against each kind of proof. Whatever it asks for, the password does not

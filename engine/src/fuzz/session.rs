@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::base::{Blame, ConnectionId, Fault, Time, WorkerId};
+use crate::base::{Blame, ClusterId, ConnectionId, Fault, Time, WorkerId};
 use crate::config::{
     Admin, ClientCompression, Config, DriverChoice, Limits, Log, LogFormat, LogLevel, Pool, Secret,
     User, Workers,
@@ -252,6 +252,7 @@ impl Exchange {
                 self.session.on_tls(None);
                 self.feed(Side::Client, &rest);
             }
+            Some(Action::Open(_)) => self.free(|session, _, _| session.on_opened(None)),
             Some(Action::Lease(_)) => {
                 self.awaits_lease = true;
                 self.came.leases += 1;
@@ -318,6 +319,12 @@ fn context(backend: Capabilities) -> LoginContext {
         nonce: [1; 20],
         client: None,
         is_local: false,
+        is_secure: true,
+        cluster: ClusterId(0),
+        remembered: Arc::default(),
+        pass_through: false,
+        rsa_key: None,
+        now: Time::ZERO,
         deadline: Time::NEVER,
         offers_tls: true,
         accounts: None,
@@ -334,6 +341,7 @@ fn config() -> Config {
         driver: DriverChoice::Auto,
         drain_timeout: Duration::ZERO,
         state_dir: PathBuf::new(),
+        rsa_key: None,
         admin: Admin { listen: None },
         log: Log { format: LogFormat::Text, level: LogLevel::Error },
         limits: Limits {
@@ -345,6 +353,9 @@ fn config() -> Config {
             clients_per_address_max: 0,
             host_errors_max: 0,
             host_block: Duration::ZERO,
+            sealed_passwords_max: 1,
+            remembered_users_max: 1,
+            remembered_users_keep: Duration::ZERO,
             backend_handshakes_max: 1,
             lease_wait: Duration::ZERO,
             pipelined_commands_max: 8,

@@ -86,6 +86,8 @@ metrics! {
     WorkerResponsive, "weir_worker_responsive", Gauge, ["worker"], "1 if the worker gave its figures for this page; 0 if it has ended or was busy for 2 s: then those of an earlier page are shown.";
     Sessions, "weir_sessions", Gauge, ["worker"], "Client sessions open, those logging in included.";
     SessionsLoggingIn, "weir_sessions_logging_in", Gauge, ["worker"], "Client sessions that are logging in.";
+    RememberedUsers, "weir_remembered_users", Gauge, [], "Accounts whose password a client has told and a backend has taken.";
+    RememberedUsersEvicted, "weir_remembered_users_evicted_total", Counter, [], "Accounts no longer remembered because remembered_users_max others came.";
     BackendUp, "weir_backend_up", Gauge, ["backend", "cluster", "role"], "1 if the last probe reached the backend.";
     BackendConnections, "weir_backend_connections", Gauge, ["backend"], "Connections to the backend besides the probe's, those logging in and idle ones included.";
     BackendIdle, "weir_backend_connections_idle", Gauge, ["backend"], "Connections to the backend that wait for the next client, or are made as good as new for it.";

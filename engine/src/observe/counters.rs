@@ -45,6 +45,8 @@ counters! {
     ClientsRefused, "clients_refused", "Client connections refused before their login, for a limit or without a primary.";
     LoginsOk, "logins_ok", "Clients that logged in.";
     LoginsDenied, "logins_denied", "Clients whose account or password was wrong.";
+    SealedPasswordsOpened, "sealed_passwords_opened", "Passwords that clients sealed for Weir's RSA key, opened.";
+    SealedPasswordsRefused, "sealed_passwords_refused", "Logins refused because sealed_passwords_max passwords waited to be opened.";
     LoginTimeouts, "login_timeouts", "Clients dropped for login_timeout_ms.";
     HostsBlocked, "hosts_blocked", "Addresses blocked for host_errors_max.";
     ProxyHeaders, "proxy_headers", "PROXY headers taken from balancers.";

@@ -9,11 +9,14 @@
 //! Never: show a backend an account whose client has not proven it, or let what follows overtake.
 
 use bytes::BytesMut;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::auth::{ClientAuth, ClientStep, Plugin, Proof};
+use crate::auth::{ClientAuth, ClientStep, Plugin, Proof, Sealed};
 use crate::base::{Fault, Time};
-use crate::session::login::{LoginContext, access_denied, too_long};
+use crate::session::guard::Guard;
+use crate::session::login::{LoginContext, access_denied, cannot_tell, too_long};
 use crate::session::relay::out_of_order;
+use crate::session::stake::Stake;
 use crate::wire::frame::{Assembler, FrameError};
 use crate::wire::{Capabilities, ChangeUser, Edits, LoginRequest, Side, ZSTD_LEVEL_DEFAULT};
 
@@ -39,11 +42,11 @@ enum Stage {
         auth: ClientAuth,
         assembler: Assembler,
         context: Box<LoginContext>,
+        /// The client has sealed its password, which is being opened.
+        opening: bool,
     },
     /// The backend is being asked; the fault is what the client is told when it has answered.
-    AtBackend {
-        denied: Option<Fault>,
-    },
+    AtBackend { denied: Option<Fault> },
 }
 
 /// A change of account in progress.
@@ -54,25 +57,42 @@ pub(super) struct Change {
     next_seq: u8,
     deadline: Time,
     stage: Stage,
+    /// What the backend's verdict means for the memory of passwords.
+    stake: Option<Box<Stake>>,
+    /// What the new user may not do.
+    guard: Option<Box<Guard>>,
 }
 
 /// What a feed came to.
 #[derive(Debug)]
 pub(super) enum Step {
     Wait,
+    /// The password has to be opened.
+    Open(Box<Sealed>),
     /// The backend has to be asked; the bytes came behind the exchange.
     Ask(ChangeRequest, BytesMut),
 }
 
 impl Change {
     pub(super) const fn new(command: ChangeUser) -> Self {
-        Self { command, next_seq: 1, deadline: Time::NEVER, stage: Stage::Queued }
+        Self::at(command, Stage::Queued)
     }
 
     /// A change that is refused before anything is asked: the session is reset, and the client told.
     pub(super) const fn refused(command: ChangeUser, fault: Fault) -> Self {
         let stage = Stage::AtBackend { denied: Some(fault) };
-        Self { command, next_seq: 1, deadline: Time::NEVER, stage }
+        Self::at(command, stage)
+    }
+
+    const fn at(command: ChangeUser, stage: Stage) -> Self {
+        Self { command, next_seq: 1, deadline: Time::NEVER, stage, stake: None, guard: None }
+    }
+
+    pub(super) const fn stake(&self) -> Option<&Stake> {
+        match &self.stake {
+            Some(stake) => Some(stake),
+            None => None,
+        }
     }
 
     pub(super) const fn is_refused(&self) -> bool {
@@ -87,8 +107,14 @@ impl Change {
         self.next_seq
     }
 
+    /// What the client sends now belongs to the exchange.
     pub(super) const fn is_authenticating(&self) -> bool {
-        matches!(self.stage, Stage::Authenticate { .. })
+        matches!(self.stage, Stage::Authenticate { opening: false, .. })
+    }
+
+    /// What the new user may not do.
+    pub(super) fn take_guard(&mut self) -> Option<Box<Guard>> {
+        self.guard.take()
     }
 
     /// What the client is to be told once its session is reset.
@@ -106,15 +132,16 @@ impl Change {
         client: Capabilities,
         edits: &mut Edits,
     ) -> Step {
-        let user = context.config.user(&self.command.user).cloned();
+        let claim = context.claim(&self.command.user);
         let plugin = Plugin::from_name(&context.server.plugin).unwrap_or(Plugin::NativePassword);
         let request = self.as_login(client);
         let mut out = BytesMut::new();
         let (auth, step) =
-            ClientAuth::start(&request, user, context.nonce, plugin, self.next_seq, &mut out);
+            ClientAuth::start(&request, claim, context.nonce, plugin, self.next_seq, &mut out);
         self.deadline = context.deadline;
         let assembler = Assembler::new(PACKET_BYTES_MAX);
-        self.stage = Stage::Authenticate { auth, assembler, context: Box::new(context) };
+        self.stage =
+            Stage::Authenticate { auth, assembler, context: Box::new(context), opening: false };
         self.answer(&out, edits);
         self.after(step)
     }
@@ -125,7 +152,7 @@ impl Change {
             return Ok(Step::Wait);
         };
         assembler.push(input);
-        let packet = match assembler.next_packet() {
+        let mut packet = match assembler.next_packet() {
             Ok(Some(packet)) => packet,
             Ok(None) => return Ok(Step::Wait),
             Err(FrameError::TooLong) => return Err(too_long()),
@@ -137,12 +164,24 @@ impl Change {
         self.next_seq = packet.seq.wrapping_add(1);
         let mut out = BytesMut::new();
         let step = auth.on_packet(&packet.payload, self.next_seq, &mut out);
+        // It may have been a password.
+        packet.payload.zeroize();
         self.answer(&out, edits);
         match self.after(step) {
             // The next packet of the exchange may have come along.
             Step::Wait => self.on_bytes(&[], edits),
-            ask @ Step::Ask(..) => Ok(ask),
+            step @ (Step::Open(_) | Step::Ask(..)) => Ok(step),
         }
+    }
+
+    /// The client's password was opened, or could not be.
+    pub(super) fn on_opened(&mut self, password: Option<&Zeroizing<Vec<u8>>>) -> Step {
+        let Stage::Authenticate { auth, opening, .. } = &mut self.stage else {
+            return Step::Wait;
+        };
+        *opening = false;
+        let step = auth.on_opened(password.map(|password| password.as_slice()));
+        self.after(step)
     }
 
     /// Sends what the exchange says.
@@ -154,18 +193,30 @@ impl Change {
     }
 
     fn after(&mut self, step: ClientStep) -> Step {
-        let Stage::Authenticate { auth, assembler, context } = &mut self.stage else {
+        let Stage::Authenticate { auth, assembler, context, opening } = &mut self.stage else {
             return Step::Wait;
         };
+        let denial =
+            |auth: &ClientAuth| access_denied(context, &self.command.user, auth.used_password());
         let (user, denied) = match step {
             ClientStep::Continue => return Step::Wait,
+            ClientStep::Open(sealed) => {
+                *opening = true;
+                return Step::Open(sealed);
+            }
             ClientStep::Accepted(proof) if context.admits(&self.command.user) => {
-                (Some((self.command.clone(), proof)), None)
+                self.guard = Guard::of(context, &self.command.user);
+                let guard = self.guard.as_deref();
+                match guard.and_then(|it| it.denied(self.command.database.as_deref())) {
+                    Some(fault) => (None, Some(fault)),
+                    None => {
+                        self.stake = Stake::of(context, auth, &self.command.user, &proof);
+                        (Some((self.command.clone(), proof)), None)
+                    }
+                }
             }
-            ClientStep::Accepted(_) | ClientStep::Denied => {
-                let used_password = auth.used_password();
-                (None, Some(access_denied(context, &self.command.user, used_password)))
-            }
+            ClientStep::Accepted(_) | ClientStep::Denied => (None, Some(denial(auth))),
+            ClientStep::CannotTell => (None, Some(cannot_tell())),
         };
         let rest = assembler.take_rest();
         self.stage = Stage::AtBackend { denied };

@@ -8,11 +8,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::auth::{ClientAuth, ClientStep, Plugin, Proof};
-use crate::base::{Blame, ConnectionId, Fault, Time};
+use crate::auth::{ClientAuth, ClientStep, Plugin, Proof, Remembered, RsaKey, Sealed};
+use crate::base::{Blame, ClusterId, ConnectionId, Fault, Time};
 use crate::config::{ClientCompression, Config};
+use crate::session::guard::Guard;
 use crate::session::relay::out_of_order;
+use crate::session::stake::Stake;
 use crate::wire::compress::Algorithm;
 use crate::wire::frame::{Assembler, FrameError, Packet};
 use crate::wire::reply::Dialect;
@@ -83,8 +86,20 @@ pub struct LoginContext {
     pub nonce: [u8; 20],
     /// The client's address, for its error texts.
     pub client: Option<IpAddr>,
-    /// The client came through a unix socket: it is `localhost`, and nobody listens in.
+    /// The client came through a unix socket: it is `localhost`.
     pub is_local: bool,
+    /// Nobody else can read what the client sends: it came through a unix socket, or in TLS.
+    pub is_secure: bool,
+    /// The cluster it is to be served by.
+    pub cluster: ClusterId,
+    /// Passwords that clients have told before.
+    pub remembered: Arc<Remembered>,
+    /// Users that the configuration does not have are the backend's to judge.
+    pub pass_through: bool,
+    /// What a password can be sealed for where others may read.
+    pub rsa_key: Option<Arc<RsaKey>>,
+    /// The time.
+    pub now: Time,
     /// When the login has to be over.
     pub deadline: Time,
     /// TLS is offered.
@@ -114,6 +129,8 @@ pub struct LeaseRequest {
     pub login: LoginRequest,
     /// What proves the account to a backend.
     pub proof: Proof,
+    /// Weir itself knows that it does; otherwise a login on the backend has to tell.
+    pub is_proven: bool,
 }
 
 /// What a feed came to.
@@ -122,6 +139,8 @@ pub(super) enum Verdict {
     Wait,
     /// Go on in TLS; it begins with these bytes.
     StartTls(BytesMut),
+    /// Open this password.
+    Open(Box<Sealed>),
     Lease(Box<LeaseRequest>),
 }
 
@@ -129,7 +148,16 @@ pub(super) enum Verdict {
 enum Step {
     AwaitRequest,
     Authenticate(Box<LoginRequest>, ClientAuth),
+    /// The client has sealed its password, which is being opened.
+    AwaitPassword(Box<LoginRequest>, ClientAuth),
     AwaitLease,
+}
+
+impl Step {
+    /// Nothing the client sends belongs to its login.
+    const fn is_deaf(&self) -> bool {
+        matches!(self, Self::AwaitPassword(..) | Self::AwaitLease)
+    }
 }
 
 /// One login in progress.
@@ -147,6 +175,10 @@ pub(super) struct Login {
     /// The client came by TLS.
     has_tls: bool,
     compression: Option<Algorithm>,
+    /// What the backend's verdict means for the memory of passwords.
+    stake: Option<Box<Stake>>,
+    /// What the user may not do.
+    guard: Option<Box<Guard>>,
 }
 
 impl Login {
@@ -185,6 +217,8 @@ impl Login {
             step: Step::AwaitRequest,
             has_tls: false,
             compression: None,
+            stake: None,
+            guard: None,
         }
     }
 
@@ -215,8 +249,8 @@ impl Login {
             return Err(too_long());
         }
         self.assembler.push(input);
-        while !matches!(self.step, Step::AwaitLease) {
-            let packet = match self.assembler.next_packet() {
+        while !self.step.is_deaf() {
+            let mut packet = match self.assembler.next_packet() {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return Ok(Verdict::Wait),
                 Err(FrameError::TooLong) => {
@@ -230,9 +264,14 @@ impl Login {
                 return Err(out_of_order());
             }
             self.next_seq = packet.seq.wrapping_add(1);
-            match self.on_packet(&packet, edits)? {
+            let verdict = self.on_packet(&packet, edits);
+            // It may have been a password.
+            packet.payload.zeroize();
+            match verdict? {
                 Verdict::Wait => {}
-                verdict @ (Verdict::StartTls(_) | Verdict::Lease(_)) => return Ok(verdict),
+                verdict @ (Verdict::StartTls(_) | Verdict::Open(_) | Verdict::Lease(_)) => {
+                    return Ok(verdict);
+                }
             }
         }
         Ok(Verdict::Wait)
@@ -247,32 +286,73 @@ impl Login {
                     return self.start_tls();
                 }
                 let request = self.read_request(&packet.payload)?;
-                let user = self.context.config.user(&request.user).cloned();
+                let claim = self.context.claim(&request.user);
                 let nonce = self.context.nonce;
                 let (auth, step) =
-                    ClientAuth::start(&request, user, nonce, self.plugin, seq, &mut answer);
+                    ClientAuth::start(&request, claim, nonce, self.plugin, seq, &mut answer);
                 (request, auth, step)
             }
             Step::Authenticate(request, mut auth) => {
                 let step = auth.on_packet(&packet.payload, seq, &mut answer);
                 (request, auth, step)
             }
-            Step::AwaitLease => return Ok(Verdict::Wait),
+            deaf @ (Step::AwaitPassword(..) | Step::AwaitLease) => {
+                self.step = deaf;
+                return Ok(Verdict::Wait);
+            }
         };
         if !answer.is_empty() {
             self.next_seq = seq.wrapping_add(1);
             edits.send(Side::Client, |out| out.extend_from_slice(&answer));
         }
+        self.after_step(request, auth, step)
+    }
+
+    fn after_step(
+        &mut self,
+        request: Box<LoginRequest>,
+        auth: ClientAuth,
+        step: ClientStep,
+    ) -> Result<Verdict, Fault> {
         match step {
             ClientStep::Continue => {
                 self.step = Step::Authenticate(request, auth);
                 Ok(Verdict::Wait)
             }
-            ClientStep::Accepted(proof) => {
-                Ok(Verdict::Lease(Box::new(LeaseRequest { login: *request, proof })))
+            ClientStep::Open(sealed) => {
+                self.step = Step::AwaitPassword(request, auth);
+                Ok(Verdict::Open(sealed))
             }
+            ClientStep::Accepted(proof) => {
+                self.guard = Guard::of(&self.context, &request.user);
+                let guard = self.guard.as_deref();
+                if let Some(fault) = guard.and_then(|it| it.denied(request.database.as_deref())) {
+                    return Err(fault);
+                }
+                self.stake = Stake::of(&self.context, &auth, &request.user, &proof);
+                let is_proven = !auth.is_for_backend(&proof);
+                Ok(Verdict::Lease(Box::new(LeaseRequest { login: *request, proof, is_proven })))
+            }
+            ClientStep::CannotTell => Err(cannot_tell()),
             ClientStep::Denied => {
                 Err(access_denied(&self.context, &request.user, auth.used_password()))
+            }
+        }
+    }
+
+    /// The client's password was opened, or could not be.
+    pub(super) fn on_opened(
+        &mut self,
+        password: Option<&Zeroizing<Vec<u8>>>,
+    ) -> Result<Verdict, Fault> {
+        match std::mem::replace(&mut self.step, Step::AwaitLease) {
+            Step::AwaitPassword(request, mut auth) => {
+                let step = auth.on_opened(password.map(|password| password.as_slice()));
+                self.after_step(request, auth, step)
+            }
+            other @ (Step::AwaitRequest | Step::Authenticate(..) | Step::AwaitLease) => {
+                self.step = other;
+                Ok(Verdict::Wait)
             }
         }
     }
@@ -291,6 +371,7 @@ impl Login {
 
     /// The TLS that was started is there.
     pub(super) fn on_tls(&mut self, accounts: Option<Vec<String>>) {
+        self.context.is_secure = true;
         self.context.accounts = accounts;
     }
 
@@ -347,8 +428,16 @@ impl Login {
                 format!("weir: the backend sent a {malformed}"),
             )
         })?;
+        if let Some(stake) = &self.stake {
+            stake.accepted();
+        }
         edits.send(Side::Client, |out| packet.encode(self.client, self.next_seq, out));
         Ok((Dialect { client: self.client, backend }, packet.status))
+    }
+
+    /// What the user may not do.
+    pub(super) fn take_guard(&mut self) -> Option<Box<Guard>> {
+        self.guard.take()
     }
 
     /// What the client sent behind its login.
@@ -358,26 +447,50 @@ impl Login {
 
     /// Passes on a backend's ERR, numbered for this client.
     pub(super) fn pass_error(&self, err: &[u8], edits: &mut Edits) {
-        edits.send(Side::Client, |out| match ErrPacket::parse(err) {
-            Ok(packet) => packet.encode(self.next_seq, out),
+        let parsed = ErrPacket::parse(err);
+        let own = match (&self.stake, &parsed) {
+            (Some(stake), Ok(packet)) => stake.refused(packet.code),
+            (Some(_) | None, _) => None,
+        };
+        edits.send(Side::Client, |out| match parsed {
+            Ok(packet) => own.map_or(packet, ErrPacket::from).encode(self.next_seq, out),
             Err(malformed) => bad_handshake_packet(&malformed).encode(self.next_seq, out),
         });
     }
 }
 
-/// The server's own words, so that applications which read them keep working.
-pub(super) fn access_denied(context: &LoginContext, user: &[u8], used_password: bool) -> Fault {
-    let user: String = String::from_utf8_lossy(user).chars().take(USER_CHARS_SHOWN).collect();
-    let host = match context.client {
+/// A name as errors show it.
+pub(super) fn shown_name(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).chars().take(USER_CHARS_SHOWN).collect()
+}
+
+/// The client's host as errors show it.
+pub(super) fn host_of(context: &LoginContext) -> String {
+    match context.client {
         Some(address) => address.to_string(),
         None if context.is_local => "localhost".to_owned(),
         None => "unknown".to_owned(),
-    };
+    }
+}
+
+/// The server's own words, so that applications which read them keep working.
+pub(super) fn access_denied(context: &LoginContext, user: &[u8], used_password: bool) -> Fault {
+    let (user, host) = (shown_name(user), host_of(context));
     let password = if used_password { "YES" } else { "NO" };
     fault(
         Blame::Client,
         code::ACCESS_DENIED_ERROR,
         format!("Access denied for user '{user}'@'{host}' (using password: {password})"),
+    )
+}
+
+/// The server's words for a client without the plugin it would need.
+pub(super) fn cannot_tell() -> Fault {
+    fault(
+        Blame::Client,
+        code::NOT_SUPPORTED_AUTH_MODE,
+        "Client does not support authentication protocol requested by server; consider upgrading \
+         MySQL client",
     )
 }
 

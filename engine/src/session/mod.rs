@@ -6,14 +6,17 @@
 
 mod change;
 mod course;
+mod guard;
 mod header;
 mod ledger;
 mod login;
 mod owed;
 mod parting;
 mod relay;
+mod stake;
 mod state;
 mod text;
+mod waits;
 
 pub use change::ChangeRequest;
 pub use ledger::{Entry, Ledger};

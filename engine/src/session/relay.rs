@@ -6,36 +6,35 @@
 use bytes::BytesMut;
 
 use crate::base::{Blame, ConnectionId, Fault, Time};
-use crate::session::change::{Change, ChangeRequest, FAILURES_MAX, Step};
+use crate::session::change::Change;
 use crate::session::course::{Route, route, spoils};
+use crate::session::guard::Guard;
 use crate::session::ledger::{Entry, Ledger};
-use crate::session::login::{EARLY_BYTES_MAX, LoginContext, too_long};
 use crate::session::owed::{Owed, OwedQueue};
 use crate::session::state::{Action, Tally};
-use crate::session::text::{self, Naming, Refusal, Thread, Verdict};
+use crate::session::text::{self, Naming, Refusal, Verdict};
 use crate::wire::reply::{Dialect, Expect, ReplyError, ReplyEvent, ReplyWalk};
 use crate::wire::request::{RequestEvent, RequestWalk};
-use crate::wire::{
-    ChangeUser, Command, Edits, ErrPacket, OkPacket, Side, Status, code, fault, frame,
-};
+use crate::wire::{Command, Edits, ErrPacket, Side, Status, code, fault, frame, query_text_at};
 
 /// A command that cannot go on yet, and whatever was sent behind it.
 #[derive(Debug)]
-struct Wait {
-    what: What,
-    rest: BytesMut,
+pub(super) struct Wait {
+    pub(super) what: What,
+    pub(super) rest: BytesMut,
     /// What its worker has to do for it now.
-    action: Option<Action>,
+    pub(super) action: Option<Action>,
 }
 
 impl Wait {
-    fn new(what: What, action: Option<Action>) -> Self {
+    pub(super) fn new(what: What, action: Option<Action>) -> Self {
         Self { what, rest: BytesMut::new(), action }
     }
 }
 
 #[derive(Debug)]
-enum What {
+#[expect(clippy::large_enum_variant, reason = "there is one per session that waits, in a box")]
+pub(super) enum What {
     /// For the threads of other connections.
     Threads(Naming),
     /// For another account.
@@ -45,27 +44,29 @@ enum What {
 /// Both directions of a logged-in session.
 #[derive(Debug)]
 pub(super) struct Relay {
-    request: RequestWalk,
-    reply: ReplyWalk,
-    owed: OwedQueue,
+    pub(super) request: RequestWalk,
+    pub(super) reply: ReplyWalk,
+    pub(super) owed: OwedQueue,
     /// When the first byte came of a command of which too little came to know it.
     cut_since: Option<Time>,
     /// When the last command began: the one that is being refused, held or waits.
-    command_since: Time,
+    pub(super) command_since: Time,
     /// The client sends no more, and did not say so with a COM_QUIT; or it is to send no more.
-    gone: bool,
+    pub(super) gone: bool,
     /// The backend speaks without being asked (it is being shut down, or killed the connection).
-    unasked: bool,
+    pub(super) unasked: bool,
     /// The command that comes now is owed an answer, the last one of `owed`.
     owes_current: bool,
-    id: ConnectionId,
-    is_mariadb: bool,
+    pub(super) id: ConnectionId,
+    pub(super) is_mariadb: bool,
     /// The backend connection is for the next client when this one leaves, unless it is spoiled.
     keeps_backend: bool,
     spoiled: bool,
     /// Changes of account that failed.
-    failed_changes: u8,
-    wait: Option<Box<Wait>>,
+    pub(super) failed_changes: u8,
+    pub(super) wait: Option<Box<Wait>>,
+    /// What the user may not do, if it has bounds.
+    pub(super) guard: Option<Box<Guard>>,
 }
 
 impl Relay {
@@ -92,7 +93,12 @@ impl Relay {
             spoiled: false,
             failed_changes: 0,
             wait: None,
+            guard: None,
         }
+    }
+
+    pub(super) fn guarded_by(self, guard: Option<Box<Guard>>) -> Self {
+        Self { guard, ..self }
     }
 
     /// A command waits for something.
@@ -251,6 +257,9 @@ impl Relay {
         let Some((command, payload)) = self.request.whole_command(input) else {
             return Ok(None);
         };
+        if self.guard.is_some() {
+            return Ok(None);
+        }
         let expect = match route(command) {
             Route::Relay(expect) => expect,
             Route::Text(expect)
@@ -282,6 +291,14 @@ impl Relay {
             }
             Route::Text(_) if bytes <= text::TEXT_BYTES_MAX => {
                 self.request.hold();
+                return Ok(());
+            }
+            Route::Relay(_) if self.guard.is_some() && command == Some(Command::InitDb) => {
+                if bytes <= text::TEXT_BYTES_MAX {
+                    self.request.hold();
+                } else {
+                    self.request.refuse();
+                }
                 return Ok(());
             }
             Route::Hold { .. } | Route::Refuse => {
@@ -321,7 +338,11 @@ impl Relay {
         let payload = self.request.take_held();
         let dialect = self.reply.dialect();
         let command = payload.first().and_then(|byte| Command::from_byte(*byte));
+        if self.is_guarded_against(command, &payload) {
+            return self.answer_with(Refusal::Schema, edits, ledger);
+        }
         let verdict = match command {
+            Some(Command::InitDb) => Verdict::AsIs,
             Some(Command::ChangeUser) => return self.on_change_user(&payload, edits, ledger),
             Some(Command::ProcessKill) => text::judge_process_kill(&payload, dialect),
             Some(_) | None => text::judge(&payload, dialect, self.reply.status(), self.id),
@@ -338,8 +359,22 @@ impl Relay {
         }
     }
 
+    fn is_guarded_against(&mut self, command: Option<Command>, payload: &[u8]) -> bool {
+        let Some(guard) = self.guard.as_deref_mut() else { return false };
+        let backslash_escapes = !self.reply.status().contains(Status::NO_BACKSLASH_ESCAPES);
+        let text_at = match command {
+            Some(Command::InitDb) => return guard.refuses_schema(payload),
+            Some(Command::Query) => query_text_at(payload, self.reply.dialect().client),
+            Some(Command::StmtPrepare) => Ok(1),
+            Some(_) | None => return false,
+        };
+        text_at.is_ok_and(|at| {
+            guard.refuses_text(payload.get(at..).unwrap_or_default(), backslash_escapes)
+        })
+    }
+
     /// Sends a command of one frame to the backend.
-    fn send_command(
+    pub(super) fn send_command(
         &mut self,
         command: Option<Command>,
         payload: &[u8],
@@ -352,7 +387,7 @@ impl Relay {
         Ok(())
     }
 
-    fn answer_with(
+    pub(super) fn answer_with(
         &mut self,
         why: Refusal,
         edits: &mut Edits,
@@ -361,192 +396,6 @@ impl Relay {
         self.owe(Owed::Refusal { seq: 1, why })?;
         self.refuse_what_is_next(edits, ledger);
         Ok(())
-    }
-
-    pub(super) fn threads_asked_for(&self) -> Vec<u32> {
-        match self.wait.as_deref() {
-            Some(Wait { what: What::Threads(naming), .. }) => naming.ids().collect(),
-            Some(_) | None => Vec::new(),
-        }
-    }
-
-    /// The threads that were asked for: the command goes on, or is answered. Returns what the
-    /// client sent behind it.
-    pub(super) fn on_threads(
-        &mut self,
-        threads: &[Thread],
-        edits: &mut Edits,
-        ledger: &mut Ledger,
-    ) -> Result<BytesMut, Fault> {
-        let wait = self.wait.take().map(|wait| *wait);
-        let Some(Wait { what: What::Threads(naming), rest, .. }) = wait else {
-            return Err(unexpected("threads"));
-        };
-        match naming.decide(self.id, threads) {
-            Ok(payload) => self.send_command(naming.command(), &payload, edits)?,
-            Err(why) => self.answer_with(why, edits, ledger)?,
-        }
-        Ok(rest)
-    }
-
-    fn on_change_user(
-        &mut self,
-        payload: &[u8],
-        edits: &mut Edits,
-        ledger: &mut Ledger,
-    ) -> Result<(), Fault> {
-        let command = ChangeUser::parse(payload, self.reply.dialect().client);
-        let Ok(command) = command else {
-            return self.answer_with(Refusal::UnknownCommand, edits, ledger);
-        };
-        // MariaDB resets the session all the same.
-        let change = if self.failed_changes < FAILURES_MAX {
-            Change::new(command)
-        } else {
-            Change::refused(
-                command,
-                fault(Blame::Client, code::UNKNOWN_COM_ERROR, "Unknown command"),
-            )
-        };
-        let what = What::Change(change);
-        self.wait = Some(Box::new(Wait::new(what, None)));
-        self.begin_change();
-        Ok(())
-    }
-
-    /// Begins a change of account when everything before it is answered.
-    fn begin_change(&mut self) {
-        if self.owed.is_empty()
-            && !self.unasked
-            && let Some(Wait { what: What::Change(change), action, .. }) = self.wait.as_deref_mut()
-        {
-            *action = Some(if change.is_refused() {
-                Action::ChangeUser(Box::new(ChangeRequest { user: None }))
-            } else {
-                Action::Identify
-            });
-        }
-    }
-
-    /// A nonce, and the rules of the moment, for a change of account.
-    pub(super) fn on_identity(
-        &mut self,
-        context: LoginContext,
-        edits: &mut Edits,
-    ) -> Result<(), Fault> {
-        let client = self.reply.dialect().client;
-        let Some(Wait { what: What::Change(change), .. }) = self.wait.as_deref_mut() else {
-            return Err(unexpected("a nonce"));
-        };
-        let step = change.authenticate(context, client, edits);
-        self.after_step(step)?;
-        // The client may have answered before it was asked.
-        let early = self.wait.as_deref_mut().map(|wait| std::mem::take(&mut wait.rest));
-        let early = early.unwrap_or_default();
-        if !early.is_empty() {
-            self.set_aside_bytes(&early, edits)?;
-        }
-        Ok(())
-    }
-
-    /// Takes what the client sends while a command waits: its part of an exchange, or what is for
-    /// later.
-    #[cold]
-    fn set_aside(&mut self, input: &[u8], edits: &mut Edits) -> Result<(), Fault> {
-        edits.discard(input.len());
-        self.set_aside_bytes(input, edits)
-    }
-
-    fn set_aside_bytes(&mut self, input: &[u8], edits: &mut Edits) -> Result<(), Fault> {
-        let Some(wait) = self.wait.as_deref_mut() else { return Ok(()) };
-        if let What::Change(change) = &mut wait.what
-            && change.is_authenticating()
-        {
-            let step = change.on_bytes(input, edits)?;
-            return self.after_step(step);
-        }
-        wait.rest.extend_from_slice(input);
-        if wait.rest.len() > EARLY_BYTES_MAX {
-            return Err(too_long());
-        }
-        Ok(())
-    }
-
-    fn after_step(&mut self, step: Step) -> Result<(), Fault> {
-        let Step::Ask(request, mut rest) = step else { return Ok(()) };
-        let Some(wait) = self.wait.as_deref_mut() else { return Ok(()) };
-        if request.user.is_none() {
-            self.failed_changes += 1;
-            if !self.is_mariadb
-                && let What::Change(change) = &mut wait.what
-                && let Some(denied) = change.take_denied()
-            {
-                // MySQL ends the connection.
-                return Err(denied);
-            }
-        }
-        rest.extend_from_slice(&wait.rest);
-        wait.rest = rest;
-        wait.action = Some(Action::ChangeUser(Box::new(request)));
-        Ok(())
-    }
-
-    fn take_change(&mut self) -> Option<(Change, BytesMut)> {
-        match *self.wait.take()? {
-            Wait { what: What::Change(change), rest, .. } => Some((change, rest)),
-            Wait { what: What::Threads(_), .. } => None,
-        }
-    }
-
-    /// The backend changed the account, or only reset the session. Returns what the client sent
-    /// behind the command.
-    pub(super) fn on_user_changed(
-        &mut self,
-        ok: &[u8],
-        edits: &mut Edits,
-        ledger: &mut Ledger,
-    ) -> Result<BytesMut, Fault> {
-        let Dialect { client, backend } = self.reply.dialect();
-        let packet = OkPacket::parse(ok, backend)
-            .map_err(|malformed| not_a_reply(ReplyError::Malformed(malformed)))?;
-        let Some((mut change, rest)) = self.take_change() else {
-            return Err(unexpected("a change of account"));
-        };
-        self.reply.set_status(packet.status);
-        ledger.answered(self.command_since);
-        let seq = change.next_seq();
-        edits.send(Side::Client, |out| match change.take_denied() {
-            None => packet.encode(client, seq, out),
-            Some(fault) => ErrPacket::from(&fault).encode(seq, out),
-        });
-        Ok(rest)
-    }
-
-    /// The backend refused to change the account: its ERR goes to the client. Returns what the
-    /// client sent behind the command.
-    pub(super) fn on_user_refused(
-        &mut self,
-        err: &[u8],
-        edits: &mut Edits,
-        ledger: &mut Ledger,
-    ) -> Result<BytesMut, Fault> {
-        let packet = ErrPacket::parse(err)
-            .map_err(|malformed| not_a_reply(ReplyError::Malformed(malformed)))?;
-        let Some((mut change, rest)) = self.take_change() else {
-            return Err(unexpected("a refused account"));
-        };
-        let denied = change.take_denied();
-        ledger.answered(self.command_since);
-        if denied.is_none() {
-            ledger.enter(Entry::BackendError(packet.code));
-        }
-        edits.send(Side::Client, |out| {
-            denied.as_ref().map_or(packet, ErrPacket::from).encode(change.next_seq(), out);
-        });
-        self.failed_changes += u8::from(denied.is_none());
-        // MySQL ends the connection; and a session that could not be reset must not go on.
-        self.gone = !self.is_mariadb || denied.is_some();
-        Ok(rest)
     }
 
     fn owe_reply(&mut self, expect: Expect) -> Result<(), Fault> {
@@ -634,7 +483,12 @@ impl Relay {
     fn refuse_what_is_next(&mut self, edits: &mut Edits, ledger: &mut Ledger) {
         while let Some(&Owed::Refusal { seq, why }) = self.owed.front() {
             self.owed.pop(ledger);
-            let (code, sqlstate, message) = why.error();
+            let (code, sqlstate, mut message) = why.error();
+            if why == Refusal::Schema
+                && let Some(guard) = self.guard.as_deref_mut()
+            {
+                message = guard.say();
+            }
             ledger.enter(Entry::OwnError(code));
             edits.send(Side::Client, |out| {
                 ErrPacket { code, sqlstate, message: message.as_bytes() }.encode(seq, out);
@@ -669,11 +523,11 @@ pub(super) fn out_of_order() -> Fault {
     fault(Blame::Client, code::NET_PACKETS_OUT_OF_ORDER, "Got packets out of order")
 }
 
-fn unexpected(what: &str) -> Fault {
+pub(super) fn unexpected(what: &str) -> Fault {
     fault(Blame::Bug, code::UNKNOWN_ERROR, format!("weir: {what} came unasked"))
 }
 
-fn not_a_reply(error: ReplyError) -> Fault {
+pub(super) fn not_a_reply(error: ReplyError) -> Fault {
     let text = match error {
         ReplyError::TooLong => "weir: the backend sent a status packet above 1 MiB".to_owned(),
         ReplyError::Malformed(malformed) => format!("weir: the backend sent a {malformed}"),

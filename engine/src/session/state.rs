@@ -5,7 +5,9 @@
 //! Never: hold more than a few hundred bytes once the login is over and nothing is asked.
 
 use bytes::BytesMut;
+use zeroize::{Zeroize, Zeroizing};
 
+use crate::auth::Sealed;
 use crate::base::{Blame, ConnectionId, Fault, Time};
 use crate::session::change::ChangeRequest;
 use crate::session::header::Header;
@@ -26,6 +28,9 @@ pub enum Action {
     /// Go on in TLS with the client, which has sent these bytes of it already. What the worker feeds
     /// from then on comes out of TLS, and what the session sends goes into it.
     StartTls(BytesMut),
+    /// Open a password that the client sealed, on a thread that may take its time:
+    /// [`Session::on_opened`].
+    Open(Box<Sealed>),
     /// Lend it a backend connection, logged in as the client's account.
     Lease(Box<LeaseRequest>),
     /// Say where the connections of [`Session::threads_asked_for`] are: [`Session::on_threads`].
@@ -88,7 +93,7 @@ impl Session {
     #[must_use]
     pub fn unnamed(id: ConnectionId, deadline: Time) -> Self {
         let phase = Phase::Header(Box::new(Header::new(deadline)));
-        Self { id, phase, action: None, compression: None }
+        Self { id, phase, action: None, compression: None, leaves_backend_clean: false }
     }
 
     /// The connection id the client was told.
@@ -213,11 +218,10 @@ impl Session {
             }
             Phase::Login(login) => {
                 edits.discard(input.len());
-                match login.on_bytes(input, edits)? {
-                    Verdict::Wait => {}
-                    Verdict::StartTls(rest) => self.action = Some(Action::StartTls(rest)),
-                    Verdict::Lease(request) => self.action = Some(Action::Lease(request)),
-                }
+                let verdict = login.on_bytes(input, edits);
+                // A password may be in there.
+                input.zeroize();
+                self.action = action_of(verdict?);
                 Ok(Tally::default())
             }
             Phase::Header(header) => {
@@ -274,6 +278,27 @@ impl Session {
         }
     }
 
+    /// The password of [`Action::Open`], or that it could not be opened. What the client sent behind
+    /// it is kept by the session.
+    ///
+    /// # Errors
+    /// The fault that ends the session.
+    pub fn on_opened(&mut self, password: Option<&Zeroizing<Vec<u8>>>) -> Result<(), Fault> {
+        match &mut self.phase {
+            Phase::Login(login) => {
+                self.action = action_of(login.on_opened(password)?);
+                Ok(())
+            }
+            Phase::Relay(relay) => {
+                relay.on_opened(password)?;
+                self.close_when_done();
+                Ok(())
+            }
+            // It went away meanwhile.
+            Phase::Header(_) | Phase::Parting(_) | Phase::Over => Ok(()),
+        }
+    }
+
     /// The lease that was asked for is there: tells the client it is logged in.
     /// Returns what the client sent ahead of that; feed it to [`Session::on_client`]. With
     /// [`Session::compression`] it is compressed.
@@ -299,8 +324,9 @@ impl Session {
         self.compression = login.compression();
         let pipelined_max = login.pipelined_commands_max();
         let (is_mariadb, keeps) = (login.is_mariadb(), login.keeps_backend());
+        let guard = login.take_guard();
         let relay = Relay::new(self.id, is_mariadb, keeps, dialect, status, pipelined_max);
-        self.phase = Phase::Relay(relay);
+        self.phase = Phase::Relay(relay.guarded_by(guard));
         Ok(early)
     }
 
@@ -461,5 +487,14 @@ impl Session {
     fn close(&mut self) {
         self.phase = Phase::Over;
         self.action = Some(Action::Close);
+    }
+}
+
+fn action_of(verdict: Verdict) -> Option<Action> {
+    match verdict {
+        Verdict::Wait => None,
+        Verdict::StartTls(rest) => Some(Action::StartTls(rest)),
+        Verdict::Open(sealed) => Some(Action::Open(sealed)),
+        Verdict::Lease(request) => Some(Action::Lease(request)),
     }
 }

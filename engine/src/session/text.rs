@@ -31,6 +31,8 @@ pub(super) enum Refusal {
     UnknownThread(u32),
     ThreadElsewhere(u32),
     OddKill,
+    /// The session's guard has the text.
+    Schema,
 }
 
 impl Refusal {
@@ -51,6 +53,9 @@ impl Refusal {
                      connection to that backend"
                 ),
             ),
+            Self::Schema => {
+                (code::DBACCESS_DENIED_ERROR, *b"42000", "Access denied to database".to_owned())
+            }
             Self::OddKill => (
                 code::UNKNOWN_ERROR,
                 *b"HY000",

@@ -116,6 +116,8 @@ pub mod code {
     pub const NET_WRITE_INTERRUPTED: u16 = 1161;
     /// A user has more connections than allowed.
     pub const TOO_MANY_USER_CONNECTIONS: u16 = 1203;
+    /// A user has reached a limit of its own.
+    pub const USER_LIMIT_REACHED: u16 = 1226;
     /// Unknown prepared statement handler.
     pub const UNKNOWN_STMT_HANDLER: u16 = 1243;
     /// Client does not support the authentication protocol asked for.
@@ -163,7 +165,8 @@ pub const fn sqlstate(code: u16) -> [u8; 5] {
         code::DBACCESS_DENIED_ERROR
         | code::BAD_DB_ERROR
         | code::PARSE_ERROR
-        | code::TOO_MANY_USER_CONNECTIONS => *b"42000",
+        | code::TOO_MANY_USER_CONNECTIONS
+        | code::USER_LIMIT_REACHED => *b"42000",
         code::CANT_EXECUTE_IN_READ_ONLY_TRANSACTION => *b"25006",
         code::QUERY_INTERRUPTED | code::CONNECTION_KILLED => *b"70100",
         _ => *b"HY000",

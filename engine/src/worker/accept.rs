@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::base::{Blame, ConnectionId, EndpointId, Fault, Key};
 use crate::bus::Bound;
-use crate::config::{Pooling, TlsMode};
+use crate::config::{EndpointAuth, Pooling, TlsMode};
 use crate::io::{CloseMode, ConnId, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::session::{LoginContext, Session};
@@ -16,6 +17,7 @@ use crate::wire::proxy::Origin;
 use crate::wire::{Edit, ErrPacket, Side};
 use crate::wire::{code, fault};
 use crate::worker::entry::{Entry, Link};
+use crate::worker::seat::Seats;
 use crate::worker::traffic::{Ending, Input};
 use crate::worker::{FLUSH_MAX, LOGIN_CHECK, Worker, pack};
 
@@ -191,6 +193,12 @@ impl<D: Driver> Worker<D> {
             nonce: self.nonces.next(),
             client: address,
             is_local,
+            is_secure: is_local,
+            cluster: endpoint.cluster,
+            remembered: Arc::clone(&self.resources.remembered),
+            pass_through: endpoint.auth == EndpointAuth::PassThrough,
+            rsa_key: self.resources.rsa_key.clone(),
+            now: self.driver.now(),
             deadline: self.driver.now() + self.config.limits.login_timeout,
             offers_tls,
             accounts: None,
@@ -230,6 +238,7 @@ impl<D: Driver> Worker<D> {
             header: None,
             backend: None,
             waiting: None,
+            seats: Seats::default(),
             login_slot,
         };
         let Some(key) = self.sessions.insert(entry) else {

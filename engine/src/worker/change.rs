@@ -41,9 +41,13 @@ impl<D: Driver> Worker<D> {
     pub(super) fn identify(&mut self, key: Key) {
         let Some(entry) = self.sessions.get(key) else { return };
         let (endpoint, address, id) = (entry.endpoint, entry.address, entry.session.id());
+        let is_encrypted = entry.client.is_encrypted();
         let context = self.login_context(endpoint, address, id);
         let accounts = self.accounts_of(key);
-        let context = context.map(|context| LoginContext { accounts, ..context });
+        let context = context.map(|context| {
+            let is_secure = context.is_secure || is_encrypted;
+            LoginContext { accounts, is_secure, ..context }
+        });
         self.edits.clear();
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let asked = context.and_then(|context| entry.session.on_identity(context, &mut self.edits));
@@ -57,6 +61,12 @@ impl<D: Driver> Worker<D> {
 
     /// Changes the account on a session's backend connection, or resets it.
     pub(super) fn change_user(&mut self, key: Key, request: ChangeRequest) {
+        if let Some((command, _)) = &request.user
+            && let Err(fault) = self.take_seat(key, &command.user)
+        {
+            self.fail(key, &fault);
+            return;
+        }
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(backend) = &mut entry.backend else { return };
         let Some(lease) = backend.lease().copied() else { return };
@@ -87,6 +97,7 @@ impl<D: Driver> Worker<D> {
         self.edits.clear();
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(backend) = &mut entry.backend else { return };
+        let changed = matches!(step, ChangeStep::Done(_));
         let rest = match step {
             ChangeStep::Wait => return,
             ChangeStep::Failed(error) => {
@@ -103,6 +114,7 @@ impl<D: Driver> Worker<D> {
                 entry.session.on_user_refused(&err, &mut self.edits, &mut self.ledger)
             }
         };
+        self.settle_seat(key, changed);
         self.login_over(key);
         self.go_on(key, rest);
     }

@@ -16,6 +16,7 @@ use crate::session::Session;
 use crate::wire::Side;
 use crate::wire::proxy::Origin;
 use crate::worker::queue::Waiting;
+use crate::worker::seat::Seats;
 use crate::worker::transport::Transport;
 
 /// A session and its connections.
@@ -33,6 +34,8 @@ pub(super) struct Entry {
     pub(super) backend: Option<Box<BackendLink>>,
     /// Until it may connect to its backend.
     pub(super) waiting: Option<Box<Waiting>>,
+    /// The users it counts for.
+    pub(super) seats: Seats,
     /// Position in the worker's list of logins in progress.
     pub(super) login_slot: Option<usize>,
 }

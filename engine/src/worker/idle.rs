@@ -30,7 +30,11 @@ impl<D: Driver> Worker<D> {
         login: &LoginRequest,
     ) -> Option<PoolKey> {
         let endpoint = self.config.endpoint(entry.endpoint)?;
-        let client = endpoint.match_client_address.then(|| entry.address.unwrap_or(LOCAL));
+        // A server that is told who the client is may let in others than for another one.
+        let mut backends = self.config.backends.iter();
+        let tells = backends.any(|it| it.address == *server && it.proxy_protocol);
+        let matches_address = endpoint.match_client_address || tells;
+        let client = matches_address.then(|| entry.address.unwrap_or(LOCAL));
         match endpoint.pooling {
             Pooling::None => None,
             Pooling::Session => Some(PoolKey::new(server, login, client)),

@@ -29,6 +29,11 @@ impl<D: Driver> Worker<D> {
             self.resources.shared.hosts.succeeded(address);
         }
         self.counters.increment(Counter::LoginsOk);
+        if let Err(fault) = self.take_seat(key, &request.login.user) {
+            self.fail(key, &fault);
+            return;
+        }
+        self.settle_seat(key, true);
         let until = self.driver.now() + self.config.limits.lease_wait;
         self.find_backend(key, request, until);
     }
@@ -40,7 +45,7 @@ impl<D: Driver> Worker<D> {
             self.fail(key, &wire::fault(Blame::Backend, code::UNKNOWN_ERROR, text));
             return;
         };
-        let pool = self.pool_key(entry, &server, &request.login);
+        let pool = self.pool_key(entry, &server, &request.login).filter(|_| request.is_proven);
         if pool.as_ref().is_none_or(|pool| !self.reuse(key, pool)) {
             self.enqueue(key, request, server, until);
         }
@@ -70,7 +75,7 @@ impl<D: Driver> Worker<D> {
         };
         let (id, name) = (primary.id, primary.name.clone());
         let pool = entry.and_then(|entry| self.pool_key(entry, server, &request.login));
-        if pool.as_ref().is_some_and(|pool| self.reuse(key, pool)) {
+        if request.is_proven && pool.as_ref().is_some_and(|pool| self.reuse(key, pool)) {
             self.resources.shared.permits.give_back(server);
             return false;
         }

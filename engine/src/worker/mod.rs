@@ -7,7 +7,8 @@
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
 //! (bytes and back-pressure), `transport` and `coded` (bytes that are encrypted or compressed),
 //! `lease` (backend connections), `idle` (between two clients), `queue` (waiting for them), `change`
-//! (what a session asks for after its login), `reload`, `drain`, `thread`.
+//! (what a session asks for after its login), `password` (those that clients seal), `seat` (sessions
+//! of a user), `reload`, `drain`, `thread`.
 
 mod accept;
 mod change;
@@ -17,8 +18,10 @@ mod entry;
 mod idle;
 mod lease;
 mod nonce;
+mod password;
 mod queue;
 mod reload;
+mod seat;
 mod thread;
 mod traffic;
 mod transport;
@@ -306,6 +309,7 @@ impl<D: Driver> Worker<D> {
             }
         }
         self.on_called();
+        self.on_opened();
     }
 }
 

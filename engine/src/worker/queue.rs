@@ -82,7 +82,8 @@ impl<D: Driver> Worker<D> {
         place: Place,
     ) {
         let Some(entry) = self.sessions.get(key) else { return };
-        let pool = self.pool_key(entry, &server, &request.login).map(|pool| {
+        let pool = self.pool_key(entry, &server, &request.login).filter(|_| request.is_proven);
+        let pool = pool.map(|pool| {
             let ticket = self.wanting.entry(pool.clone()).or_default().join(key);
             (pool, ticket)
         });

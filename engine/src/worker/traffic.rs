@@ -148,6 +148,7 @@ impl<D: Driver> Worker<D> {
             None => {}
             Some(Action::Name(origin)) => self.on_named(key, origin),
             Some(Action::StartTls(rest)) => self.start_client_tls(key, &rest),
+            Some(Action::Open(sealed)) => self.open_password(key, sealed),
             Some(Action::Lease(request)) => self.open_lease(key, *request),
             Some(Action::FindThreads) => self.find_threads(key),
             Some(Action::Identify) => self.identify(key),
@@ -347,8 +348,9 @@ impl<D: Driver> Worker<D> {
         }
         self.close_transports(key, ending);
         self.leave_backend(key);
-        let Some(entry) = self.sessions.remove(key) else { return };
+        let Some(mut entry) = self.sessions.remove(key) else { return };
         let id = entry.session.id();
+        self.leave_seats(&mut entry);
         self.resources.shared.dismiss(entry.address);
         self.ids.remove(&id.get());
         self.resources.directory.remove(id);

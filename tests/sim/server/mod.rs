@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use weir::auth::{ClientAuth, ClientStep, Plugin};
+use weir::auth::{Claim, ClientAuth, ClientStep, Plugin};
 use weir::base::Time;
 use weir::config::Config;
 use weir::io::{FakePeer, PeerRead};
@@ -222,7 +222,7 @@ impl Server {
                 let user = self.config.user(&request.user).cloned();
                 let (auth, step) = ClientAuth::start(
                     &request,
-                    user,
+                    Claim::of(user),
                     self.greeting.nonce,
                     plugin.unwrap_or(Plugin::NativePassword),
                     seq,
@@ -235,7 +235,10 @@ impl Server {
         self.hands.out.extend_from_slice(&out);
         match step {
             ClientStep::Continue => self.state = State::Authenticating(request, auth),
-            ClientStep::Denied => return violation("a proven account was denied by the server"),
+            ClientStep::Open(_) => return violation("the server has no RSA key"),
+            ClientStep::Denied | ClientStep::CannotTell => {
+                return violation("a proven account was denied by the server");
+            }
             ClientStep::Accepted(_) => self.on_proven(&request, next, around)?,
         }
         Ok(())

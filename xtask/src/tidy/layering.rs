@@ -39,7 +39,7 @@ pub(super) const MODULES: &[Module] = &[
     pure("failover", &["topology", "config"]),
     kernel("bpf", &["topology", "config"]),
     pure("session", &["wire", "sql", "auth", "route", "config"]),
-    kernel("bus", &["io", "config", "tls", "topology", "observe"]),
+    kernel("bus", &["io", "config", "tls", "auth", "topology", "observe"]),
     pure("admin", &["wire", "sql", "config", "topology", "route"]),
     kernel(
         "worker",

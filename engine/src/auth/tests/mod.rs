@@ -10,11 +10,12 @@ use crate::auth::scramble::{
     sha2_stage1, sha2_stage2,
 };
 use crate::auth::{
-    AuthError, BackendAuth, BackendStep, ClientAuth, ClientStep, Plugin, Proof, Seed,
+    AuthError, BackendAuth, BackendStep, Claim, ClientAuth, ClientStep, Plugin, Proof, Seed,
 };
 use crate::config::{Secret, User};
 use crate::wire::{AuthSwitch, Capabilities, Greeting, LoginRequest, Status, ZSTD_LEVEL_DEFAULT};
 
+mod asked;
 mod full;
 
 const NATIVE: &[u8] = b"mysql_native_password";
@@ -92,7 +93,8 @@ fn start(
     greeting: Plugin,
 ) -> (ClientAuth, ClientStep, BytesMut) {
     let mut out = BytesMut::new();
-    let (auth, step) = ClientAuth::start(request, user, NONCE, greeting, 2, &mut out);
+    let claim = Claim::of(user);
+    let (auth, step) = ClientAuth::start(request, claim, NONCE, greeting, 2, &mut out);
     (auth, step, out)
 }
 
@@ -134,7 +136,7 @@ fn recorded_logins() {
 
     let (_, step) = ClientAuth::start(
         &login,
-        user(native_hash("secret")),
+        Claim::of(user(native_hash("secret"))),
         greeting.nonce,
         Plugin::NativePassword,
         2,

@@ -12,6 +12,7 @@ mod model;
 mod recorded;
 mod relay;
 mod times;
+mod told;
 mod transport;
 
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 
-use crate::auth::{BackendAuth, Proof, Seed};
-use crate::base::{Blame, ConnectionId, Fault, Time, WorkerId};
+use crate::auth::{BackendAuth, Proof, Remembered, RsaKey, Sealed, Seed};
+use crate::base::{Blame, ClusterId, ConnectionId, Fault, Time, WorkerId};
 use crate::config::{ClientCompression, Config, Offline, Secret, User, parse};
 use crate::fuzz::Sides;
 use crate::session::{
@@ -120,6 +121,12 @@ fn context(server: &Greeting, nonce: [u8; 20]) -> LoginContext {
         nonce,
         client: Some([127, 0, 0, 1].into()),
         is_local: false,
+        is_secure: false,
+        cluster: ClusterId(0),
+        remembered: Arc::default(),
+        pass_through: false,
+        rsa_key: None,
+        now: Time::ZERO,
         deadline: LOGIN_OVER,
         offers_tls: false,
         accounts: None,
@@ -146,9 +153,13 @@ struct Pair {
     /// What the sides got and the tests have not taken yet.
     sides: Sides,
     lease: Option<LeaseRequest>,
+    /// A password that waits to be opened.
+    sealed: Option<Box<Sealed>>,
     /// Change of account the backend is asked for.
     change: Option<ChangeRequest>,
     server: Greeting,
+    /// What a change of account is judged by, if not by the usual.
+    new_context: Option<LoginContext>,
     /// What came behind a wish for TLS.
     tls: Option<BytesMut>,
     /// Whom a balancer has named.
@@ -176,8 +187,10 @@ impl Pair {
             ledger: Ledger::default(),
             sides,
             lease: None,
+            sealed: None,
             change: None,
             server,
+            new_context: None,
             tls: None,
             named: None,
             tally: Tally::default(),
@@ -243,6 +256,12 @@ impl Pair {
         }
     }
 
+    /// The password that waits is opened.
+    fn open(&mut self) {
+        let password = self.sealed.take().expect("a sealed password").open(&SEED);
+        self.answer(|session, _, _| session.on_opened(password.as_ref()).map(|()| BytesMut::new()));
+    }
+
     fn refuse(&mut self, err: &[u8]) {
         self.edits.clear();
         self.session.on_lease_refused(err, &mut self.edits);
@@ -279,6 +298,7 @@ impl Pair {
                 self.answer(|session, edits, _| Ok(session.on_named(context, edits)));
             }
             Some(Action::StartTls(rest)) => self.tls = Some(rest),
+            Some(Action::Open(sealed)) => self.sealed = Some(sealed),
             Some(Action::Lease(request)) => self.lease = Some(*request),
             Some(Action::FindThreads) => {
                 let ids = self.session.threads_asked_for();
@@ -286,7 +306,8 @@ impl Pair {
                 self.answer(|session, edits, ledger| session.on_threads(&threads, edits, ledger));
             }
             Some(Action::Identify) => {
-                let context = context(&self.server, NEW_NONCE);
+                let new = self.new_context.take();
+                let context = new.unwrap_or_else(|| context(&self.server, NEW_NONCE));
                 self.answer(|session, edits, _| {
                     session.on_identity(context, edits).map(|()| BytesMut::new())
                 });

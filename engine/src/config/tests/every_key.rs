@@ -1,0 +1,201 @@
+//! Every key of the table, and what it does.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::base::{BackendId, ClusterId};
+
+/// Every key of the table, with other values than its default wherever there are others.
+const ALL: &str = r#"
+[weir]
+workers = [0, 2]
+driver = "epoll"
+drain_timeout_ms = 0
+state_dir = "/srv/weir"
+rsa_key_file = "key.pem"
+[log]
+format = "json"
+level = "trace"
+[limits]
+login_timeout_ms = 1
+connect_timeout_ms = 2
+handshakes_max = 3
+clients_max = 4
+clients_total_max = 8
+clients_per_address_max = 9
+host_errors_max = 10
+host_block_ms = 11
+sealed_passwords_max = 15
+remembered_users_max = 16
+remembered_users_ms = 17
+backend_handshakes_max = 12
+lease_wait_ms = 13
+pipelined_commands_max = 5
+session_buffer_bytes = 0x10_0000
+worker_buffer_bytes = 134217728
+receive_buffers = 512
+receive_buffer_bytes = 4096
+large_buffer_bytes = 65536
+large_buffers_max = 6
+listen_backlog = 7
+[pool]
+idle_ms_max = 25
+idle_max = 26
+age_ms_max = 27
+auth_cache_ttl_ms = 28
+[[cluster]]
+name = "one"
+[cluster.monitor]
+user = "m"
+password_env = "SECRET"
+interval_ms = 20
+timeout_ms = 30
+[[cluster.backend]]
+name = "db1"
+address = "db:${PORT}"
+role = "replica"
+compression = "zstd"
+tls = "verify-identity"
+tls_ca_file = "cert.pem"
+tls_certificate_file = "pair.pem"
+tls_key_file = "pair.pem"
+tls_server_name = "db.example"
+[[cluster.backend]]
+name = "db2"
+address = "[::1]:3307"
+role = "primary"
+connections_max = 14
+proxy_protocol = true
+[[cluster]]
+name = "two"
+monitor = { user = "m", password_file = "secret" }
+backend = [{ name = "db3", address = "db:3306", role = "primary" }]
+[[endpoint]]
+name = "app"
+listen = "0.0.0.0:6033"
+unix_mode = "0700"
+auth = "pass-through"
+cluster = "two"
+mode = "primary"
+pooling = "session"
+match_client_address = true
+proxy_protocol_networks = ["10.0.0.0/8", "::1"]
+compression = ["zstd"]
+tls = "verify-ca"
+tls_certificate_file = "cert.pem"
+tls_key_file = "key.pem"
+tls_client_ca_file = "pair.pem"
+[[endpoint.certificate]]
+certificate_file = "pair.pem"
+key_file = "key.pem"
+[[user]]
+name = "a"
+password_native = "*6D8E7CA2D13CBEBC74BE7EF3A2976000952DCE92"
+[[user]]
+name = "b"
+password_sha2 = "2ba9f15fcdcd7c3d2fa6bac0f2c78b5a9c583c9f345187eb117e004715dafafc"
+[[user]]
+name = "c"
+password = "${SECRET}$${"
+networks = ["10.1.2.3/8", "::1"]
+schemas = ["shop"]
+connections_max = 18
+"#;
+
+#[test]
+fn every_key_is_in_the_test_below() {
+    for section in crate::config::default::SECTIONS {
+        for key in section.keys {
+            let line = format!("{} =", key.name);
+            assert!(ALL.contains(&line), "{}.{} is not in ALL", section.path, key.name);
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_process_has_an_effect() {
+    let config = accepted(ALL);
+    assert_eq!(config.workers, Workers::Cpus(vec![0, 2]));
+    assert_eq!(config.driver, DriverChoice::Epoll);
+    assert_eq!(config.drain_timeout, Duration::ZERO);
+    assert_eq!(config.state_dir, Path::new("/srv/weir"));
+    assert_eq!(config.rsa_key.as_ref().map(|key| key.file.as_str()), Some("key.pem"));
+    assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Trace });
+    let limits = Limits {
+        login_timeout: Duration::from_millis(1),
+        connect_timeout: Duration::from_millis(2),
+        handshakes_max: 3,
+        clients_max: 4,
+        clients_total_max: 8,
+        clients_per_address_max: 9,
+        host_errors_max: 10,
+        host_block: Duration::from_millis(11),
+        sealed_passwords_max: 15,
+        remembered_users_max: 16,
+        remembered_users_keep: Duration::from_millis(17),
+        backend_handshakes_max: 12,
+        lease_wait: Duration::from_millis(13),
+        pipelined_commands_max: 5,
+        session_buffer_bytes: 1 << 20,
+        worker_buffer_bytes: 1 << 27,
+        receive_buffers: 512,
+        receive_buffer_bytes: 4096,
+        large_buffer_bytes: 65536,
+        large_buffers_max: 6,
+        listen_backlog: 7,
+    };
+    assert_eq!(config.limits, limits);
+    let pool = Pool {
+        idle_time_max: Duration::from_millis(25),
+        idle_max: 26,
+        age_max: Duration::from_millis(27),
+        auth_cache_ttl: Duration::from_millis(28),
+    };
+    assert_eq!(config.pool, pool);
+}
+
+#[test]
+fn every_key_of_the_lists_has_an_effect() {
+    let config = accepted(ALL);
+    let monitor = |secret: &str, interval, timeout| Monitor {
+        user: "m".to_owned(),
+        secret: Secret::Clear(secret.into()),
+        interval: Duration::from_millis(interval),
+        timeout: Duration::from_millis(timeout),
+    };
+    let monitors: Vec<&Monitor> = config.clusters.iter().map(|cluster| &cluster.monitor).collect();
+    assert_eq!(monitors, [&monitor("hunter2", 20, 30), &monitor("from file", 250, 1000)]);
+    let backends = config.backends.iter();
+    let backends: Vec<_> = backends
+        .map(|it| (it.name.as_str(), it.cluster, it.address.to_string(), it.role))
+        .collect();
+    assert_eq!(
+        backends,
+        [
+            ("db1", ClusterId(0), "10.0.0.1:3306".to_owned(), Role::Replica),
+            ("db2", ClusterId(0), "[::1]:3307".to_owned(), Role::Primary),
+            ("db3", ClusterId(1), "10.0.0.1:3306".to_owned(), Role::Primary),
+        ]
+    );
+    assert_eq!(config.backends[1].connections_max, 14);
+    assert_eq!(config.clusters[0].backends, [BackendId(0), BackendId(1)]);
+    assert_eq!(config.clusters[1].backends, [BackendId(2)]);
+    let compressions = config.backends.iter().map(|backend| backend.compression);
+    let none = BackendCompression::None;
+    assert_eq!(compressions.collect::<Vec<_>>(), [BackendCompression::Zstd, none, none]);
+    assert_eq!(config.endpoints[0].cluster, ClusterId(1));
+    let zstd_only = ClientCompression { zlib: false, zstd: true };
+    assert_eq!(config.endpoints[0].compression, zstd_only);
+    assert_eq!(config.endpoints[0].auth, EndpointAuth::PassThrough);
+    let secret = |name: &[u8]| config.user(name).unwrap().secret.clone();
+    assert!(matches!(secret(b"a"), Secret::NativeHash([0x6d, .., 0x92])));
+    assert!(matches!(secret(b"b"), Secret::Sha2Hash([0x2b, .., 0xfc])));
+    let rules = UserRules {
+        networks: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+        schemas: Some(vec!["shop".to_owned()]),
+        connections_max: 18,
+    };
+    assert_eq!(config.user(b"c").unwrap().rules, rules);
+    assert_eq!(secret(b"c"), Secret::Clear("hunter2${".into()));
+}

@@ -1,0 +1,62 @@
+//! Sessions of a user, bounded over all workers.
+//!
+//! Purpose: a user that has proven who it is takes a seat, and another one when it changes its
+//! account; both are given back.
+//! Never: count who has proven nothing.
+
+use crate::base::{Blame, Fault, Key};
+use crate::io::Driver;
+use crate::wire::{code, fault};
+use crate::worker::Worker;
+use crate::worker::entry::Entry;
+
+/// The users a session counts for.
+#[derive(Debug, Default)]
+pub(super) struct Seats {
+    /// Whose session it is.
+    user: Option<Box<[u8]>>,
+    /// Whose it is about to become.
+    next: Option<Box<[u8]>>,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Takes a seat for the user a session is about to belong to.
+    pub(super) fn take_seat(&mut self, key: Key, name: &[u8]) -> Result<(), Fault> {
+        let Some(entry) = self.sessions.get_mut(key) else { return Ok(()) };
+        if entry.seats.user.as_deref() == Some(name) {
+            return Ok(());
+        }
+        let max = self.config.user(name).map_or(0, |user| user.rules.connections_max);
+        if !self.resources.shared.users.try_enter(name, max) {
+            return Err(too_many(name, max));
+        }
+        entry.seats.next = Some(name.into());
+        Ok(())
+    }
+
+    /// The session belongs to the user now, or will not.
+    pub(super) fn settle_seat(&mut self, key: Key, taken: bool) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(next) = entry.seats.next.take() else { return };
+        let left = if taken { entry.seats.user.replace(next) } else { Some(next) };
+        if let Some(name) = left {
+            self.resources.shared.users.leave(&*name);
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn leave_seats(&self, entry: &mut Entry) {
+        for name in [entry.seats.user.take(), entry.seats.next.take()].into_iter().flatten() {
+            self.resources.shared.users.leave(&*name);
+        }
+    }
+}
+
+/// The server's own words.
+fn too_many(name: &[u8], max: usize) -> Fault {
+    let name = String::from_utf8_lossy(name);
+    let text = format!(
+        "User '{name}' has exceeded the 'max_user_connections' resource (current value: {max})"
+    );
+    fault(Blame::Limit, code::USER_LIMIT_REACHED, text)
+}
