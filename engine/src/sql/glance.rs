@@ -37,25 +37,33 @@ const STEP: usize = 32;
 /// Whether there is a sign or the middle of a word that every finding has.
 #[inline]
 fn has_mark(text: &[u8]) -> bool {
-    let mut seen = [0; STEP];
-    let (Some(second), Some(third)) = (text.get(1..), text.get(2..)) else { return true };
-    let (firsts, _) = text.as_chunks::<STEP>();
-    let (seconds, _) = second.as_chunks::<STEP>();
-    let (thirds, _) = third.as_chunks::<STEP>();
-    // The compiler makes vector instructions of this, which it cannot of a search that stops early.
-    for ((first, second), third) in firsts.iter().zip(seconds).zip(thirds) {
-        for (((seen, a), b), c) in seen.iter_mut().zip(first).zip(second).zip(third) {
-            *seen |= mark(*a, *b, *c);
+    let mut padded = [0; STEP + 2];
+    if text.len() <= STEP {
+        for (to, from) in padded.iter_mut().zip(text) {
+            *to = *from;
         }
+        return has_mark(&padded);
     }
-    let looked_at = firsts.len().min(seconds.len()).min(thirds.len()) * STEP;
-    let mut all = seen.iter().fold(0, |all, seen| all | seen);
-    let tail = text.get(looked_at..).unwrap_or_default();
-    let behind = |ahead: usize| tail.get(ahead..).unwrap_or_default().iter().chain(&[0, 0]);
-    for ((a, b), c) in tail.iter().zip(behind(1)).zip(behind(2)) {
-        all |= mark(*a, *b, *c);
+    let mut seen = [0; STEP];
+    let mut look = |blocks: [&[u8]; 3]| {
+        let [firsts, seconds, thirds] = blocks.map(|block| block.as_chunks::<STEP>().0);
+        // The compiler makes vector instructions of this, which it cannot of a search that stops
+        // early.
+        for ((first, second), third) in firsts.iter().zip(seconds).zip(thirds) {
+            for (((seen, a), b), c) in seen.iter_mut().zip(first).zip(second).zip(third) {
+                *seen |= mark(*a, *b, *c);
+            }
+        }
+    };
+    let behind = |text, bytes| <[u8]>::get(text, bytes..).unwrap_or_default();
+    look([text, behind(text, 1), behind(text, 2)]);
+    // The last bytes, together with some that were seen; the very last has none behind it.
+    for (to, from) in padded.iter_mut().zip(behind(text, text.len() - STEP - 1)) {
+        *to = *from;
     }
-    all != 0
+    look([&padded, behind(&padded, 1), behind(&padded, 2)]);
+    let last = text.last().map_or(0, |last| mark(*last, 0, 0));
+    seen.iter().fold(last, |all, seen| all | seen) != 0
 }
 
 /// Whether three bytes may belong to something: `@`, `;`, `*!` and `M!` of versioned comments, and

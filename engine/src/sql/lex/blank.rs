@@ -3,7 +3,7 @@
 //! Purpose: skip them, in all their forms, and open versioned comments whose inside is code.
 //! Never: look into a comment.
 
-use super::{Before, Inside, Lexer, Unsure};
+use super::{Before, CLASSES, Class, Inside, Lexer, Unsure};
 use crate::sql::mode::Versioned;
 
 /// `/*M!` and six digits, and what shows that there is no seventh.
@@ -11,7 +11,20 @@ const OPENING_BYTES_MAX: usize = 4 + 6;
 
 impl Lexer<'_> {
     /// Skips spaces and comments; whether what follows can be told.
+    #[inline]
     pub(super) fn skip_blanks(&mut self) -> Result<bool, Unsure> {
+        if self.peek(0) == Some(b' ') {
+            self.at += 1;
+            self.memory.before = Before::Other;
+        }
+        match self.peek(0).and_then(|byte| CLASSES.get(usize::from(byte))) {
+            // What most tokens begin with.
+            Some(Class::Name | Class::Digit | Class::Quote | Class::Odd) => Ok(true),
+            Some(Class::Sign) | None => self.skip_more_blanks(),
+        }
+    }
+
+    fn skip_more_blanks(&mut self) -> Result<bool, Unsure> {
         loop {
             match self.peek(0) {
                 Some(b' ' | b'\t' | b'\n' | 0x0B | 0x0C | b'\r') => {

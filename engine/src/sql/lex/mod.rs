@@ -225,6 +225,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next token, or why there is none.
+    #[inline]
     pub(crate) fn step(&mut self) -> Result<Step, Unsure> {
         if self.memory.inside != Inside::Nothing {
             match self.go_on()? {

@@ -9,6 +9,8 @@ use crate::sql::mode::{Charset, DoubleQuotes, Letter};
 
 impl Lexer<'_> {
     /// A word; or a literal that begins like one: `x'1F'`, `b'1'`, `n'text'`.
+    // Not called: a token returned through memory is waited for.
+    #[inline(always)]
     pub(super) fn word(&mut self, start: usize) -> Result<Option<Token>, Unsure> {
         if self.memory.before != super::Before::Dot
             && let Some(letter @ (b'x' | b'X' | b'b' | b'B' | b'n' | b'N')) = self.peek(0)
@@ -33,6 +35,7 @@ impl Lexer<'_> {
 
     /// Where a run of letters and digits ends; `None` if that is not in sight. `self.at` is then
     /// where to go on.
+    #[inline]
     pub(super) fn end_of_run(&mut self, from: usize) -> Option<usize> {
         self.at = from;
         if self.mode.charset.has_odd_letters() {

@@ -364,7 +364,10 @@ impl Sink for Scan {
         if !self.fresh {
             self.count = self.count.saturating_add(1);
         }
-        self.before = piece;
+        // One by one: copied as a whole, what was just written in parts would be waited for.
+        self.before.kind = token.kind;
+        self.before.word = word;
+        self.before.span.end = token.end;
     }
 }
 
