@@ -15,6 +15,7 @@ on_both_drivers!(
     what_a_backend_refuses_is_forgotten,
     strangers_are_the_backends_to_judge,
     strangers_are_bounded_and_expire,
+    a_stranger_of_an_odd_plugin_does_not_seem_to_exist,
 );
 
 const SHA2: &str = "caching_sha2_password";
@@ -223,4 +224,19 @@ fn strangers_are_bounded_and_expire(driver: &str) {
     assert_eq!(remembered(&bed), 0);
     drop(client);
     bed.finish(&[("logins_ok", 3)]);
+}
+
+/// MySQL asks for plugins by chance where it has no such account.
+fn a_stranger_of_an_odd_plugin_does_not_seem_to_exist(driver: &str) {
+    let bed = setting().endpoint("auth = \"pass-through\"").start(driver);
+    bed.server.change(|script| script.admit = Admit::Switch("sha256_password"));
+    let (mut client, _, outcome) = prove(&bed, &hashed("stranger").with_tls(&trusting_tls()));
+    let error = outcome.unwrap_err();
+    let text = "Access denied for user 'stranger'@'127.0.0.1' (using password: YES)";
+    assert_eq!((error.code, error.text.as_str()), (1045, text));
+    client.closed().unwrap();
+    // Of a listed account the reason is told.
+    let (_, _, outcome) = prove(&bed, &Login { plugin: SHA2, ..account() });
+    assert!(outcome.unwrap_err().text.contains("sha256_password"));
+    bed.finish(&[("logins_denied", 1), ("backend_login_failures", 2)]);
 }

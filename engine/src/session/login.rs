@@ -435,6 +435,10 @@ impl Login {
         Ok((Dialect { client: self.client, backend }, packet.status))
     }
 
+    pub(super) fn stake(&self) -> Option<&Stake> {
+        self.stake.as_deref()
+    }
+
     /// What the user may not do.
     pub(super) fn take_guard(&mut self) -> Option<Box<Guard>> {
         self.guard.take()

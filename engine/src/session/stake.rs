@@ -106,6 +106,12 @@ impl Stake {
         }
     }
 
+    /// What is said of an account that only the backend knows, when it cannot be proven there: MySQL
+    /// asks clients of accounts it does not have for plugins by chance.
+    pub(super) const fn denied(&self) -> Option<&Fault> {
+        self.denied.as_ref()
+    }
+
     /// The backend refused the account with that error. What the client is told, if not the same.
     pub(super) fn refused(&self, error: u16) -> Option<&Fault> {
         if !matches!(error, code::ACCESS_DENIED_ERROR | code::ACCESS_DENIED_NO_PASSWORD_ERROR) {

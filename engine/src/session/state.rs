@@ -402,6 +402,18 @@ impl Session {
         Ok(fed)
     }
 
+    /// What ends the session if the backend wants a plugin that Weir does not speak, in place of that
+    /// reason: of an account that only the backend knows nobody may learn whether it exists.
+    #[must_use]
+    pub fn denial(&self) -> Option<Fault> {
+        let stake = match &self.phase {
+            Phase::Login(login) => login.stake(),
+            Phase::Relay(relay) => relay.stake(),
+            Phase::Header(_) | Phase::Parting(_) | Phase::Over => None,
+        };
+        stake?.denied().cloned()
+    }
+
     /// The backend refused the account: its ERR payload goes to the client, then the session ends.
     pub fn on_lease_refused(&mut self, err: &[u8], edits: &mut Edits) {
         if let Phase::Login(login) = &self.phase {

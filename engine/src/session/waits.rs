@@ -12,12 +12,21 @@ use crate::session::change::{Change, ChangeRequest, FAILURES_MAX, Step};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::login::{EARLY_BYTES_MAX, LoginContext, too_long};
 use crate::session::relay::{Relay, Wait, What, not_a_reply, unexpected};
+use crate::session::stake::Stake;
 use crate::session::state::Action;
 use crate::session::text::{Refusal, Thread};
 use crate::wire::reply::{Dialect, ReplyError};
 use crate::wire::{ChangeUser, Edits, ErrPacket, OkPacket, Side, code, fault};
 
 impl Relay {
+    /// What is at stake while a backend is asked for another account.
+    pub(super) fn stake(&self) -> Option<&Stake> {
+        match self.wait.as_deref() {
+            Some(Wait { what: What::Change(change), .. }) => change.stake(),
+            Some(_) | None => None,
+        }
+    }
+
     pub(super) fn threads_asked_for(&self) -> Vec<u32> {
         match self.wait.as_deref() {
             Some(Wait { what: What::Threads(naming), .. }) => naming.ids().collect(),

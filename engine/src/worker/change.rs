@@ -94,17 +94,19 @@ impl<D: Driver> Worker<D> {
         let mut out = BytesMut::new();
         let step = change.on_bytes(bytes, &mut out);
         self.send_to_backend(key, &out);
+        if let ChangeStep::Failed(error) = step {
+            if !self.deny_stranger(key, &error) {
+                let text = format!("cannot change the account on it: {error}");
+                self.fail_backend(key, code::UNKNOWN_ERROR, &text);
+            }
+            return;
+        }
         self.edits.clear();
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(backend) = &mut entry.backend else { return };
         let changed = matches!(step, ChangeStep::Done(_));
         let rest = match step {
-            ChangeStep::Wait => return,
-            ChangeStep::Failed(error) => {
-                let text = format!("cannot change the account on it: {error}");
-                self.fail_backend(key, code::UNKNOWN_ERROR, &text);
-                return;
-            }
+            ChangeStep::Wait | ChangeStep::Failed(_) => return,
             ChangeStep::Done(ok) => {
                 backend.stage = Stage::Leased(lease);
                 entry.session.on_user_changed(&ok, &mut self.edits, &mut self.ledger)

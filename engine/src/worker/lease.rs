@@ -7,12 +7,15 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
+use crate::auth::AuthError;
 use crate::base::{Address, Blame, Fault, Key, Time};
 use crate::bus::Place;
 use crate::config::BackendCompression;
 use crate::io::{Driver, EndReason, RecvMode};
 use crate::observe::Counter;
-use crate::pool::{BackendLogin, Established, Identify, Lease, LoginStep, NoAnswer, TlsWish};
+use crate::pool::{
+    BackendLogin, Established, Identify, Lease, LoginError, LoginStep, NoAnswer, TlsWish,
+};
 use crate::session::LeaseRequest;
 use crate::topology::BackendView;
 use crate::wire::proxy::{self, Origin};
@@ -180,10 +183,28 @@ impl<D: Driver> Worker<D> {
             }
             LoginStep::Failed(error) => {
                 self.counters.increment(Counter::BackendLoginFailures);
+                if self.deny_stranger(key, &error) {
+                    return;
+                }
                 let text = format!("cannot log in to it: {error}");
                 self.fail_backend(key, code::UNKNOWN_ERROR, &text);
             }
         }
+    }
+
+    /// Ends a session whose account, if there is one, only the backend knows, and cannot be proven
+    /// there. The reason is for the log.
+    pub(super) fn deny_stranger(&mut self, key: Key, error: &LoginError) -> bool {
+        let LoginError::Auth(AuthError::UnsupportedPlugin(_)) = error else { return false };
+        let denial = self.sessions.get(key).and_then(|entry| entry.session.denial());
+        let Some(denial) = denial else { return false };
+        crate::observe::log_limited!(
+            self.ledger.now(),
+            info,
+            "denied, as an account that does not exist: {error}"
+        );
+        self.fail(key, &denial);
+        true
     }
 
     /// Hands a logged-in backend connection to its session.
