@@ -19,10 +19,10 @@ on_both_drivers!(
     a_client_that_leaves_in_the_middle_spoils_it,
 );
 
-const RESET: u8 = 0x1F;
+pub(crate) const RESET: u8 = 0x1F;
 
 /// Echoes, and says who it is.
-fn answer(talk: &mut Talk<'_>, command: &[u8]) -> std::io::Result<Next> {
+pub(crate) fn answer(talk: &mut Talk<'_>, command: &[u8]) -> std::io::Result<Next> {
     if command != b"\x03SELECT DATABASE(), CURRENT_ROLE()" {
         return echo(talk, command);
     }

@@ -3,9 +3,10 @@
 //! Purpose: a password that Weir has only a hash of reaches a backend that wants it, once it was told
 //! over TLS or sealed, and is not asked for again.
 
-use weir_tests::{Admit, Login, RawClient, ServerError, trusting_tls};
+use weir_tests::{Admit, Login, RawClient, Script, ServerError, trusting_tls};
 
-use crate::fixture::{Bed, Setting, account};
+use crate::fixture::{Bed, Setting, account, check_counters, wait};
+use crate::pooling::{RESET, answer};
 
 on_both_drivers!(
     a_hashed_users_password_is_told_once,
@@ -15,6 +16,7 @@ on_both_drivers!(
     what_a_backend_refuses_is_forgotten,
     strangers_are_the_backends_to_judge,
     strangers_are_bounded_and_expire,
+    a_stranger_gets_no_connection_of_another_client,
     a_stranger_of_an_odd_plugin_does_not_seem_to_exist,
 );
 
@@ -239,4 +241,40 @@ fn a_stranger_of_an_odd_plugin_does_not_seem_to_exist(driver: &str) {
     let (_, _, outcome) = prove(&bed, &Login { plugin: SHA2, ..account() });
     assert!(outcome.unwrap_err().text.contains("sha256_password"));
     bed.finish(&[("logins_denied", 1), ("backend_login_failures", 2)]);
+}
+
+/// A connection that was kept is logged in as the user already, which proves nothing of the next one.
+fn a_stranger_gets_no_connection_of_another_client(driver: &str) {
+    let script = Script { plugin: SHA2, ..Script::default() }.responding(|talk, command| {
+        if command == [RESET] {
+            talk.send(&talk.reply().ok().bytes())
+        } else {
+            answer(talk, command)
+        }
+    });
+    let mut setting = Setting::default().script(script).endpoint("auth = \"pass-through\"");
+    setting.pool.push(("idle_max", 10));
+    let bed = setting.start(driver);
+    let log_in = |password: &str| {
+        let database = Some("shop".to_owned());
+        let password = password.to_owned();
+        let login = Login { password, database, ..hashed("stranger") };
+        prove(&bed, &login.with_tls(&trusting_tls()))
+    };
+    let (mut client, _, outcome) = log_in("secret");
+    assert_eq!(outcome, Ok(()));
+    client.send_packet(0, &[1]).unwrap();
+    client.closed().unwrap();
+    let idle = |bed: &Bed| bed.weir.metrics().unwrap().value("weir_backend_recycled_total", &[]);
+    wait("the connection to be kept", || idle(&bed).unwrap() > 0.5);
+    for password in ["wrong", ""] {
+        let (_, _, outcome) = log_in(password);
+        assert_eq!(outcome.map_err(|error| error.code), Err(1045), "{password}");
+    }
+    // The remembered password is proof enough.
+    assert_eq!(log_in("secret").2, Ok(()));
+    let Bed { mut weir, witness, .. } = bed;
+    drop(witness);
+    weir.stop().unwrap();
+    check_counters(&weir, &[("backend_reuses", 1), ("backend_login_failures", 2)]);
 }

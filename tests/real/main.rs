@@ -27,6 +27,7 @@ mod login;
 mod pooling;
 mod protocol;
 mod proxy;
+mod readers;
 mod reload;
 mod rust;
 mod shapes;

@@ -17,6 +17,7 @@ mod mariadb {
         weir_tests::Flavour::MariaDb,
         the_server_sees_the_clients_addresses,
         grants_are_those_of_the_clients_host,
+        a_kept_connection_is_for_clients_of_its_address,
         what_a_balancer_says_reaches_the_server,
         the_header_comes_before_tls,
         a_server_that_does_not_trust_weir_lets_nobody_in
@@ -123,6 +124,28 @@ fn grants_are_those_of_the_clients_host(on: On) {
     let (through, direct) = (through.unwrap_err(), direct.unwrap_err());
     assert!(direct.to_string().contains("Access denied for user 'app'@'127.0.0.4'"), "{direct}");
     assert_eq!(through.to_string(), direct.to_string());
+    proxy.finish();
+}
+
+fn a_kept_connection_is_for_clients_of_its_address(on: On) {
+    let database = trusting(on, &[]);
+    let mut settings = config(on, &database.server);
+    settings.pooling = "session";
+    settings.backend_lines.push("proxy_protocol = true".to_owned());
+    let proxy = Proxy::start_with(on, &settings);
+    let counted = |what: &str| {
+        let metrics = proxy.weir.metrics().unwrap();
+        metrics.value(&format!("weir_backend_{what}_total"), &[]).unwrap()
+    };
+    for (from, number) in [(2, 1), (3, 2), (2, 3), (3, 4)] {
+        let mut client = log_in([127, 0, 0, from], proxy.weir.address());
+        let user = format!("{USER}@127.0.0.{from}");
+        assert_eq!(client.value("SELECT USER()").unwrap(), user);
+        client.send_packet(0, &[1]).unwrap();
+        client.closed().unwrap();
+        eventually("the connection is kept", PATIENCE, || counted("recycled") == f64::from(number));
+    }
+    assert_eq!((counted("logins"), counted("reuses")), (2.0, 2.0));
     proxy.finish();
 }
 

@@ -4,11 +4,12 @@
 //! password itself, with every client, on every kind of connection.
 
 use std::process::Output;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use weir_tests::{Client, Driver, Flavour, Server, WeirConfig};
 
-use crate::fixture::{Database, On, PASSWORD, Proxy, USER, config};
+use crate::fixture::{Database, On, PASSWORD, Proxy, USER, config, eventually};
 
 mod mysql {
     crate::fixture::on_both_drivers!(
@@ -19,7 +20,11 @@ mod mysql {
     );
 }
 mod mariadb {
-    crate::fixture::on_both_drivers!(weir_tests::Flavour::MariaDb, users_of_the_server);
+    crate::fixture::on_both_drivers!(
+        weir_tests::Flavour::MariaDb,
+        users_of_the_server,
+        a_kept_connection_is_for_those_who_have_proven_themselves
+    );
 }
 
 /// The account is known by a hash.
@@ -100,6 +105,29 @@ fn users_of_the_server(on: On) {
         assert_eq!(ask("stranger", "first").unwrap(), "stranger@127.0.0.1\n");
         proxy.finish();
     }
+}
+
+/// A connection that the account's last client left behind is no reason to let anybody in.
+fn a_kept_connection_is_for_those_who_have_proven_themselves(on: On) {
+    let database = Database::start(on.flavour);
+    database.server.create_account("stranger", "first").unwrap();
+    let settings = WeirConfig { pooling: "session", ..pass_through(on, &database.server) };
+    let proxy = Proxy::start_with(on, &settings);
+    let counted = |what: &str| {
+        let metrics = proxy.weir.metrics().unwrap();
+        metrics.value(&format!("weir_backend_{what}_total"), &[]).unwrap()
+    };
+    let ask = |password: &str| client(on, &proxy, "stranger", password, true).query("SELECT 7");
+    for round in 1..=2 {
+        assert_eq!(ask("first").unwrap(), "7\n");
+        eventually("the connection is kept", Duration::from_secs(20), || {
+            counted("recycled") == f64::from(round)
+        });
+        let refused = ask("wrong").unwrap_err().to_string();
+        assert!(refused.contains("ERROR 1045 (28000)"), "{refused}");
+    }
+    assert_eq!((counted("logins"), counted("reuses")), (1.0, 1.0));
+    proxy.finish();
 }
 
 fn libraries_tell_it_too(on: On) {

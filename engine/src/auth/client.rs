@@ -68,6 +68,8 @@ pub struct ClientAuth {
     awaited: Awaited,
     used_password: bool,
     has_told: bool,
+    /// Its answer was that of a known password.
+    is_known: bool,
     next_seq: u8,
 }
 
@@ -95,6 +97,7 @@ impl ClientAuth {
             awaited: Awaited::Nothing,
             used_password,
             has_told: false,
+            is_known: false,
             next_seq: seq,
         };
         let can_switch = request.capabilities.contains(Capabilities::PLUGIN_AUTH);
@@ -161,14 +164,6 @@ impl ClientAuth {
         self.has_told
     }
 
-    /// Whether a backend has yet to say that `proof`, which the client was accepted with, is the
-    /// account's: it came from the client itself, and nothing here could be compared with it.
-    #[must_use]
-    pub fn is_for_backend(&self, proof: &Proof) -> bool {
-        let is_known = !self.has_told && *proof != Proof::Empty;
-        matches!(self.claim.account, Account::PassThrough) && !is_known
-    }
-
     /// Whether only the password itself will do, or nothing while it should look like that.
     const fn has_to_tell(&self) -> bool {
         match &self.claim.account {
@@ -176,6 +171,13 @@ impl ClientAuth {
             Account::Nobody => self.claim.asks_all,
             Account::Listed(_) => false,
         }
+    }
+
+    /// Whether a client that was accepted has yet to be judged by a backend: its account is not of the
+    /// configuration, and its password is not the remembered one.
+    #[must_use]
+    pub const fn is_unjudged(&self) -> bool {
+        matches!(self.claim.account, Account::PassThrough) && !self.is_known
     }
 
     fn can_check(&self, plugin: Plugin) -> bool {
@@ -285,6 +287,7 @@ impl ClientAuth {
                 Proof::Sha2Stage1(stage1)
             }
         };
+        self.is_known = true;
         AuthMoreData { data: &[FAST_AUTH_OK] }.encode(seq, out);
         self.next_seq = seq.wrapping_add(1);
         ClientStep::Accepted(proof)

@@ -92,7 +92,7 @@ impl Key {
     }
 
     /// A switch that is off by default.
-    const fn flag(name: &'static str, doc: &'static str) -> Self {
+    pub(super) const fn flag(name: &'static str, doc: &'static str) -> Self {
         let kind = Kind::Other {
             accepted: "true or false",
             default: Some("false"),

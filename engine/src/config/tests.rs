@@ -215,6 +215,7 @@ fn a_minimal_file_takes_all_defaults() {
                         networks: [],
                         schemas: None,
                         connections_max: 0,
+                        read_only: false,
                     },
                 },
             ],

@@ -341,6 +341,8 @@ pub struct UserRules {
     pub schemas: Option<Vec<String>>,
     /// Its sessions, over all workers; 0 is no bound.
     pub connections_max: usize,
+    /// The backend refuses its writes.
+    pub read_only: bool,
 }
 
 impl User {

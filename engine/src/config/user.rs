@@ -26,6 +26,7 @@ pub(super) fn rules(document: &Document<'_>, table: &Table<'_>) -> UserRules {
         networks: networks.collect(),
         schemas: schemas.map(|names| names.into_iter().map(|name| name.value).collect()),
         connections_max: table.integer("connections_max").value,
+        read_only: table.flag("read_only"),
     }
 }
 
@@ -96,6 +97,15 @@ pub(super) const USER: &[Key] = &[
         0,
         (0, CONNECTIONS_MAX),
         "Sessions of the account, over all workers; more get error 1226. 0 is no bound.",
+    ),
+    Key::flag(
+        "read_only",
+        "The account's sessions begin with SET SESSION TRANSACTION READ ONLY, so that the server \
+         refuses what they write (error 1792), but to temporary tables. Statements that could end \
+         that get error 1290 from Weir: they set transaction_read_only or tx_read_only, say READ \
+         WRITE, or are PREPARE or EXECUTE, whose text Weir cannot see; so do statements above 1 MiB. \
+         A stored program that ends it by itself is not stopped: grants are. COM_RESET_CONNECTION \
+         takes one more answer of the server; backend connections are not kept for others.",
     ),
 ];
 

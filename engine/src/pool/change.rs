@@ -8,8 +8,9 @@ use bytes::BytesMut;
 
 use crate::auth::{BackendAuth, BackendStep};
 use crate::pool::login::{LOGIN_PACKET_BYTES_MAX, LoginError};
+use crate::pool::recycle::fence;
 use crate::wire::frame::Assembler;
-use crate::wire::{Capabilities, ChangeUser, Command, frame};
+use crate::wire::{Capabilities, ChangeUser, Command, OkPacket, frame};
 
 /// What to do after bytes were fed.
 #[derive(Debug)]
@@ -30,6 +31,10 @@ pub struct BackendChange {
     assembler: Assembler,
     /// `None` for a reset, which asks nothing.
     auth: Option<BackendAuth>,
+    /// The session may only read afterwards.
+    read_only: bool,
+    /// The server's OK, while it is told so.
+    ok: Option<BytesMut>,
 }
 
 impl BackendChange {
@@ -43,14 +48,25 @@ impl BackendChange {
         out: &mut BytesMut,
     ) -> Self {
         command.encode(capabilities, out);
-        Self { assembler: Assembler::new(LOGIN_PACKET_BYTES_MAX), auth: Some(auth) }
+        Self::new(Some(auth))
     }
 
     /// Forgets the session's state, and keeps the account.
     #[must_use]
     pub fn reset(out: &mut BytesMut) -> Self {
         frame(out, 0, |out| out.extend_from_slice(&[Command::ResetConnection.as_byte()]));
-        Self { assembler: Assembler::new(LOGIN_PACKET_BYTES_MAX), auth: None }
+        Self::new(None)
+    }
+
+    fn new(auth: Option<BackendAuth>) -> Self {
+        let assembler = Assembler::new(LOGIN_PACKET_BYTES_MAX);
+        Self { assembler, auth, read_only: false, ok: None }
+    }
+
+    /// A change after which the session may only read, if `read_only`.
+    #[must_use]
+    pub fn with_read_only(self, read_only: bool) -> Self {
+        Self { read_only, ..self }
     }
 
     /// Feeds bytes of the server; what is to be sent is appended to `out`.
@@ -62,6 +78,13 @@ impl BackendChange {
                 Ok(None) => return ChangeStep::Wait,
                 Err(error) => return ChangeStep::Failed(LoginError::Frame(error)),
             };
+            if let Some(ok) = self.ok.take() {
+                // A session that may write after all must not go on.
+                return match packet.payload.first() {
+                    Some(&OkPacket::OK) if self.assembler.is_empty() => ChangeStep::Done(ok),
+                    Some(_) | None => ChangeStep::Failed(LoginError::Unasked),
+                };
+            }
             let step = match (&mut self.auth, packet.payload.first()) {
                 (Some(auth), _) => auth.on_packet(&packet.payload, packet.seq.wrapping_add(1), out),
                 (None, Some(0xFF)) => BackendStep::Refused,
@@ -73,6 +96,10 @@ impl BackendChange {
                 // Only a server that goes away says more here, and that is for the session to see.
                 BackendStep::Ready | BackendStep::Refused if !self.assembler.is_empty() => {
                     return ChangeStep::Failed(LoginError::Unasked);
+                }
+                BackendStep::Ready if self.read_only => {
+                    fence(out);
+                    self.ok = Some(packet.payload);
                 }
                 BackendStep::Ready => return ChangeStep::Done(packet.payload),
                 BackendStep::Refused => return ChangeStep::Refused(packet.payload),
@@ -160,6 +187,21 @@ mod tests {
         assert!(matches!(end, ChangeStep::Failed(LoginError::Unasked)), "{end:?}");
         let (_, end) = talk(user(Proof::Empty).0, &[0xFF, 0xFF, 0xFF, 1], 1000);
         assert!(matches!(end, ChangeStep::Failed(LoginError::Frame(_))), "{end:?}");
+    }
+
+    #[test]
+    fn a_session_that_may_only_read_is_told_so_before_it_goes_on() {
+        let ok: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
+        for (answer, good) in [(ok, true), (b"\xFF\x17\x04#HY000x", false)] {
+            let change = BackendChange::reset(&mut BytesMut::new()).with_read_only(true);
+            let (sent, end) = talk(change, &[packet(1, ok), packet(1, answer)].concat(), 11);
+            assert_eq!(sent[4..], *b"\x03SET SESSION TRANSACTION READ ONLY");
+            match end {
+                ChangeStep::Done(first) => assert!(good && first[..] == *ok),
+                ChangeStep::Failed(_) => assert!(!good),
+                ChangeStep::Wait | ChangeStep::Refused(_) => panic!("{end:?}"),
+            }
+        }
     }
 
     #[test]

@@ -13,5 +13,5 @@ mod shelf;
 pub use change::{BackendChange, ChangeStep};
 pub use lease::Lease;
 pub use login::{BackendLogin, Established, LoginError, LoginStep, TlsWish};
-pub use recycle::{Identify, Identity, NoAnswer, Recycle, RecycleStep};
+pub use recycle::{Identity, NoAnswer, Opening, Recycle, RecycleStep};
 pub use shelf::{Keep, PoolKey, Shelf};

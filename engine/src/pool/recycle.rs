@@ -33,11 +33,13 @@ pub struct Identity {
     has_roles: bool,
 }
 
-/// The question after a new connection's [`Identity`].
+/// What is said to a new connection before its client may use it.
 #[derive(Debug)]
-pub struct Identify {
+pub struct Opening {
+    awaits_fence: bool,
     answer: Answer,
-    has_roles: bool,
+    /// If the server was asked who the session is, whether also for its roles.
+    has_roles: Option<bool>,
 }
 
 /// One connection on its way back.
@@ -58,24 +60,51 @@ enum Stage {
     Identity,
 }
 
-impl Identify {
-    /// Asks; what is to be sent is appended to `out`. `version` is the server's.
+impl Opening {
+    /// Says what has to be said; it is appended to `out`, to leave in one piece. The server of that
+    /// version is asked for its [`Identity`].
     #[must_use]
-    pub fn begin(version: &[u8], out: &mut BytesMut) -> Self {
-        let has_roles = has_roles(version);
-        ask(has_roles, out);
-        Self { answer: Answer::new(), has_roles }
+    pub fn begin(read_only: bool, version: Option<&[u8]>, out: &mut BytesMut) -> Self {
+        if read_only {
+            fence(out);
+        }
+        let has_roles = version.map(has_roles);
+        if let Some(has_roles) = has_roles {
+            ask(has_roles, out);
+        }
+        Self { awaits_fence: read_only, answer: Answer::new(), has_roles }
     }
 
-    /// Feeds bytes of the server: `None` while more have to come.
+    /// Feeds bytes of the server: `None` while more have to come, then what was asked for.
     ///
     /// # Errors
-    /// What came is no answer: the connection cannot be kept for another client, and not be used.
-    pub fn on_bytes(&mut self, bytes: &[u8]) -> Result<Option<Identity>, NoAnswer> {
+    /// What came is no answer, or a refusal: the connection cannot be used.
+    pub fn on_bytes(&mut self, bytes: &[u8]) -> Result<Option<Option<Identity>>, NoAnswer> {
         self.answer.assembler.push(bytes);
-        let row = self.answer.row()?;
-        Ok(row.map(|row| Identity { row, has_roles: self.has_roles }))
+        if self.awaits_fence {
+            let Some(payload) = self.answer.packet()? else { return Ok(None) };
+            if payload.first() != Some(&OkPacket::OK) {
+                return Err(NoAnswer);
+            }
+            self.awaits_fence = false;
+        }
+        match self.has_roles {
+            None if self.answer.assembler.is_empty() => Ok(Some(None)),
+            None => Err(NoAnswer),
+            Some(has_roles) => {
+                let row = self.answer.row()?;
+                Ok(row.map(|row| Some(Identity { row, has_roles })))
+            }
+        }
     }
+}
+
+/// From here on the server refuses what the session writes, until it is reset.
+pub(super) fn fence(out: &mut BytesMut) {
+    frame(out, 0, |out| {
+        out.extend_from_slice(&[Command::Query.as_byte()]);
+        out.extend_from_slice(b"SET SESSION TRANSACTION READ ONLY");
+    });
 }
 
 impl Recycle {

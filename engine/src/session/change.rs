@@ -32,6 +32,8 @@ pub struct ChangeRequest {
     /// The account, schema, character set and attributes, and what proves the account; `None` when
     /// the client did not prove it, and its session is only to be reset, as servers do it.
     pub user: Option<(ChangeUser, Proof)>,
+    /// It did not prove it.
+    pub is_denied: bool,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ pub(super) struct Change {
     next_seq: u8,
     deadline: Time,
     stage: Stage,
+    is_reset: bool,
     /// What the backend's verdict means for the memory of passwords.
     stake: Option<Box<Stake>>,
     /// What the new user may not do.
@@ -84,8 +87,34 @@ impl Change {
         Self::at(command, stage)
     }
 
+    /// No change: the session is reset, as its client wants it.
+    pub(super) const fn reset() -> Self {
+        let nobody = ChangeUser {
+            user: Vec::new(),
+            database: None,
+            collation: 0,
+            plugin: None,
+            connect_attrs: None,
+        };
+        let mut change = Self::at(nobody, Stage::AtBackend { denied: None });
+        change.is_reset = true;
+        change
+    }
+
     const fn at(command: ChangeUser, stage: Stage) -> Self {
-        Self { command, next_seq: 1, deadline: Time::NEVER, stage, stake: None, guard: None }
+        Self {
+            command,
+            next_seq: 1,
+            deadline: Time::NEVER,
+            stage,
+            is_reset: false,
+            stake: None,
+            guard: None,
+        }
+    }
+
+    pub(super) const fn is_reset(&self) -> bool {
+        self.is_reset
     }
 
     pub(super) const fn stake(&self) -> Option<&Stake> {
@@ -220,7 +249,8 @@ impl Change {
         };
         let rest = assembler.take_rest();
         self.stage = Stage::AtBackend { denied };
-        Step::Ask(ChangeRequest { user }, rest)
+        let is_denied = user.is_none();
+        Step::Ask(ChangeRequest { user, is_denied }, rest)
     }
 
     /// The command as a login that names no plugin, which always leads to a switch.

@@ -1,7 +1,9 @@
 //! What a user may not do although its backend would let it.
 //!
-//! Purpose: keep a session in the schemas that its user may enter.
-//! Never: say what a statement may name: `other.table` is the server's grants' to refuse.
+//! Purpose: keep a session in the schemas that its user may enter, and a reader from becoming a
+//! writer.
+//! Never: say what a statement may name: `other.table` is the server's grants' to refuse; or judge
+//! what writes: the server does, in a session that may only read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +11,8 @@ use std::sync::Arc;
 use crate::base::{Blame, Fault};
 use crate::config::User;
 use crate::session::login::{LoginContext, host_of, shown_name};
-use crate::sql::{Kind, LexMode, Lexer, Token, Unsure};
+use crate::session::text;
+use crate::sql::{Findings, Flags, Item, Kind, LexMode, Lexer, Target, Token, Unsure, unquoted};
 use crate::wire::{code, fault};
 
 /// The bounds of one session, for users that have any.
@@ -18,24 +21,35 @@ pub(super) struct Guard {
     user: Arc<User>,
     /// As errors name the account.
     account: String,
-    /// Texts of refusals that wait for their turn, in its order. As many as commands may be
-    /// pipelined.
-    refusals: VecDeque<String>,
+    /// Refusals that wait for their turn, in its order. As many as commands may be pipelined.
+    refusals: VecDeque<Denial>,
 }
 
 impl Guard {
     /// The bounds of that user; `None` if it has none.
     pub(super) fn of(context: &LoginContext, name: &[u8]) -> Option<Box<Self>> {
         let user = context.config.user(name)?;
-        user.rules.schemas.as_ref()?;
+        if user.rules.schemas.is_none() && !user.rules.read_only {
+            return None;
+        }
         let account = format!("'{}'@'{}'", shown_name(name), host_of(context));
         Some(Box::new(Self { user: Arc::clone(user), account, refusals: VecDeque::new() }))
     }
 
+    /// The session may only read.
+    pub(super) fn is_for_reading(&self) -> bool {
+        self.user.rules.read_only
+    }
+
+    /// The longest statement that is looked at.
+    pub(super) fn text_bytes_max(&self) -> usize {
+        if self.is_for_reading() { READER_TEXT_BYTES_MAX } else { text::TEXT_BYTES_MAX }
+    }
+
     /// What is said to a login with that schema, if it may not be.
     pub(super) fn denied(&self, schema: Option<&[u8]>) -> Option<Fault> {
-        let text = self.refusal_of(schema?)?;
-        Some(fault(Blame::Client, code::DBACCESS_DENIED_ERROR, text))
+        let denial = self.refusal_of(schema?)?;
+        Some(fault(Blame::Client, denial.code, denial.text))
     }
 
     /// Whether COM_INIT_DB with that payload is refused, which is said when its turn comes.
@@ -48,28 +62,103 @@ impl Guard {
     pub(super) fn refuses_text(&mut self, text: &[u8], backslash_escapes: bool) -> bool {
         let named = schemas_used(text, backslash_escapes);
         let refusal = named.iter().find_map(|name| self.refusal_of(name));
+        let refusal = refusal.or_else(|| self.refusal_of_writer(text, backslash_escapes));
         self.will_say(refusal)
     }
 
-    /// The text of the refusal whose turn it is.
-    pub(super) fn say(&mut self) -> String {
-        self.refusals.pop_front().unwrap_or_default()
+    /// A statement is too long to be looked at, which is said when its turn comes.
+    pub(super) fn refuse_long(&mut self) {
+        let text = format!(
+            "weir: {} is read_only: statements above {READER_TEXT_BYTES_MAX} bytes cannot be \
+             checked",
+            self.account
+        );
+        self.refusals.push_back(Denial { code: code::OPTION_PREVENTS_STATEMENT, text });
     }
 
-    fn will_say(&mut self, refusal: Option<String>) -> bool {
+    /// The refusal whose turn it is.
+    pub(super) fn say(&mut self) -> Option<Denial> {
+        self.refusals.pop_front()
+    }
+
+    fn will_say(&mut self, refusal: Option<Denial>) -> bool {
         let refuses = refusal.is_some();
         self.refusals.extend(refusal);
         refuses
     }
 
     /// The server's own words.
-    fn refusal_of(&self, schema: &[u8]) -> Option<String> {
+    fn refusal_of(&self, schema: &[u8]) -> Option<Denial> {
         let allowed = self.user.rules.schemas.as_ref()?;
         if allowed.iter().any(|name| name.as_bytes() == schema) {
             return None;
         }
         let (account, schema) = (&self.account, shown_name(schema));
-        Some(format!("Access denied for user {account} to database '{schema}'"))
+        let text = format!("Access denied for user {account} to database '{schema}'");
+        Some(Denial { code: code::DBACCESS_DENIED_ERROR, text })
+    }
+
+    fn refusal_of_writer(&self, text: &[u8], backslash_escapes: bool) -> Option<Denial> {
+        if !self.is_for_reading() || !may_let_write(text, backslash_escapes) {
+            return None;
+        }
+        let text = format!(
+            "weir: {} is read_only, and this statement may end that; leave transaction_read_only, \
+             READ WRITE, PREPARE and EXECUTE out of it",
+            self.account
+        );
+        Some(Denial { code: code::OPTION_PREVENTS_STATEMENT, text })
+    }
+}
+
+/// Why a command is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Denial {
+    pub(super) code: u16,
+    pub(super) text: String,
+}
+
+/// The longest statement of a reader: all of it has to be looked at.
+const READER_TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Words without which no statement ends that a session may only read. All of them are rare.
+const TELLING: [&[u8]; 4] = [b"_READ_ONLY", b"WRITE", b"PREPARE", b"EXECUTE"];
+
+/// Whether a statement could let a session write that may only read. Where it cannot be read for
+/// sure, it could.
+fn may_let_write(text: &[u8], backslash_escapes: bool) -> bool {
+    let has = |word: &[u8]| text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+    if !TELLING.into_iter().any(has) {
+        return false;
+    }
+    let mode = LexMode::unknown(backslash_escapes);
+    let findings = Findings::looked_for(text, mode);
+    let hidden = Flags::UNSURE | Flags::PREPARE | Flags::EXECUTE | Flags::READ_WRITE;
+    let is_the_mode = |name: &[u8]| {
+        let known = [&b"transaction_read_only"[..], b"tx_read_only"];
+        known.iter().any(|known| name.eq_ignore_ascii_case(known))
+    };
+    let sets_it = |item: &Item| {
+        matches!(item, Item::Assigned(Target::System(_, name), _)
+            if is_the_mode(&unquoted(name.of(text))))
+    };
+    findings.flags.intersects(hidden)
+        || findings.items.iter().any(sets_it)
+        || says_read_write(text, mode)
+}
+
+/// READ WRITE, wherever it stands: `SET TRANSACTION READ WRITE`, `START TRANSACTION READ WRITE`.
+fn says_read_write(text: &[u8], mode: LexMode) -> bool {
+    let mut lexer = Lexer::new(text, mode);
+    let mut after_read = false;
+    loop {
+        let Ok(token) = lexer.next_token() else { return true };
+        let Some(token) = token else { return false };
+        let word = text.get(token.start..token.end).unwrap_or_default();
+        if after_read && word.eq_ignore_ascii_case(b"WRITE") {
+            return true;
+        }
+        after_read = token.kind == Kind::Word && word.eq_ignore_ascii_case(b"READ");
     }
 }
 
@@ -123,6 +212,28 @@ fn name_of(text: &[u8], token: Token) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_let_a_reader_write() {
+        for (sql, could) in [
+            ("SELECT 1", false),
+            ("SELECT 'READ WRITE', 'PREPARE'", false),
+            ("SELECT @@transaction_read_only", false),
+            ("SELECT `execute`, \"prepare\" FROM t", false),
+            ("START TRANSACTION READ ONLY", false),
+            ("SET SESSION TRANSACTION READ WRITE", true),
+            ("START TRANSACTION READ/**/WRITE", true),
+            ("SET @@transaction_read_only = 0", true),
+            ("SET @a = 1, SESSION `TX_READ_ONLY` = 0", true),
+            ("/*!50700 SET tx_read_only = 0 */", true),
+            ("SELECT 1; PREPARE p FROM @a", true),
+            ("EXECUTE IMMEDIATE @a", true),
+            // Where the quoted ends depends on settings that are not known.
+            (r#"SELECT "\"; SET tx_read_only = 0; -- ""#, true),
+        ] {
+            assert_eq!(may_let_write(sql.as_bytes(), true), could, "{sql}");
+        }
+    }
 
     #[test]
     fn every_use_of_a_text_is_found() {

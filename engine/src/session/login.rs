@@ -330,7 +330,7 @@ impl Login {
                     return Err(fault);
                 }
                 self.stake = Stake::of(&self.context, &auth, &request.user, &proof);
-                let is_proven = !auth.is_for_backend(&proof);
+                let is_proven = !auth.is_unjudged();
                 Ok(Verdict::Lease(Box::new(LeaseRequest { login: *request, proof, is_proven })))
             }
             ClientStep::CannotTell => Err(cannot_tell()),

@@ -65,6 +65,8 @@ pub(super) struct Relay {
     /// Changes of account that failed.
     pub(super) failed_changes: u8,
     pub(super) wait: Option<Box<Wait>>,
+    /// Why the command that is being refused is.
+    refusing: Refusal,
     /// What the user may not do, if it has bounds.
     pub(super) guard: Option<Box<Guard>>,
 }
@@ -93,6 +95,7 @@ impl Relay {
             spoiled: false,
             failed_changes: 0,
             wait: None,
+            refusing: Refusal::UnknownCommand,
             guard: None,
         }
     }
@@ -235,7 +238,8 @@ impl Relay {
                 Some(RequestEvent::Long { seq }) => self.on_long(seq),
                 Some(RequestEvent::Held) => self.on_held(edits, ledger)?,
                 Some(RequestEvent::Refused { seq }) => {
-                    self.owe(Owed::Refusal { seq, why: Refusal::UnknownCommand })?;
+                    let why = std::mem::replace(&mut self.refusing, Refusal::UnknownCommand);
+                    self.owe(Owed::Refusal { seq, why })?;
                     self.refuse_what_is_next(edits, ledger);
                 }
                 Some(RequestEvent::UploadEnd) => {
@@ -289,7 +293,21 @@ impl Relay {
                 self.request.hold();
                 return Ok(());
             }
-            Route::Text(_) if bytes <= text::TEXT_BYTES_MAX => {
+            Route::Text(_) if bytes <= self.text_bytes_max() => {
+                self.request.hold();
+                return Ok(());
+            }
+            Route::Text(_) if self.is_for_reading() => {
+                if let Some(guard) = self.guard.as_deref_mut() {
+                    guard.refuse_long();
+                }
+                self.refusing = Refusal::Guarded;
+                self.request.refuse();
+                return Ok(());
+            }
+            Route::Relay(_)
+                if command == Some(Command::ResetConnection) && self.is_for_reading() =>
+            {
                 self.request.hold();
                 return Ok(());
             }
@@ -339,9 +357,13 @@ impl Relay {
         let dialect = self.reply.dialect();
         let command = payload.first().and_then(|byte| Command::from_byte(*byte));
         if self.is_guarded_against(command, &payload) {
-            return self.answer_with(Refusal::Schema, edits, ledger);
+            return self.answer_with(Refusal::Guarded, edits, ledger);
         }
         let verdict = match command {
+            Some(Command::ResetConnection) => {
+                self.on_guarded_reset();
+                return Ok(());
+            }
             Some(Command::InitDb) => Verdict::AsIs,
             Some(Command::ChangeUser) => return self.on_change_user(&payload, edits, ledger),
             Some(Command::ProcessKill) => text::judge_process_kill(&payload, dialect),
@@ -357,6 +379,15 @@ impl Relay {
                 Ok(())
             }
         }
+    }
+
+    fn is_for_reading(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.is_for_reading())
+    }
+
+    /// The longest statement that is looked at whole.
+    fn text_bytes_max(&self) -> usize {
+        self.guard.as_ref().map_or(text::TEXT_BYTES_MAX, |guard| guard.text_bytes_max())
     }
 
     fn is_guarded_against(&mut self, command: Option<Command>, payload: &[u8]) -> bool {
@@ -483,11 +514,12 @@ impl Relay {
     fn refuse_what_is_next(&mut self, edits: &mut Edits, ledger: &mut Ledger) {
         while let Some(&Owed::Refusal { seq, why }) = self.owed.front() {
             self.owed.pop(ledger);
-            let (code, sqlstate, mut message) = why.error();
-            if why == Refusal::Schema
-                && let Some(guard) = self.guard.as_deref_mut()
+            let (mut code, mut sqlstate, mut message) = why.error();
+            if why == Refusal::Guarded
+                && let Some(denial) = self.guard.as_deref_mut().and_then(Guard::say)
             {
-                message = guard.say();
+                (code, message) = (denial.code, denial.text);
+                sqlstate = fault(Blame::Client, code, "").sqlstate;
             }
             ledger.enter(Entry::OwnError(code));
             edits.send(Side::Client, |out| {

@@ -31,8 +31,8 @@ pub(super) enum Refusal {
     UnknownThread(u32),
     ThreadElsewhere(u32),
     OddKill,
-    /// The session's guard has the text.
-    Schema,
+    /// The session's guard has number and text.
+    Guarded,
 }
 
 impl Refusal {
@@ -53,7 +53,7 @@ impl Refusal {
                      connection to that backend"
                 ),
             ),
-            Self::Schema => {
+            Self::Guarded => {
                 (code::DBACCESS_DENIED_ERROR, *b"42000", "Access denied to database".to_owned())
             }
             Self::OddKill => (

@@ -78,14 +78,21 @@ impl Relay {
         Ok(())
     }
 
+    /// A reset after which the session may still only read: the worker sees to that.
+    pub(super) fn on_guarded_reset(&mut self) {
+        self.wait = Some(Box::new(Wait::new(What::Change(Change::reset()), None)));
+        self.begin_change();
+    }
+
     /// Begins a change of account when everything before it is answered.
     pub(super) fn begin_change(&mut self) {
         if self.owed.is_empty()
             && !self.unasked
             && let Some(Wait { what: What::Change(change), action, .. }) = self.wait.as_deref_mut()
         {
-            *action = Some(if change.is_refused() {
-                Action::ChangeUser(Box::new(ChangeRequest { user: None }))
+            let is_denied = change.is_refused();
+            *action = Some(if is_denied || change.is_reset() {
+                Action::ChangeUser(Box::new(ChangeRequest { user: None, is_denied }))
             } else {
                 Action::Identify
             });
@@ -198,7 +205,7 @@ impl Relay {
         if let Some(stake) = change.stake() {
             stake.accepted();
         }
-        if !change.is_refused() {
+        if !change.is_refused() && !change.is_reset() {
             self.guard = change.take_guard();
         }
         self.reply.set_status(packet.status);

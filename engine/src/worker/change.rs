@@ -67,6 +67,9 @@ impl<D: Driver> Worker<D> {
             self.fail(key, &fault);
             return;
         }
+        let next = request.user.as_ref().map(|(command, _)| command.user.as_slice());
+        let own = self.sessions.get(key).and_then(|entry| entry.seats.user());
+        let read_only = next.or(own).is_some_and(|name| self.is_read_only(name));
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(backend) = &mut entry.backend else { return };
         let Some(lease) = backend.lease().copied() else { return };
@@ -78,10 +81,13 @@ impl<D: Driver> Worker<D> {
                 BackendChange::user(&command, auth, lease.capabilities, &mut out)
             }
             None => {
-                self.counters.increment(Counter::LoginsDenied);
+                if request.is_denied {
+                    self.counters.increment(Counter::LoginsDenied);
+                }
                 BackendChange::reset(&mut out)
             }
         };
+        let change = change.with_read_only(read_only);
         backend.stage = Stage::Changing(Box::new(change), lease);
         self.send_to_backend(key, &out);
     }

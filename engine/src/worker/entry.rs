@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use crate::base::{Address, BackendId, EndpointId, Key, Time};
 use crate::io::{ConnId, RecvMode};
-use crate::pool::{BackendChange, BackendLogin, Identify, Identity, Lease, PoolKey, Recycle};
+use crate::pool::{BackendChange, BackendLogin, Identity, Lease, Opening, PoolKey, Recycle};
 use crate::session::Session;
 use crate::wire::Side;
 use crate::wire::proxy::Origin;
@@ -101,6 +101,8 @@ pub(super) struct BackendLink {
     pub(super) address: Address,
     /// Whom it may serve after its client; `None` for nobody.
     pub(super) pool: Option<Box<PoolKey>>,
+    /// Its account may only read.
+    pub(super) read_only: bool,
     /// What it was right after its login, if that matters.
     pub(super) identity: Option<Identity>,
     /// When connecting began.
@@ -136,8 +138,8 @@ pub(super) struct Parked {
 pub(super) enum Stage {
     /// Connecting or logging in, to be over by then.
     Login(Box<BackendLogin>, Time),
-    /// Logged in, and asked what a reset will have to bring back; the OK is for the client.
-    Asking(Box<Identify>, Lease, BytesMut, Time),
+    /// Logged in, and being told or asked what comes before the client; the OK is for that one.
+    Opening(Box<Opening>, Lease, BytesMut, Time),
     /// Lent to the session.
     Leased(Lease),
     /// Changing its account, to be lent again.
@@ -157,12 +159,12 @@ impl BackendLink {
     pub(super) const fn lease(&self) -> Option<&Lease> {
         match &self.stage {
             Stage::Leased(lease) | Stage::Changing(_, lease) => Some(lease),
-            Stage::Login(..) | Stage::Asking(..) => None,
+            Stage::Login(..) | Stage::Opening(..) => None,
         }
     }
 
     pub(super) const fn is_logging_in(&self) -> bool {
-        matches!(self.stage, Stage::Login(..) | Stage::Asking(..))
+        matches!(self.stage, Stage::Login(..) | Stage::Opening(..))
     }
 }
 

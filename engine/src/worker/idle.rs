@@ -36,6 +36,8 @@ impl<D: Driver> Worker<D> {
         let matches_address = endpoint.match_client_address || tells;
         let client = matches_address.then(|| entry.address.unwrap_or(LOCAL));
         match endpoint.pooling {
+            // A reset would let its next session write.
+            _ if self.is_read_only(&login.user) => None,
             Pooling::None => None,
             Pooling::Session => Some(PoolKey::new(server, login, client)),
         }

@@ -14,7 +14,7 @@ use crate::config::BackendCompression;
 use crate::io::{Driver, EndReason, RecvMode};
 use crate::observe::Counter;
 use crate::pool::{
-    BackendLogin, Established, Identify, Lease, LoginError, LoginStep, NoAnswer, TlsWish,
+    BackendLogin, Established, Lease, LoginError, LoginStep, NoAnswer, Opening, TlsWish,
 };
 use crate::session::LeaseRequest;
 use crate::topology::BackendView;
@@ -82,6 +82,7 @@ impl<D: Driver> Worker<D> {
             self.resources.shared.permits.give_back(server);
             return false;
         }
+        let read_only = self.is_read_only(&request.login.user);
         self.counters.increment(Counter::BackendConnects);
         let deadline = self.driver.now() + self.config.limits.connect_timeout;
         // There are no 2³² connections.
@@ -106,6 +107,7 @@ impl<D: Driver> Worker<D> {
                 name,
                 address: server.clone(),
                 pool: pool.map(Box::new),
+                read_only,
                 identity: None,
                 since: self.ledger.now(),
                 connected: false,
@@ -219,38 +221,40 @@ impl<D: Driver> Worker<D> {
             capabilities: established.capabilities,
         };
         let server = backend.address.clone();
-        if backend.pool.is_none() {
+        let version = backend.pool.as_ref().map(|_| established.greeting.version.as_slice());
+        if version.is_none() && !backend.read_only {
             backend.stage = Stage::Leased(lease);
             self.start_backend_compression(key, lease.capabilities);
             self.turn_over(&server);
             self.hand_over(key, lease, &established.ok);
             return;
         }
-        let mut question = BytesMut::new();
-        let identify = Identify::begin(&established.greeting.version, &mut question);
+        let mut words = BytesMut::new();
+        let opening = Opening::begin(backend.read_only, version, &mut words);
         let deadline = self.driver.now() + self.config.limits.connect_timeout;
-        backend.stage = Stage::Asking(Box::new(identify), lease, established.ok, deadline);
+        backend.stage = Stage::Opening(Box::new(opening), lease, established.ok, deadline);
         self.start_backend_compression(key, lease.capabilities);
-        self.send_to_backend(key, &question);
+        self.send_to_backend(key, &words);
         self.turn_over(&server);
     }
 
-    /// A connection that may serve further clients says what it is now.
-    pub(super) fn on_backend_identity(&mut self, key: Key, bytes: &[u8]) {
+    /// A new connection is prepared for its client.
+    pub(super) fn on_backend_opening(&mut self, key: Key, bytes: &[u8]) {
         let backend = self.sessions.get_mut(key).and_then(|entry| entry.backend.as_deref_mut());
         let Some(BackendLink { stage, identity, .. }) = backend else { return };
-        let Stage::Asking(identify, lease, ok, _) = stage else { return };
-        match identify.on_bytes(bytes) {
+        let Stage::Opening(opening, lease, ok, _) = stage else { return };
+        match opening.on_bytes(bytes) {
             Ok(None) => {}
             Ok(Some(answer)) => {
                 let (lease, ok) = (*lease, std::mem::take(ok));
-                *identity = Some(answer);
+                *identity = answer;
                 *stage = Stage::Leased(lease);
                 self.hand_over(key, lease, &ok);
             }
             Err(NoAnswer) => {
                 self.counters.increment(Counter::BackendLoginFailures);
-                let text = "it does not answer SELECT DATABASE(), CURRENT_ROLE() after the login";
+                let text = "it does not do SET SESSION TRANSACTION READ ONLY, or does not answer \
+                            SELECT DATABASE(), CURRENT_ROLE() after the login";
                 self.fail_backend(key, code::UNKNOWN_ERROR, text);
             }
         }
@@ -338,7 +342,7 @@ impl<D: Driver> Worker<D> {
                 continue;
             }
             let stage = entry.backend.as_ref().map(|backend| &backend.stage);
-            if matches!(stage, Some(Stage::Login(..) | Stage::Asking(..) | Stage::Changing(..))) {
+            if matches!(stage, Some(Stage::Login(..) | Stage::Opening(..) | Stage::Changing(..))) {
                 self.fail_backend(key, code::UNKNOWN_ERROR, "its login took too long");
                 continue;
             }
@@ -364,7 +368,7 @@ impl<D: Driver> Worker<D> {
             // The driver itself ends a connect that takes too long, and says that it was that.
             Some(BackendLink { connected: false, .. }) => None,
             Some(BackendLink {
-                stage: Stage::Login(_, deadline) | Stage::Asking(.., deadline),
+                stage: Stage::Login(_, deadline) | Stage::Opening(.., deadline),
                 ..
             }) => Some(*deadline),
             Some(_) | None => Some(entry.session.deadline()),

@@ -19,7 +19,19 @@ pub(super) struct Seats {
     next: Option<Box<[u8]>>,
 }
 
+impl Seats {
+    /// Whose session it is, once that is known.
+    pub(super) fn user(&self) -> Option<&[u8]> {
+        self.user.as_deref()
+    }
+}
+
 impl<D: Driver> Worker<D> {
+    /// Whether that user's sessions may only read.
+    pub(super) fn is_read_only(&self, name: &[u8]) -> bool {
+        self.config.user(name).is_some_and(|user| user.rules.read_only)
+    }
+
     /// Takes a seat for the user a session is about to belong to.
     pub(super) fn take_seat(&mut self, key: Key, name: &[u8]) -> Result<(), Fault> {
         let Some(entry) = self.sessions.get_mut(key) else { return Ok(()) };

@@ -58,8 +58,8 @@ impl<D: Driver> Worker<D> {
                 self.on_backend_login(key, input.bytes());
                 return;
             }
-            (Side::Backend, Some(BackendLink { stage: Stage::Asking(..), .. })) => {
-                self.on_backend_identity(key, input.bytes());
+            (Side::Backend, Some(BackendLink { stage: Stage::Opening(..), .. })) => {
+                self.on_backend_opening(key, input.bytes());
                 return;
             }
             (Side::Backend, Some(BackendLink { stage: Stage::Changing(..), .. })) => {

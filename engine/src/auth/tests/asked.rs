@@ -183,6 +183,7 @@ fn an_account_of_the_backends_tells_its_password_for_the_backend_to_judge() {
     let mut auth = asked(stranger(None, Channel::Secure), "s");
     let step = auth.on_packet(b"s\0", 4, &mut BytesMut::new());
     assert_eq!(told(&auth, &step), b"s");
+    assert!(auth.is_unjudged());
     let mut auth = asked(stranger(None, Channel::Sealed(key())), "s");
     let password = opened(auth.on_packet(&sealed("s"), 4, &mut BytesMut::new())).unwrap();
     let step = auth.on_opened(Some(&password));
@@ -191,7 +192,7 @@ fn an_account_of_the_backends_tells_its_password_for_the_backend_to_judge() {
     let app = user(clear("s")).unwrap();
     let (auth, step, mut out) = log_in(stranger(Some(&app), Channel::Secure), "s");
     assert_eq!(step, ClientStep::Accepted(Proof::Clear(Arc::clone(&app))));
-    assert!(!auth.has_told());
+    assert!(!auth.has_told() && !auth.is_unjudged());
     assert_eq!(payload(&mut out, 2), [1, 3]);
     // Another password than the remembered one may be a new one.
     let mut auth = asked(stranger(Some(&app), Channel::Secure), "new");
@@ -200,8 +201,14 @@ fn an_account_of_the_backends_tells_its_password_for_the_backend_to_judge() {
     // None at all is for the backend as well.
     let none = request(Some(SHA2), &[0]);
     let (mut out, claim) = (BytesMut::new(), stranger(None, Channel::Secure));
-    let (_, step) = ClientAuth::start(&none, claim, NONCE, Plugin::CachingSha2, 2, &mut out);
+    let (auth, step) = ClientAuth::start(&none, claim, NONCE, Plugin::CachingSha2, 2, &mut out);
     assert_eq!(step, ClientStep::Accepted(Proof::Empty));
+    assert!(auth.is_unjudged());
+    assert!(!log_in(claim_of_listed(), "s").0.is_unjudged());
+}
+
+fn claim_of_listed() -> Claim {
+    claim(clear("s"), Channel::Secure)
 }
 
 /// Who must not come in looks like who gives a wrong password.

@@ -101,6 +101,7 @@ password = "${SECRET}$${"
 networks = ["10.1.2.3/8", "::1"]
 schemas = ["shop"]
 connections_max = 18
+read_only = true
 "#;
 
 #[test]
@@ -188,6 +189,9 @@ fn every_key_of_the_lists_has_an_effect() {
     let zstd_only = ClientCompression { zlib: false, zstd: true };
     assert_eq!(config.endpoints[0].compression, zstd_only);
     assert_eq!(config.endpoints[0].auth, EndpointAuth::PassThrough);
+    assert_eq!(config.endpoints[0].pooling, Pooling::Session);
+    assert!(config.endpoints[0].match_client_address && config.backends[1].proxy_protocol);
+    assert_eq!(config.endpoints[0].proxy_protocol_networks.len(), 2);
     let secret = |name: &[u8]| config.user(name).unwrap().secret.clone();
     assert!(matches!(secret(b"a"), Secret::NativeHash([0x6d, .., 0x92])));
     assert!(matches!(secret(b"b"), Secret::Sha2Hash([0x2b, .., 0xfc])));
@@ -195,6 +199,7 @@ fn every_key_of_the_lists_has_an_effect() {
         networks: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
         schemas: Some(vec!["shop".to_owned()]),
         connections_max: 18,
+        read_only: true,
     };
     assert_eq!(config.user(b"c").unwrap().rules, rules);
     assert_eq!(secret(b"c"), Secret::Clear("hunter2${".into()));

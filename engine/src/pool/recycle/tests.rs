@@ -120,13 +120,30 @@ fn a_new_connection_is_asked_who_it_is() {
         let said = packets(&answer(IN_SHOP));
         for piece in 1..=said.len() {
             out.clear();
-            let mut identify = Identify::begin(version, &mut out);
-            let mut answers = said.chunks(piece).map(|bytes| identify.on_bytes(bytes).unwrap());
+            let mut opening = Opening::begin(false, Some(version), &mut out);
+            let mut answers = said.chunks(piece).map(|bytes| opening.on_bytes(bytes).unwrap());
             let expected = Identity { row: IN_SHOP.into(), has_roles };
-            assert_eq!(answers.find_map(|answer| answer), Some(expected));
+            assert_eq!(answers.find_map(|answer| answer), Some(Some(expected)));
         }
         assert_eq!(out.ends_with(b"CURRENT_ROLE()"), has_roles, "{version:?}");
     }
-    let mut identify = Identify::begin(b"9.7.4", &mut BytesMut::new());
-    assert_eq!(identify.on_bytes(&packets(&[REFUSED])), Err(NoAnswer));
+    let mut opening = Opening::begin(false, Some(b"9.7.4"), &mut BytesMut::new());
+    assert_eq!(opening.on_bytes(&packets(&[REFUSED])), Err(NoAnswer));
+}
+
+#[test]
+fn a_session_that_may_only_read_is_told_so_first() {
+    let mut out = BytesMut::new();
+    let said = packets(&[OK]);
+    for piece in 1..=said.len() {
+        out.clear();
+        let mut opening = Opening::begin(true, None, &mut out);
+        let mut answers = said.chunks(piece).map(|bytes| opening.on_bytes(bytes).unwrap());
+        assert_eq!(answers.find_map(|answer| answer), Some(None));
+    }
+    assert_eq!(out[..], *b"\x22\0\0\0\x03SET SESSION TRANSACTION READ ONLY");
+    for said in [&[REFUSED][..], &[END], &[OK, OK]] {
+        let mut opening = Opening::begin(true, None, &mut BytesMut::new());
+        assert_eq!(opening.on_bytes(&packets(said)), Err(NoAnswer), "{said:?}");
+    }
 }
