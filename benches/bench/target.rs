@@ -31,17 +31,20 @@ pub(crate) enum Kind {
     WeirUring,
     /// Weir on epoll.
     WeirEpoll,
+    /// Weir on io_uring, with backend connections that outlive their client.
+    WeirPooling,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Direct,
         Self::Haproxy,
         Self::HaproxyLarge,
         Self::HaproxySplice,
         Self::WeirUring,
         Self::WeirEpoll,
+        Self::WeirPooling,
     ];
 
     /// Name in tables, the record, and for `--targets`.
@@ -53,12 +56,13 @@ impl Kind {
             Self::HaproxySplice => "haproxy-splice",
             Self::WeirUring => "weir-io_uring",
             Self::WeirEpoll => "weir-epoll",
+            Self::WeirPooling => "weir-pooling",
         }
     }
 
     /// It is Weir.
     pub(crate) fn is_weir(self) -> bool {
-        matches!(self, Self::WeirUring | Self::WeirEpoll)
+        matches!(self, Self::WeirUring | Self::WeirEpoll | Self::WeirPooling)
     }
 }
 
@@ -102,8 +106,9 @@ impl Target {
             Kind::HaproxySplice => {
                 (haproxy(kind, "16384", true, (listen, backend), places)?, listen)
             }
-            Kind::WeirUring => (weir(kind, "io_uring", (listen, admin, backend), places)?, listen),
-            Kind::WeirEpoll => (weir(kind, "epoll", (listen, admin, backend), places)?, listen),
+            Kind::WeirUring | Kind::WeirEpoll | Kind::WeirPooling => {
+                (weir(kind, (listen, admin, backend), places)?, listen)
+            }
         };
         server.wait_until(START, || {
             let script = Script::new(account(), Profile::Modern, Encoding::Text, Value::Small);
@@ -153,16 +158,18 @@ fn haproxy(
 
 fn weir(
     kind: Kind,
-    driver: &str,
     (listen, admin, backend): (SocketAddr, SocketAddr, SocketAddr),
     places: &Places,
 ) -> anyhow::Result<Server> {
+    let driver = if kind == Kind::WeirEpoll { "epoll" } else { "io_uring" };
+    let pooling = if kind == Kind::WeirPooling { "session" } else { "none" };
     Server::start(kind.name(), Path::new(&places.weir), &places.work, |command| {
         command.arg("run").arg(places.peers.join("weir.toml"));
         command.env("BENCH_LISTEN", listen.port().to_string());
         command.env("BENCH_BACKEND", backend.port().to_string());
         command.env("BENCH_ADMIN", admin.port().to_string());
         command.env("BENCH_DRIVER", driver);
+        command.env("BENCH_POOLING", pooling);
         command.env("BENCH_STATE", &places.work);
     })
 }

@@ -163,6 +163,7 @@ pub(crate) fn all(quick: bool) -> Vec<Workload> {
         name: "mariadb-connect-16".to_owned(),
         title: "MariaDB, connect, log in, one point select, close: 16 clients".to_owned(),
         reconnects: true,
+        targets: CONNECTING,
         ..Workload::database("text", Encoding::Text, 16)
     });
     list
@@ -241,6 +242,9 @@ impl Effort {
 pub(crate) const SCRAPED: (&str, &str) = ("text-64-scraped", "text-64");
 const WEIR: &[Kind] = &[Kind::WeirUring, Kind::WeirEpoll];
 const SMALL: &[Kind] = &[Kind::Direct, Kind::Haproxy, Kind::WeirUring, Kind::WeirEpoll];
+/// The responder could not be reset.
+const CONNECTING: &[Kind] =
+    &[Kind::Direct, Kind::Haproxy, Kind::WeirUring, Kind::WeirEpoll, Kind::WeirPooling];
 const LARGE: &[Kind] = &[
     Kind::Direct,
     Kind::Haproxy,
