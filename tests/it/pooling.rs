@@ -15,6 +15,7 @@ on_both_drivers!(
     never_resets,
     refuses_to_reset,
     says_goodbye_while_nobody_listens,
+    says_goodbye_a_while_later,
     closes_while_it_is_reset,
     a_client_that_leaves_in_the_middle_spoils_it,
 );
@@ -126,6 +127,32 @@ fn says_goodbye_while_nobody_listens(driver: &str) {
     wait("its end", || bed.server.counts().open <= 1);
     assert_eq!(resets.load(Ordering::Relaxed), 2);
     done(bed, &[("backend_reuses", 0), ("backend_logins", 3)]);
+}
+
+/// As above, but it has been idle for a while.
+fn says_goodbye_a_while_later(driver: &str) {
+    let identities = Arc::new(AtomicUsize::new(0));
+    let script = Script::default().responding(move |talk, command| {
+        answer(talk, command)?;
+        // The witness, then the first client: at its login, and after it has left.
+        if command.starts_with(b"\x03SELECT DATABASE()")
+            && identities.fetch_add(1, Ordering::Relaxed) == 2
+        {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let bye =
+                Packets::new(0, Capabilities::NONE).error(1053, "Server shutdown in progress");
+            talk.send(&bye.bytes())?;
+            return talk.hang();
+        }
+        Ok(Next::Go)
+    });
+    let mut setting = Setting::default().script(script);
+    setting.pool.push(("idle_max", 4));
+    let bed = setting.start(driver);
+    serve(&bed);
+    wait("its end", || bed.server.counts().open <= 1);
+    serve(&bed);
+    done(bed, &[("backend_reuses", 0), ("backend_logins", 3), ("backend_faults", 0)]);
 }
 
 /// Half a command, or one whose answer is still to come.

@@ -148,6 +148,7 @@ impl<D: Driver> Worker<D> {
             RecycleStep::Clean(ok) => self.shelve(slot, ok),
             RecycleStep::Spoiled => {
                 self.counters.increment(Counter::BackendSpoiled);
+                self.take_off(slot);
                 self.close_idle(slot, CloseMode::Now);
             }
         }
@@ -178,14 +179,25 @@ impl<D: Driver> Worker<D> {
 
     /// The server of a connection that no session has closed it.
     pub(super) fn on_idle_ended(&mut self, slot: Key) {
-        self.counters.increment(Counter::BackendLostIdle);
+        match self.slots.get(slot) {
+            Some(Holder::Idle(_) | Holder::Recycling(..)) => {
+                self.counters.increment(Counter::BackendLostIdle);
+                self.take_off(slot);
+                self.close_idle(slot, CloseMode::Now);
+            }
+            // It was closed in this very turn.
+            Some(Holder::Session(_)) | None => {}
+        }
+    }
+
+    /// Takes a connection off the shelf, if it lies there.
+    fn take_off(&mut self, slot: Key) {
         if let Some(Holder::Idle(parked)) = self.slots.get(slot)
             && let Some(pool) = parked.backend.pool.as_deref()
         {
             self.shelf.remove(pool, slot);
             self.resources.shared.permits.end_idle(pool.server(), &self.desk);
         }
-        self.close_idle(slot, CloseMode::Now);
     }
 
     /// Closes connections that were kept long enough, or are not reset in time.
