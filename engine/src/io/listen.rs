@@ -9,6 +9,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use crate::base::Address;
 use crate::io::sys::{self, RawAddress};
@@ -91,13 +93,21 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the file of a socket that nobody listens on any more.
+/// Removes the file of a socket that nobody listens on any more. A ring whose thread has ended lets
+/// go of its listener a moment later: that is waited for, a second at most.
 pub fn unbind(address: &Address) {
-    if let Address::Unix(path) = address {
+    let Address::Unix(path) = address else { return };
+    for _ in 0..UNBIND_TRIES {
         // Whoever has taken the address over meanwhile keeps it, and nobody needs the file else.
-        drop(remove_stale(path));
+        match remove_stale(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => thread::sleep(UNBIND_PAUSE),
+            Ok(()) | Err(_) => return,
+        }
     }
 }
+
+const UNBIND_TRIES: u32 = 100;
+const UNBIND_PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
@@ -141,6 +151,19 @@ mod tests {
         unbind(&address);
         assert!(!path.exists());
         unbind(&address);
+    }
+
+    #[test]
+    fn a_listener_that_goes_a_moment_later_leaves_no_file() {
+        let (path, address) = file("later");
+        let listeners = bind(&address, 0o777, 1, 16).unwrap();
+        let ring = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            drop(listeners);
+        });
+        unbind(&address);
+        assert!(!path.exists());
+        ring.join().unwrap();
     }
 
     #[test]
