@@ -16,6 +16,7 @@ on_both_drivers!(
     refuses_to_reset,
     says_goodbye_while_nobody_listens,
     says_goodbye_a_while_later,
+    a_kill_on_its_way_hits_no_next_client,
     closes_while_it_is_reset,
     a_client_that_leaves_in_the_middle_spoils_it,
 );
@@ -150,6 +151,23 @@ fn says_goodbye_a_while_later(driver: &str) {
     setting.pool.push(("idle_max", 4));
     let bed = setting.start(driver);
     serve(&bed);
+    wait("its end", || bed.server.counts().open <= 1);
+    serve(&bed);
+    done(bed, &[("backend_reuses", 0), ("backend_logins", 3), ("backend_faults", 0)]);
+}
+
+/// Whoever was told where a client's connection is may send a KILL there when it is another's.
+fn a_kill_on_its_way_hits_no_next_client(driver: &str) {
+    let mut bed = bed(driver, |talk| talk.send(&talk.reply().ok().bytes()));
+    let mut target = bed.client_as(&in_schema());
+    target.echo("SELECT 1").unwrap();
+    // What comes back is the statement the server was sent, with its own id.
+    bed.witness.send_query(&format!("KILL QUERY {}", target.connection_id)).unwrap();
+    for _ in 0..4 {
+        bed.witness.packet().unwrap();
+    }
+    target.send_packet(0, &[1]).unwrap();
+    target.closed().unwrap();
     wait("its end", || bed.server.counts().open <= 1);
     serve(&bed);
     done(bed, &[("backend_reuses", 0), ("backend_logins", 3), ("backend_faults", 0)]);

@@ -22,7 +22,14 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Directory {
     /// One per worker, so that workers do not wait for each other.
-    shards: Box<[Mutex<HashMap<u32, Place>>]>,
+    shards: Box<[Mutex<HashMap<u32, Listed>>]>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    place: Place,
+    /// Somebody was told where it is, and may send a KILL there at any time.
+    is_aimed_at: bool,
 }
 
 impl Default for Directory {
@@ -36,24 +43,33 @@ impl Directory {
     /// A session has a backend connection.
     pub fn insert(&self, id: ConnectionId, place: Place) {
         if let Some(mut shard) = self.shard(id.get()) {
-            shard.insert(id.get(), place);
+            shard.insert(id.get(), Listed { place, is_aimed_at: false });
         }
     }
 
-    /// A session has ended, or lost its backend connection.
-    pub fn remove(&self, id: ConnectionId) {
-        if let Some(mut shard) = self.shard(id.get()) {
-            shard.remove(&id.get());
-        }
+    /// A session has ended, or lost its backend connection. Whether a KILL may be on its way there:
+    /// then the connection must not become another session's.
+    pub fn remove(&self, id: ConnectionId) -> bool {
+        let listed = self.shard(id.get()).and_then(|mut shard| shard.remove(&id.get()));
+        listed.is_some_and(|listed| listed.is_aimed_at)
     }
 
     /// Where the session with that id is.
     #[must_use]
     pub fn find(&self, id: u32) -> Option<Place> {
-        self.shard(id)?.get(&id).cloned()
+        Some(self.shard(id)?.get(&id)?.place.clone())
     }
 
-    fn shard(&self, id: u32) -> Option<MutexGuard<'_, HashMap<u32, Place>>> {
+    /// As [`Self::find`], to send a KILL there.
+    #[must_use]
+    pub fn aim_at(&self, id: u32) -> Option<Place> {
+        let mut shard = self.shard(id)?;
+        let listed = shard.get_mut(&id)?;
+        listed.is_aimed_at = true;
+        Some(listed.place.clone())
+    }
+
+    fn shard(&self, id: u32) -> Option<MutexGuard<'_, HashMap<u32, Listed>>> {
         let shard = self.shards.get(ConnectionId::worker_of(id))?;
         // A worker that panicked has left the map whole.
         Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
@@ -74,8 +90,11 @@ mod tests {
         }
         let found = ids.map(|id| directory.find(id.get()).unwrap().thread);
         assert_eq!(found, [10, 11, 12]);
-        directory.remove(ids[1]);
+        assert!(!directory.remove(ids[1]), "being looked up is no danger");
         assert_eq!(directory.find(ids[1].get()), None);
+        assert_eq!(directory.aim_at(ids[1].get()), None);
+        assert_eq!(directory.aim_at(ids[2].get()).unwrap().thread, 12);
+        assert!(directory.remove(ids[2]), "a KILL may be on its way");
         assert_eq!(directory.find(ids[0].get()).unwrap().thread, 10);
         assert_eq!(directory.find(u32::MAX), None);
     }

@@ -26,7 +26,7 @@ impl<D: Driver> Worker<D> {
         let ids = entry.session.threads_asked_for();
         let threads: Vec<Thread> = ids
             .iter()
-            .map(|id| match directory.find(*id) {
+            .map(|id| match directory.aim_at(*id) {
                 None => Thread::Unknown,
                 Some(place) if Some(&place.server) == own.as_ref() => Thread::Here(place.thread),
                 Some(_) => Thread::Elsewhere,

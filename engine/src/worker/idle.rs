@@ -80,7 +80,9 @@ impl<D: Driver> Worker<D> {
     /// can be done.
     pub(super) fn recycle_of(&mut self, key: Key) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
-        if !entry.session.leaves_backend_clean() {
+        if !entry.session.leaves_backend_clean()
+            || self.resources.directory.remove(entry.session.id())
+        {
             return;
         }
         let backend = entry.backend.take();
