@@ -42,6 +42,8 @@ pub struct Login {
     pub compression: Option<Algorithm>,
     /// Schema to begin in.
     pub database: Option<String>,
+    /// Number of the collation to begin with.
+    pub collation: u8,
 }
 
 impl Login {
@@ -59,6 +61,7 @@ impl Login {
             tls: None,
             compression: None,
             database: None,
+            collation: 45,
         }
     }
 
@@ -105,7 +108,7 @@ impl Login {
         LoginRequest {
             capabilities: self.capabilities.intersection(greeting.capabilities),
             packet_bytes_max: 1 << 24,
-            collation: 45,
+            collation: self.collation,
             user: self.user.clone().into_bytes(),
             auth_response: password::answer(self.plugin, &self.password, &greeting.nonce),
             database: self.database.clone().map(String::into_bytes),
@@ -127,7 +130,7 @@ impl Login {
         SslRequest {
             capabilities: self.capabilities.intersection(greeting.capabilities),
             packet_bytes_max: 1 << 24,
-            collation: 45,
+            collation: self.collation,
         }
         .encode(1, &mut out);
         out
@@ -165,6 +168,8 @@ pub struct RawClient {
     pub connection_id: u32,
     /// The nonce its last answer was made of.
     nonce: Vec<u8>,
+    /// Of its login.
+    collation: u8,
 }
 
 impl RawClient {
@@ -212,8 +217,14 @@ impl RawClient {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let capabilities = Capabilities::NONE;
-        Ok(Self { stream, layers: None, capabilities, connection_id: 0, nonce: Vec::new() })
+        Ok(Self {
+            stream,
+            layers: None,
+            capabilities: Capabilities::NONE,
+            connection_id: 0,
+            nonce: Vec::new(),
+            collation: 45,
+        })
     }
 
     /// Connects and logs in.
@@ -249,6 +260,7 @@ impl RawClient {
         let greeting = self.greeting()?;
         self.connection_id = greeting.connection_id;
         self.capabilities = login.capabilities.intersection(greeting.capabilities);
+        self.collation = login.collation;
         if let Some(tls) = &login.tls {
             ensure!(self.capabilities.contains(Capabilities::SSL), "TLS is not offered");
             self.start_tls(tls, &login.ssl_request(&greeting))?;
@@ -314,7 +326,7 @@ impl RawClient {
         ChangeUser {
             user: user.as_bytes().to_vec(),
             database: database.map(|name| name.as_bytes().to_vec()),
-            collation: 45,
+            collation: self.collation.into(),
             plugin: Some(NATIVE.as_bytes().to_vec()),
             connect_attrs: None,
         }

@@ -25,6 +25,7 @@ mod load;
 mod local;
 mod login;
 mod pooling;
+mod programs;
 mod protocol;
 mod proxy;
 mod readers;

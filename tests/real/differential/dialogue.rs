@@ -12,32 +12,32 @@ use weir_tests::RawClient;
 type Packet = (u8, Vec<u8>);
 
 /// Everything a command is answered by.
-pub(super) type Reply = Vec<Packet>;
+pub(crate) type Reply = Vec<Packet>;
 
 /// What a client sends to a server that asks for a file.
-pub(super) const FILE: &[u8] = b"1\tone\n2\ttwo\n3\tthree\n";
+pub(crate) const FILE: &[u8] = b"1\tone\n2\ttwo\n3\tthree\n";
 
 /// Beginnings of ERR 1243 and 1421, whose texts have the statement's id.
 const NAME_STATEMENTS: [[u8; 3]; 2] = [[0xFF, 0xDB, 0x04], [0xFF, 0x8D, 0x05]];
 
 /// Commands sent together.
-pub(super) struct Step {
+pub(crate) struct Step {
     /// For a person.
-    pub(super) what: String,
-    pub(super) commands: Vec<Asked>,
+    pub(crate) what: String,
+    pub(crate) commands: Vec<Asked>,
 }
 
 /// A command.
 #[derive(Clone)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// As a packet's payload.
-    pub(super) payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
     /// Which of the statements prepared so far it concerns; its id belongs at the second byte.
-    pub(super) statement: Option<usize>,
+    pub(crate) statement: Option<usize>,
 }
 
 /// A client, and the statements it has prepared.
-pub(super) struct Dialogue {
+pub(crate) struct Dialogue {
     client: RawClient,
     statements: Vec<[u8; 4]>,
     /// Of the packet read last.
@@ -45,12 +45,17 @@ pub(super) struct Dialogue {
 }
 
 impl Dialogue {
-    pub(super) const fn new(client: RawClient) -> Self {
+    pub(crate) const fn new(client: RawClient) -> Self {
         Self { client, statements: Vec::new(), seq: 0 }
     }
 
+    /// The client, between two steps.
+    pub(crate) const fn client(&mut self) -> &mut RawClient {
+        &mut self.client
+    }
+
     /// Sends the commands of a step and reads the replies of all.
-    pub(super) fn run(&mut self, step: &Step) -> Result<Vec<Reply>> {
+    pub(crate) fn run(&mut self, step: &Step) -> Result<Vec<Reply>> {
         let mut bytes = Vec::new();
         for asked in &step.commands {
             let mut payload = asked.payload.clone();
@@ -295,7 +300,7 @@ fn put_packets(out: &mut Vec<u8>, mut seq: u8, payload: &[u8]) {
 }
 
 /// The first packet of some replies that differs from the others', with the packet's place.
-pub(super) fn shown(replies: &[Reply], others: &[Reply]) -> String {
+pub(crate) fn shown(replies: &[Reply], others: &[Reply]) -> String {
     let (mine, theirs) = (replies.concat(), others.concat());
     let at = mine.iter().zip(&theirs).take_while(|(a, b)| a == b).count();
     match mine.get(at) {

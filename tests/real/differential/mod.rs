@@ -5,7 +5,7 @@
 //! Not compared: ids of statements and figures of COM_STATISTICS, which differ between two runs on
 //! the server itself.
 
-mod dialogue;
+pub(crate) mod dialogue;
 mod random;
 mod stream;
 mod transports;
@@ -29,7 +29,7 @@ on_every_server!(
 );
 
 /// What every client of the last twenty years can do.
-const OLDEST: Capabilities = Capabilities::LONG_PASSWORD
+pub(crate) const OLDEST: Capabilities = Capabilities::LONG_PASSWORD
     .union(Capabilities::LONG_FLAG)
     .union(Capabilities::PROTOCOL_41)
     .union(Capabilities::TRANSACTIONS)
@@ -39,7 +39,7 @@ const OLDEST: Capabilities = Capabilities::LONG_PASSWORD
     .union(Capabilities::MULTI_RESULTS)
     .union(Capabilities::PS_MULTI_RESULTS)
     .union(Capabilities::LOCAL_FILES);
-const MODERN: Capabilities = OLDEST
+pub(crate) const MODERN: Capabilities = OLDEST
     .union(Capabilities::DEPRECATE_EOF)
     .union(Capabilities::SESSION_TRACK)
     .union(Capabilities::PLUGIN_AUTH_LENENC)
