@@ -9,6 +9,8 @@ pub mod wire;
 
 pub mod sql;
 
+pub mod share;
+
 pub mod config;
 
 pub mod observe;

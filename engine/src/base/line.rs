@@ -36,6 +36,12 @@ impl<T> Line<T> {
         self.places.pop_first().map(|(_, who)| who)
     }
 
+    /// Who is first.
+    #[must_use]
+    pub fn first(&self) -> Option<&T> {
+        self.places.first_key_value().map(|(_, who)| who)
+    }
+
     /// Goes away; `None` when called already.
     pub fn leave(&mut self, ticket: Ticket) -> Option<T> {
         self.places.remove(&ticket)

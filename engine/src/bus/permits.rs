@@ -32,6 +32,8 @@ struct Server {
     waiting: Line<(Arc<Desk>, Key)>,
     /// Workers with an idle connection, once for each; no more than `used`.
     idle: Vec<Arc<Desk>>,
+    /// Times in a row that the first who waits was passed over.
+    passed_over: u32,
 }
 
 /// Where a worker learns that its sessions were called, or that their passwords were opened.
@@ -150,6 +152,24 @@ impl Permits {
         keeps
     }
 
+    /// Whether a connection that would serve a session has to be given up, because another one has
+    /// waited longer. Not each time: a new one costs more than to wait a little.
+    #[must_use]
+    pub fn must_yield(&self, address: &Address, desk: &Arc<Desk>, session: Key) -> bool {
+        let mut state = lock(&self.0);
+        let Some(server) = state.servers.get_mut(address) else { return false };
+        let is_others = server
+            .waiting
+            .first()
+            .is_some_and(|(first, key)| !Arc::ptr_eq(first, desk) || *key != session);
+        server.passed_over = if is_others { server.passed_over + 1 } else { 0 };
+        let yields = server.passed_over >= PASSED_OVER_MAX;
+        if yields {
+            server.passed_over = 0;
+        }
+        yields
+    }
+
     /// A connection that was kept idle is used again, or closed. It may be wanted already: then the
     /// next idle one goes in its place.
     pub fn end_idle(&self, address: &Address, desk: &Arc<Desk>) {
@@ -186,6 +206,9 @@ impl Permits {
         lock(&self.0).servers.get(address).map_or(0, |server| server.used)
     }
 }
+
+/// Times the first who waits is passed over, for one whom a connection serves that is there.
+const PASSED_OVER_MAX: u32 = 64;
 
 impl Server {
     fn call(&mut self, address: &Address, bound: usize) {

@@ -467,7 +467,9 @@ const ENDPOINT: &[Key] = &[
         "How backend connections are shared. \"none\": each client has one of its own. \"session\": \
          so it has, but when it leaves, the connection is reset (COM_RESET_CONNECTION) and kept \
          for the next client with the same user, schema, character set and capabilities, whose \
-         login then costs the server nothing.",
+         login then costs the server nothing. \"transaction\": a client has a connection for a \
+         statement or a transaction only, set to what the client has set; users with read_only or \
+         schemas are pooled as with \"session\".",
     ),
     Key::flag(
         "match_client_address",

@@ -539,7 +539,6 @@ fn modes_of_later_versions_are_refused_by_name() {
         "cluster = \"main\"\nmode = \"read-write\"\npooling = \"transaction\"",
         expect![[r#"
             line 13: endpoint[0].mode = "read-write": must be "primary"
-            line 14: endpoint[0].pooling = "transaction": must be "none" or "session"
         "#]],
     );
 }

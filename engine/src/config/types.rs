@@ -319,6 +319,8 @@ pub enum Pooling {
     /// As [`Self::None`], but a connection outlives its client: it is reset, and kept for the next
     /// one that logs in alike.
     Session,
+    /// A connection is lent for a statement or a transaction.
+    Transaction,
 }
 
 /// An account clients log in with.

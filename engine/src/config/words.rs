@@ -85,7 +85,7 @@ impl Word for EndpointAuth {
 
 impl Word for Pooling {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("none", Self::None), ("session", Self::Session)];
+        &[("none", Self::None), ("session", Self::Session), ("transaction", Self::Transaction)];
     const DEFAULT: Option<Self> = Some(Self::None);
 }
 

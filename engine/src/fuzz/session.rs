@@ -267,6 +267,9 @@ impl Exchange {
                 let proof = request.user.is_none_or(|(user, _)| user.user == b"open");
                 assert!(proof, "a change of account without a password");
             }
+            Some(Action::Acquire | Action::Release | Action::Resume) => {
+                unreachable!("a session that shares connections");
+            }
             Some(Action::Close) => self.came.over = true,
             None => {}
         }

@@ -5,25 +5,49 @@
 //! Never: own a connection: it knows their slots.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Address, Key, Time};
 use crate::pool::login::that_matter;
+use crate::share::Settings;
 use crate::wire::{Capabilities, LoginRequest};
 
 /// What makes two logins the same to the server: whoever asks for this may get any connection that
-/// was made for it.
+/// was made for it. Cheap to clone and to look up.
+#[derive(Clone, Debug)]
+pub struct PoolKey(Arc<Alike>);
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PoolKey {
+struct Alike {
     server: Address,
     user: Vec<u8>,
+    /// Of connections that change hands between two commands any; they are told apart by what they
+    /// are set to.
     schema: Option<Vec<u8>>,
+    is_shared: bool,
     collation: u8,
     /// What the client asked for: it changes what the server does.
     capabilities: Capabilities,
     /// With `match_client_address`.
     client: Option<IpAddr>,
+    hash: u64,
+}
+
+impl PartialEq for PoolKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for PoolKey {}
+
+impl Hash for PoolKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
 }
 
 impl PoolKey {
@@ -31,26 +55,47 @@ impl PoolKey {
     /// server, and change nothing there.
     #[must_use]
     pub fn new(server: &Address, login: &LoginRequest, client: Option<IpAddr>) -> Self {
-        Self {
+        Self::of(Alike {
             server: server.clone(),
             user: login.user.clone(),
             schema: login.database.clone(),
+            is_shared: false,
             collation: login.collation,
             capabilities: that_matter(login.capabilities),
             client,
-        }
+            hash: 0,
+        })
+    }
+
+    /// The same for connections that change hands between two commands: their schema may change as
+    /// well.
+    #[must_use]
+    pub fn shared(server: &Address, login: &LoginRequest, client: Option<IpAddr>) -> Self {
+        let alike = Arc::unwrap_or_clone(Self::new(server, login, client).0);
+        Self::of(Alike { schema: None, is_shared: true, hash: 0, ..alike })
+    }
+
+    fn of(alike: Alike) -> Self {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&alike);
+        Self(Arc::new(Alike { hash, ..alike }))
     }
 
     /// The server.
     #[must_use]
-    pub const fn server(&self) -> &Address {
-        &self.server
+    pub fn server(&self) -> &Address {
+        &self.0.server
     }
 
     /// The schema of the login.
     #[must_use]
     pub fn schema(&self) -> Option<&[u8]> {
-        self.schema.as_deref()
+        self.0.schema.as_deref()
+    }
+
+    /// Whether its connections change hands between two commands.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.is_shared
     }
 }
 
@@ -70,6 +115,8 @@ struct Idle {
     slot: Key,
     since: Time,
     logged_in: Time,
+    /// What it is set to, if it changes hands between two commands.
+    settings: Option<Arc<Settings>>,
 }
 
 /// Idle connections of one worker.
@@ -94,8 +141,46 @@ impl Shelf {
 
     /// A connection that logged in at `logged_in` is not used any more.
     pub fn put(&mut self, key: PoolKey, slot: Key, logged_in: Time, now: Time) {
-        self.pools.entry(key).or_default().push(Idle { slot, since: now, logged_in });
+        let idle = Idle { slot, since: now, logged_in, settings: None };
+        self.pools.entry(key).or_default().push(idle);
         self.count += 1;
+    }
+
+    /// The same for one that changes hands between two commands, and is set to that.
+    pub fn put_shared(
+        &mut self,
+        key: &PoolKey,
+        slot: Key,
+        settings: Arc<Settings>,
+        logged_in: Time,
+        now: Time,
+    ) {
+        let idle = Idle { slot, since: now, logged_in, settings: Some(settings) };
+        match self.pools.get_mut(key) {
+            Some(pool) => pool.push(idle),
+            None => drop(self.pools.insert(key.clone(), vec![idle])),
+        }
+        self.count += 1;
+    }
+
+    /// Takes the connection that fits those settings best, of several the one that was used last.
+    #[must_use]
+    pub fn take_shared(&mut self, key: &PoolKey, wanted: &Arc<Settings>) -> Option<Key> {
+        let idle = self.pools.get_mut(key)?;
+        let mut best: Option<(u8, usize)> = None;
+        for (place, idle) in idle.iter().enumerate().rev() {
+            let distance = idle.settings.as_ref().and_then(|own| own.distance_to(wanted));
+            let Some(distance) = distance else { continue };
+            if best.is_none_or(|(least, _)| distance < least) {
+                best = Some((distance, place));
+            }
+            if distance == 0 {
+                break;
+            }
+        }
+        let taken = idle.swap_remove(best?.1);
+        self.count -= 1;
+        Some(taken.slot)
     }
 
     /// Takes the connection that was used last, if its account was verified lately enough.
@@ -133,13 +218,13 @@ impl Shelf {
     /// Takes off all connections to servers that are not wanted any more.
     #[must_use]
     pub fn forget(&mut self, is_wanted: impl Fn(&Address) -> bool) -> Vec<Key> {
-        self.take_off(|key, _| !is_wanted(&key.server))
+        self.take_off(|key, _| !is_wanted(key.server()))
     }
 
     /// Takes off the connection to that server which has not been used for the longest time.
     #[must_use]
     pub fn oldest_of(&mut self, server: &Address) -> Option<Key> {
-        let of_server = self.pools.iter().filter(|(key, _)| key.server == *server);
+        let of_server = self.pools.iter().filter(|(key, _)| key.server() == server);
         let oldest = of_server.filter_map(|(key, idle)| Some((key, idle.first()?)));
         let (key, idle) = oldest.min_by_key(|(_, idle)| idle.since)?;
         let (key, slot) = (key.clone(), idle.slot);
@@ -188,13 +273,19 @@ mod tests {
     }
 
     fn key(port: u16, user: &str) -> PoolKey {
-        PoolKey {
+        PoolKey::of(alike(port, user))
+    }
+
+    fn alike(port: u16, user: &str) -> Alike {
+        Alike {
             server: server(port),
             user: user.into(),
             schema: Some(b"shop".to_vec()),
+            is_shared: false,
             collation: 45,
             capabilities: Capabilities::PROTOCOL_41,
             client: None,
+            hash: 0,
         }
     }
 
@@ -211,12 +302,14 @@ mod tests {
         assert_eq!(shelf.take(&key(2, "b"), &KEEP, at(9)), None, "another server");
         assert_eq!(shelf.len(), 1);
         let others = [
-            PoolKey { schema: None, ..key(1, "b") },
-            PoolKey { collation: 8, ..key(1, "b") },
-            PoolKey { capabilities: Capabilities::FOUND_ROWS, ..key(1, "b") },
-            PoolKey { client: Some([127, 0, 0, 1].into()), ..key(1, "b") },
+            Alike { is_shared: true, ..alike(1, "b") },
+            Alike { schema: None, ..alike(1, "b") },
+            Alike { collation: 8, ..alike(1, "b") },
+            Alike { capabilities: Capabilities::FOUND_ROWS, ..alike(1, "b") },
+            Alike { client: Some([127, 0, 0, 1].into()), ..alike(1, "b") },
         ];
         for other in others {
+            let other = PoolKey::of(other);
             assert_eq!(shelf.take(&other, &KEEP, at(9)), None, "{other:?}");
         }
     }

@@ -13,6 +13,8 @@ mod login;
 mod owed;
 mod parting;
 mod relay;
+mod shared;
+mod sharing;
 mod stake;
 mod state;
 mod text;

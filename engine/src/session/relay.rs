@@ -3,6 +3,8 @@
 //! Purpose: know for every byte of a backend which command it answers.
 //! Never: hold a result or a statement of more than [`text::TEXT_BYTES_MAX`]; both stream through.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use crate::base::{Blame, ConnectionId, Fault, Time};
@@ -11,9 +13,11 @@ use crate::session::course::{Route, route, spoils};
 use crate::session::guard::Guard;
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::owed::{Owed, OwedQueue};
+use crate::session::sharing::{Kind, Sharing, Topic};
 use crate::session::state::{Action, Tally};
 use crate::session::text::{self, Naming, Refusal, Verdict};
-use crate::wire::reply::{Dialect, Expect, ReplyError, ReplyEvent, ReplyWalk};
+use crate::share::Exchange;
+use crate::wire::reply::{Dialect, Expect, ReplyError, ReplyEvent, ReplyWalk, Tracked};
 use crate::wire::request::{RequestEvent, RequestWalk};
 use crate::wire::{Command, Edits, ErrPacket, Side, Status, code, fault, frame, query_text_at};
 
@@ -39,6 +43,8 @@ pub(super) enum What {
     Threads(Naming),
     /// For another account.
     Change(Change),
+    /// For the backend's answers to Weir's own words.
+    Exchange(Box<Exchange>, Topic),
 }
 
 /// Both directions of a logged-in session.
@@ -48,7 +54,7 @@ pub(super) struct Relay {
     pub(super) reply: ReplyWalk,
     pub(super) owed: OwedQueue,
     /// When the first byte came of a command of which too little came to know it.
-    cut_since: Option<Time>,
+    pub(super) cut_since: Option<Time>,
     /// When the last command began: the one that is being refused, held or waits.
     pub(super) command_since: Time,
     /// The client sends no more, and did not say so with a COM_QUIT; or it is to send no more.
@@ -56,12 +62,12 @@ pub(super) struct Relay {
     /// The backend speaks without being asked (it is being shut down, or killed the connection).
     pub(super) unasked: bool,
     /// The command that comes now is owed an answer, the last one of `owed`.
-    owes_current: bool,
+    pub(super) owes_current: bool,
     pub(super) id: ConnectionId,
     pub(super) is_mariadb: bool,
     /// The backend connection is for the next client when this one leaves, unless it is spoiled.
     keeps_backend: bool,
-    spoiled: bool,
+    pub(super) spoiled: bool,
     /// Changes of account that failed.
     pub(super) failed_changes: u8,
     pub(super) wait: Option<Box<Wait>>,
@@ -69,6 +75,8 @@ pub(super) struct Relay {
     refusing: Refusal,
     /// What the user may not do, if it has bounds.
     pub(super) guard: Option<Box<Guard>>,
+    /// It has a backend connection only while it needs one.
+    pub(super) sharing: Option<Box<Sharing>>,
 }
 
 impl Relay {
@@ -97,11 +105,19 @@ impl Relay {
             wait: None,
             refusing: Refusal::UnknownCommand,
             guard: None,
+            sharing: None,
         }
     }
 
     pub(super) fn guarded_by(self, guard: Option<Box<Guard>>) -> Self {
         Self { guard, ..self }
+    }
+
+    /// One that shares backend connections.
+    pub(super) fn shared(mut self, sharing: Box<Sharing>, tracked: Arc<Tracked>) -> Self {
+        self.reply.keep_notes(tracked);
+        self.sharing = Some(sharing);
+        self
     }
 
     /// A command waits for something.
@@ -112,6 +128,11 @@ impl Relay {
 
     /// What the session wants of its worker.
     pub(super) fn take_action(&mut self) -> Option<Action> {
+        if let Some(sharing) = self.sharing.as_deref_mut()
+            && sharing.action.is_some()
+        {
+            return sharing.action.take();
+        }
         self.wait.as_deref_mut()?.action.take()
     }
 
@@ -204,6 +225,9 @@ impl Relay {
         edits: &mut Edits,
         ledger: &mut Ledger,
     ) -> Result<Tally, Fault> {
+        if self.sharing.is_some() {
+            return self.on_shared_client(input, edits, ledger);
+        }
         let mut tally = Tally::default();
         let mut at = 0;
         loop {
@@ -239,8 +263,7 @@ impl Relay {
                 Some(RequestEvent::Held) => self.on_held(edits, ledger)?,
                 Some(RequestEvent::Refused { seq }) => {
                     let why = std::mem::replace(&mut self.refusing, Refusal::UnknownCommand);
-                    self.owe(Owed::Refusal { seq, why })?;
-                    self.refuse_what_is_next(edits, ledger);
+                    self.refuse_current(seq, why, edits, ledger)?;
                 }
                 Some(RequestEvent::UploadEnd) => {
                     self.reply.uploaded(self.request.answer_seq().wrapping_sub(1));
@@ -342,7 +365,7 @@ impl Relay {
     }
 
     /// A relayed command took several frames, and its answer is numbered after them.
-    fn on_long(&mut self, answer_seq: u8) {
+    pub(super) fn on_long(&mut self, answer_seq: u8) {
         if self.owes_current
             && let Some(Owed::Reply { seq, .. }) = self.owed.back_mut()
         {
@@ -354,23 +377,46 @@ impl Relay {
     #[cold]
     fn on_held(&mut self, edits: &mut Edits, ledger: &mut Ledger) -> Result<(), Fault> {
         let payload = self.request.take_held();
-        let dialect = self.reply.dialect();
         let command = payload.first().and_then(|byte| Command::from_byte(*byte));
         if self.is_guarded_against(command, &payload) {
             return self.answer_with(Refusal::Guarded, edits, ledger);
         }
+        self.decide(command, &payload, edits, ledger)
+    }
+
+    /// A whole command of a session that shares its connection, which is there.
+    pub(super) fn on_whole(
+        &mut self,
+        command: Command,
+        payload: &BytesMut,
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<(), Fault> {
+        self.spoiled |= spoils(command);
+        self.owes_current = false;
+        self.decide(Some(command), payload, edits, ledger)
+    }
+
+    fn decide(
+        &mut self,
+        command: Option<Command>,
+        payload: &BytesMut,
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<(), Fault> {
+        let dialect = self.reply.dialect();
         let verdict = match command {
             Some(Command::ResetConnection) => {
                 self.on_guarded_reset();
                 return Ok(());
             }
             Some(Command::InitDb) => Verdict::AsIs,
-            Some(Command::ChangeUser) => return self.on_change_user(&payload, edits, ledger),
-            Some(Command::ProcessKill) => text::judge_process_kill(&payload, dialect),
-            Some(_) | None => text::judge(&payload, dialect, self.reply.status(), self.id),
+            Some(Command::ChangeUser) => return self.on_change_user(payload, edits, ledger),
+            Some(Command::ProcessKill) => text::judge_process_kill(payload, dialect),
+            Some(_) | None => text::judge(payload, dialect, self.reply.status(), self.id),
         };
         match verdict {
-            Verdict::AsIs => self.send_command(command, &payload, edits),
+            Verdict::AsIs => self.send_command(command, payload, edits),
             Verdict::Instead(payload) => self.send_command(command, &payload, edits),
             Verdict::Refuse(why) => self.answer_with(why, edits, ledger),
             Verdict::Ask(naming) => {
@@ -412,7 +458,12 @@ impl Relay {
         edits: &mut Edits,
     ) -> Result<(), Fault> {
         if let Some(Route::Text(expect) | Route::Relay(expect)) = command.map(route) {
-            self.owe_reply(expect)?;
+            let kind = match command {
+                Some(Command::StmtPrepare) => Kind::Prepare,
+                Some(Command::Query) => Kind::STATEMENT,
+                Some(_) | None => Kind::Other,
+            };
+            self.issue(expect, kind, None)?;
         }
         edits.send(Side::Backend, |out| frame(out, 0, |out| out.extend_from_slice(payload)));
         Ok(())
@@ -429,7 +480,20 @@ impl Relay {
         Ok(())
     }
 
-    fn owe_reply(&mut self, expect: Expect) -> Result<(), Fault> {
+    /// The command that was to be refused is over.
+    pub(super) fn refuse_current(
+        &mut self,
+        seq: u8,
+        why: Refusal,
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<(), Fault> {
+        self.owe(Owed::Refusal { seq, why })?;
+        self.refuse_what_is_next(edits, ledger);
+        Ok(())
+    }
+
+    pub(super) fn owe_reply(&mut self, expect: Expect) -> Result<(), Fault> {
         let begins = self.owed.is_empty();
         self.owe(Owed::Reply { expect, seq: 1 })?;
         if begins && !self.unasked {
@@ -462,6 +526,10 @@ impl Relay {
                 edits.discard(input.len() - at);
                 break;
             }
+            if let Some(Wait { what: What::Exchange(..), .. }) = self.wait.as_deref() {
+                self.on_exchange(input.get(at..).unwrap_or_default(), edits)?;
+                break;
+            }
             if self.owed.is_empty() && !self.unasked {
                 self.unasked = true;
                 self.reply.begin(Expect::Unasked);
@@ -489,25 +557,34 @@ impl Relay {
                     if failed {
                         ledger.enter(Entry::BackendError(self.reply.error_code()));
                     }
-                    self.reply_over(edits, ledger);
+                    self.reply_over(failed, edits, ledger)?;
                 }
             }
         }
         Ok(tally)
     }
 
-    fn reply_over(&mut self, edits: &mut Edits, ledger: &mut Ledger) {
+    fn reply_over(
+        &mut self,
+        failed: bool,
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<(), Fault> {
         if self.unasked {
             self.unasked = false;
         } else {
             self.owed.pop(ledger);
+            self.on_shared_answer(failed)?;
         }
         self.refuse_what_is_next(edits, ledger);
         if let Some(&Owed::Reply { expect, .. }) = self.owed.front() {
             self.reply.begin(expect);
         } else if self.wait.is_some() {
             self.begin_change();
+        } else {
+            self.go_on(edits);
         }
+        Ok(())
     }
 
     /// Sends the refusals whose turn has come.
@@ -530,6 +607,15 @@ impl Relay {
 
     pub(super) fn on_client_end(&mut self, edits: &mut Edits) {
         if self.is_leaving() {
+            return;
+        }
+        if let Some(sharing) = self.sharing.as_deref_mut()
+            && (sharing.action.is_some()
+                || !sharing.ahead.is_empty()
+                || matches!(self.wait.as_deref(), Some(Wait { what: What::Exchange(..), .. })))
+        {
+            // What came before the end is dealt with first.
+            sharing.client_ended = true;
             return;
         }
         self.gone = true;

@@ -4,6 +4,8 @@
 //! to call again.
 //! Never: hold more than a few hundred bytes once the login is over and nothing is asked.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -15,9 +17,13 @@ use crate::session::ledger::Ledger;
 use crate::session::login::{LeaseRequest, Login, LoginContext, Verdict};
 use crate::session::parting::Parting;
 use crate::session::relay::Relay;
+use crate::session::sharing::Sharing;
 use crate::session::text::Thread;
+use crate::share::{Lent, Settings};
+use crate::sql::Server;
 use crate::wire::compress::Algorithm;
 use crate::wire::proxy::Origin;
+use crate::wire::reply::Tracked;
 use crate::wire::{Capabilities, Edits, ErrPacket, Side, code, fault};
 
 /// What a session wants its worker to do.
@@ -41,6 +47,13 @@ pub enum Action {
     /// Change the account on its backend connection: [`Session::on_user_changed`] or
     /// [`Session::on_user_refused`].
     ChangeUser(Box<ChangeRequest>),
+    /// Lend it a connection, of those that it shares with others: [`Session::on_attached`], or
+    /// [`Session::deny_backend`]. What it left of its input is to be fed again then.
+    Acquire,
+    /// Take the connection back: [`Session::release`].
+    Release,
+    /// Feed it what its client sent ahead: [`Session::take_ahead`].
+    Resume,
     /// Send what is queued on both sides, then close both.
     Close,
 }
@@ -330,6 +343,109 @@ impl Session {
         Ok(early)
     }
 
+    /// A login that shares backend connections is over: the client is told so, with `ok`, the payload
+    /// of a server's OK. A connection has these settings after a login, and it is a server
+    /// of that kind, which tells its clients that much of what changes.
+    /// Returns what the client sent ahead of that, as [`Self::on_lease`].
+    ///
+    /// # Errors
+    /// As [`Self::on_lease`].
+    pub fn on_shared_login(
+        &mut self,
+        backend: Capabilities,
+        ok: &[u8],
+        settings: Arc<Settings>,
+        server: (Server, Arc<Tracked>),
+        edits: &mut Edits,
+    ) -> Result<BytesMut, Fault> {
+        let early = self.on_lease(backend, ok, edits)?;
+        let phase = std::mem::replace(&mut self.phase, Phase::Over);
+        self.phase = match phase {
+            Phase::Relay(relay) => {
+                let (server, tracked) = server;
+                Phase::Relay(relay.shared(Box::new(Sharing::new(settings, server)), tracked))
+            }
+            other @ (Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over) => other,
+        };
+        Ok(early)
+    }
+
+    /// What it has set, if it shares backend connections.
+    #[must_use]
+    pub fn settings(&self) -> Option<&Arc<Settings>> {
+        match &self.phase {
+            Phase::Relay(relay) => relay.sharing.as_ref().map(|it| &it.carried.settings),
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => None,
+        }
+    }
+
+    /// The connection of [`Action::Acquire`]. Feed it [`Self::take_ahead`] then.
+    pub fn on_attached(&mut self, lent: Box<Lent>, edits: &mut Edits) {
+        if let Phase::Relay(relay) = &mut self.phase {
+            relay.on_attached(lent, edits);
+        }
+    }
+
+    /// There is no connection for [`Action::Acquire`], and why: said to the client in answer to the
+    /// command that needs one. Feed it [`Self::take_ahead`] then.
+    pub fn deny_backend(&mut self, fault: Fault) {
+        if let Phase::Relay(relay) = &mut self.phase
+            && let Some(sharing) = &mut relay.sharing
+        {
+            sharing.denied = Some(fault);
+        }
+    }
+
+    /// Gives its connection back.
+    pub fn release(&mut self) -> Option<Box<Lent>> {
+        match &mut self.phase {
+            Phase::Relay(relay) => relay.sharing.as_mut()?.lent.take(),
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => None,
+        }
+    }
+
+    /// Keeps input for later, while it waits for a connection.
+    ///
+    /// # Errors
+    /// There is too much of it.
+    pub fn set_ahead(&mut self, input: &[u8]) -> Result<(), Fault> {
+        match &mut self.phase {
+            Phase::Relay(relay) => relay.set_ahead(input),
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => Ok(()),
+        }
+    }
+
+    /// What its client sent ahead.
+    pub fn take_ahead(&mut self) -> BytesMut {
+        match &mut self.phase {
+            Phase::Relay(relay) => relay.take_ahead(),
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => BytesMut::new(),
+        }
+    }
+
+    /// So much waits that its client is not to be read.
+    #[must_use]
+    pub fn is_far_ahead(&self) -> bool {
+        matches!(&self.phase, Phase::Relay(relay) if relay.is_far_ahead())
+    }
+
+    /// It keeps its connection for a reason.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        matches!(&self.phase, Phase::Relay(relay) if relay.is_pinned())
+    }
+
+    /// What it waited for is dealt with: if its client has sent no more behind that, says so.
+    pub fn after_ahead(&mut self, edits: &mut Edits) {
+        if let Phase::Relay(relay) = &mut self.phase
+            && let Some(sharing) = &mut relay.sharing
+            && std::mem::take(&mut sharing.client_ended)
+        {
+            relay.on_client_end(edits);
+            self.close_when_done();
+        }
+    }
+
     /// The connections an [`Action::FindThreads`] is about, by the ids clients know.
     #[must_use]
     pub fn threads_asked_for(&self) -> Vec<u32> {
@@ -491,7 +607,7 @@ impl Session {
         if relay.is_done() {
             self.leaves_backend_clean = relay.leaves_backend_clean();
             self.close();
-        } else if relay.is_waiting() {
+        } else if relay.is_waiting() || relay.sharing.is_some() {
             self.action = relay.take_action();
         }
     }

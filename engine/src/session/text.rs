@@ -6,7 +6,10 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::base::ConnectionId;
-use crate::sql::{Finding, LexMode, Place, Put, find, may_name_connections, render};
+use crate::sql::{
+    Finding, Known, LexMode, Place, Previous, Put, Unsure, find, find_with, may_name_connections,
+    render,
+};
 use crate::wire::reply::Dialect;
 use crate::wire::{Capabilities, Command, Status, code, query_text_at};
 
@@ -31,6 +34,10 @@ pub(super) enum Refusal {
     UnknownThread(u32),
     ThreadElsewhere(u32),
     OddKill,
+    /// FOUND_ROWS() of a statement on a connection that was given away.
+    FoundRows,
+    /// GET DIAGNOSTICS of ROW_COUNT, on such a connection.
+    Diagnostics,
     /// The session's guard has number and text.
     Guarded,
 }
@@ -56,6 +63,20 @@ impl Refusal {
             Self::Guarded => {
                 (code::DBACCESS_DENIED_ERROR, *b"42000", "Access denied to database".to_owned())
             }
+            Self::FoundRows => (
+                code::UNKNOWN_ERROR,
+                *b"HY000",
+                "weir: FOUND_ROWS() is not known after a statement with LIMIT or UNION, or one \
+                 that is no SELECT; say SQL_CALC_FOUND_ROWS there, or ask in the same transaction"
+                    .to_owned(),
+            ),
+            Self::Diagnostics => (
+                code::UNKNOWN_ERROR,
+                *b"HY000",
+                "weir: GET DIAGNOSTICS of ROW_COUNT needs the connection of the statement before; \
+                 ask ROW_COUNT(), or in the same transaction"
+                    .to_owned(),
+            ),
             Self::OddKill => (
                 code::UNKNOWN_ERROR,
                 *b"HY000",
@@ -84,6 +105,8 @@ pub(super) struct Naming {
     payload: BytesMut,
     text_at: usize,
     places: Vec<Place>,
+    /// ROW_COUNT() and FOUND_ROWS(), where it asks for them.
+    previous: (i64, u64),
 }
 
 /// Whether the payload of a COM_QUERY or COM_STMT_PREPARE has to be looked at closely.
@@ -111,11 +134,43 @@ pub(super) fn judge(
         return Verdict::AsIs;
     }
     let backslash_escapes = !status.contains(Status::NO_BACKSLASH_ESCAPES);
-    match find(text, LexMode::unknown(backslash_escapes)) {
-        Err(_) | Ok(Finding::Nothing) => Verdict::AsIs,
+    verdict_of(find(text, LexMode::unknown(backslash_escapes)), payload, text_at, own, (0, 0))
+}
+
+/// The same for a session that shares its connection. `previous`: what the connection does not know
+/// any more of ROW_COUNT() and FOUND_ROWS(), which are `known`.
+pub(super) fn judge_shared(
+    payload: &[u8],
+    text_at: usize,
+    mode: LexMode,
+    previous: Previous,
+    known: (i64, Option<u64>),
+    own: ConnectionId,
+) -> Verdict {
+    let text = payload.get(text_at..).unwrap_or_default();
+    let found = find_with(text, mode, previous);
+    let (row_count, found_rows) = known;
+    if found_rows.is_none()
+        && let Ok(Finding::Places(places)) = &found
+        && places.iter().any(|place| place.put == Put::FoundRows)
+    {
+        return Verdict::Refuse(Refusal::FoundRows);
+    }
+    verdict_of(found, payload, text_at, own, (row_count, found_rows.unwrap_or(0)))
+}
+
+fn verdict_of(
+    found: Result<Finding, Unsure>,
+    payload: &[u8],
+    text_at: usize,
+    own: ConnectionId,
+    previous: (i64, u64),
+) -> Verdict {
+    match found {
+        Err(Unsure) | Ok(Finding::Nothing) => Verdict::AsIs,
         Ok(Finding::OddKill) => Verdict::Refuse(Refusal::OddKill),
         Ok(Finding::Places(places)) => {
-            let naming = Naming { payload: payload.clone(), text_at, places };
+            let naming = Naming { payload: payload.into(), text_at, places, previous };
             if naming.ids().next().is_some() {
                 Verdict::Ask(naming)
             } else {
@@ -141,7 +196,7 @@ pub(super) fn judge_process_kill(payload: &[u8], dialect: Dialect) -> Verdict {
     statement.put_slice(b"KILL ");
     let at = statement.len() - text_at;
     let places = vec![Place { range: at..at, put: Put::ThreadOf(id) }];
-    Verdict::Ask(Naming { payload: statement, text_at, places })
+    Verdict::Ask(Naming { payload: statement, text_at, places, previous: (0, 0) })
 }
 
 impl Naming {
@@ -149,7 +204,7 @@ impl Naming {
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
         self.places.iter().filter_map(|place| match place.put {
             Put::ThreadOf(id) => Some(id),
-            Put::OwnId | Put::Alias(_) => None,
+            Put::OwnId | Put::RowCount | Put::FoundRows | Put::Alias(_) => None,
         })
     }
 
@@ -178,7 +233,9 @@ impl Naming {
     fn filled_in(&self, own: ConnectionId, threads: &[u32]) -> BytesMut {
         let (head, text) = self.payload.split_at_checked(self.text_at).unwrap_or_default();
         let mut out = BytesMut::from(head);
-        out.extend_from_slice(&render(text, &self.places, own.get(), threads));
+        let (row_count, found_rows) = self.previous;
+        let known = Known { own_id: own.get(), threads, row_count, found_rows };
+        out.extend_from_slice(&render(text, &self.places, known));
         out
     }
 

@@ -12,6 +12,7 @@ use crate::session::change::{Change, ChangeRequest, FAILURES_MAX, Step};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::login::{EARLY_BYTES_MAX, LoginContext, too_long};
 use crate::session::relay::{Relay, Wait, What, not_a_reply, unexpected};
+use crate::session::sharing::AHEAD_BYTES_MAX;
 use crate::session::stake::Stake;
 use crate::session::state::Action;
 use crate::session::text::{Refusal, Thread};
@@ -149,7 +150,8 @@ impl Relay {
             return self.after_step(step);
         }
         wait.rest.extend_from_slice(input);
-        if wait.rest.len() > EARLY_BYTES_MAX {
+        let is_shared = self.sharing.is_some();
+        if wait.rest.len() > if is_shared { AHEAD_BYTES_MAX } else { EARLY_BYTES_MAX } {
             return Err(too_long());
         }
         Ok(())
@@ -184,7 +186,7 @@ impl Relay {
     fn take_change(&mut self) -> Option<(Change, BytesMut)> {
         match *self.wait.take()? {
             Wait { what: What::Change(change), rest, .. } => Some((change, rest)),
-            Wait { what: What::Threads(_), .. } => None,
+            Wait { what: What::Threads(_) | What::Exchange(..), .. } => None,
         }
     }
 

@@ -51,8 +51,34 @@ pub enum Put {
     OwnId,
     /// The server's id of the connection that clients know by this one.
     ThreadOf(u32),
+    /// What ROW_COUNT() gives.
+    RowCount,
+    /// What FOUND_ROWS() gives.
+    FoundRows,
     /// ` AS` and this text as a quoted name.
     Alias(Range<usize>),
+}
+
+/// What of the statement before is looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Previous {
+    /// ROW_COUNT().
+    pub row_count: bool,
+    /// FOUND_ROWS().
+    pub found_rows: bool,
+}
+
+/// What stands for the places.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// For [`Put::OwnId`].
+    pub own_id: u32,
+    /// For each [`Put::ThreadOf`], in order.
+    pub threads: &'a [u32],
+    /// For [`Put::RowCount`].
+    pub row_count: i64,
+    /// For [`Put::FoundRows`].
+    pub found_rows: u64,
 }
 
 /// Whether a text may hold anything [`find`] looks for. Costs one pass over the text, many bytes at
@@ -123,18 +149,29 @@ fn begins_with_kill(text: &[u8]) -> bool {
 /// # Errors
 /// [`Unsure`]: the text has to be left as it is.
 pub fn find(text: &[u8], mode: LexMode) -> Result<Finding, Unsure> {
+    find_with(text, mode, Previous::default())
+}
+
+/// The same, with the places of the first statement that depend on the statement before it:
+/// ROW_COUNT() and FOUND_ROWS().
+///
+/// # Errors
+/// As [`find`].
+pub fn find_with(text: &[u8], mode: LexMode, previous: Previous) -> Result<Finding, Unsure> {
     let mut lexer = Lexer::new(text, mode);
     let mut tokens = Vec::new();
     while let Some(token) = lexer.next_token()? {
         tokens.push(token);
     }
-    let mut search = Search { text, tokens: &tokens, places: Vec::new(), levels: Vec::new() };
+    let (places, levels) = (Vec::new(), Vec::new());
+    let mut search = Search { text, tokens: &tokens, places, levels, previous };
     let mut at = 0;
     while at < tokens.len() {
         at = match search.statement(at)? {
             Some(next) => next,
             None => return Ok(Finding::OddKill),
         };
+        search.previous = Previous::default();
         if search.places.len() > PLACES_MAX {
             return Err(Unsure);
         }
@@ -146,18 +183,27 @@ pub fn find(text: &[u8], mode: LexMode) -> Result<Finding, Unsure> {
     Ok(Finding::Places(search.places))
 }
 
-/// The text with its places filled in: `own_id`, and `threads` for each [`Put::ThreadOf`] in order.
+/// The text with its places filled in.
 #[must_use]
-pub fn render(text: &[u8], places: &[Place], own_id: u32, threads: &[u32]) -> Vec<u8> {
+pub fn render(text: &[u8], places: &[Place], known: Known<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 32 * places.len());
-    let mut threads = threads.iter();
+    let mut threads = known.threads.iter();
     let mut done = 0;
     for Place { range, put } in places {
         out.extend_from_slice(text.get(done..range.start).unwrap_or_default());
         done = range.end;
         match put {
+            // In parentheses, for it may be negative.
+            Put::RowCount => {
+                out.extend_from_slice(format!("({})", known.row_count).as_bytes());
+            }
+            Put::FoundRows => {
+                // With the call, for MySQL warns that it is deprecated.
+                let number = known.found_rows;
+                out.extend_from_slice(format!("({number} + 0 * FOUND_ROWS())").as_bytes());
+            }
             Put::OwnId => {
-                out.extend_from_slice(own_id.to_string().as_bytes());
+                out.extend_from_slice(known.own_id.to_string().as_bytes());
                 // `CONNECTION_ID()AS a` has no space, but `7AS` would be a name.
                 let next = text.get(range.end).copied().unwrap_or_default();
                 if next.is_ascii_alphanumeric() || matches!(next, b'_' | b'$' | b'.' | 0x80..) {
@@ -191,6 +237,8 @@ struct Search<'a> {
     places: Vec<Place>,
     /// One per open parenthesis, and the statement itself.
     levels: Vec<Level>,
+    /// What depends on the statement before is looked for.
+    previous: Previous,
 }
 
 /// What is between two parentheses.
@@ -317,16 +365,29 @@ impl Search<'_> {
 
     /// Notes the replacement that begins at a token; the token after it.
     fn replaced(&mut self, at: usize, sets: bool) -> Option<usize> {
-        let last = if self.is_word(at, b"CONNECTION_ID") {
+        let (last, put) = if let Some(put) = self.function(at) {
             let own = !self.is_part(at);
             let call = self.sign(at + 1) == Some(b'(') && self.sign(at + 2) == Some(b')');
-            (own && call).then_some(at + 2)?
+            ((own && call).then_some(at + 2)?, put)
         } else {
-            self.variable(at, sets)?
+            (self.variable(at, sets)?, Put::OwnId)
         };
         let range = self.tokens.get(at)?.start..self.tokens.get(last)?.end;
-        self.places.push(Place { range, put: Put::OwnId });
+        self.places.push(Place { range, put });
         Some(last + 1)
+    }
+
+    /// What stands for a function without arguments.
+    fn function(&self, at: usize) -> Option<Put> {
+        if self.is_word(at, b"CONNECTION_ID") {
+            Some(Put::OwnId)
+        } else if self.previous.row_count && self.is_word(at, b"ROW_COUNT") {
+            Some(Put::RowCount)
+        } else if self.previous.found_rows && self.is_word(at, b"FOUND_ROWS") {
+            Some(Put::FoundRows)
+        } else {
+            None
+        }
     }
 
     /// The last token of a `@@pseudo_thread_id` that begins here and is read, not set.

@@ -193,6 +193,12 @@ impl Flags {
         self.0 == 0
     }
 
+    /// Both together.
+    #[must_use]
+    pub const fn union(self, flags: Self) -> Self {
+        Self(self.0 | flags.0)
+    }
+
     /// These without those.
     #[must_use]
     pub const fn without(self, flags: Self) -> Self {

@@ -8,6 +8,7 @@
 mod connections;
 mod digest;
 mod findings;
+mod found_rows;
 mod glance;
 mod lex;
 mod mode;
@@ -15,11 +16,14 @@ mod pieces;
 mod state;
 mod words;
 
-pub use connections::{Finding, Place, Put, find, may_name_connections, render};
+pub use connections::{
+    Finding, Known, Place, Previous, Put, find, find_with, may_name_connections, render,
+};
 pub use digest::{Digest, DigestInPieces, digest};
 pub use findings::{
     Findings, FindingsInPieces, Flags, Item, Scope, Span, Target, Value, ValueKind, unquoted,
 };
+pub use found_rows::FoundRows;
 pub use glance::may_matter;
 pub use lex::{Kind, Lexer, Token, Unsure};
 pub use mode::{Charset, DoubleQuotes, LexMode, Server};

@@ -11,12 +11,18 @@
 //! into an EOF, so all later frames of that reply get higher sequence ids (`shift`), rewritten in
 //! place.
 
+mod control;
 mod kinds;
+mod notes;
+
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
 pub use kinds::{Dialect, Expect, ReplyError, ReplyEvent, Walked};
+pub use notes::{Notes, Tracked};
 
+use self::control::{DEFINITIONS_LEFT_OUT, FLAGGED_COUNT, Frame, OF_THE_SESSION, PREPARE_FLAG_AT};
 use crate::wire::edit::{Edits, Side};
 use crate::wire::error::ErrPacket;
 use crate::wire::frame::{self, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX};
@@ -27,23 +33,6 @@ use crate::wire::{Capabilities, Status};
 
 /// The longest control frame accepted. Trackers of a large GTID set are the longest known.
 pub const CONTROL_BYTES_MAX: usize = 1 << 20;
-
-/// The flags an EOF put in before the rows has: what the statement did is not known yet, and a
-/// CURSOR_EXISTS left over from another one would make a client fetch rows that come by themselves.
-const OF_THE_SESSION: Status = Status::IN_TRANS
-    .with(Status::AUTOCOMMIT)
-    .with(Status::NO_BACKSLASH_ESCAPES)
-    .with(Status::IN_TRANS_READONLY);
-
-/// With these, the count of a result's columns has a byte behind it.
-const FLAGGED_COUNT: Capabilities =
-    Capabilities::OPTIONAL_RESULTSET_METADATA.union(Capabilities::MARIADB_CACHE_METADATA);
-
-/// That byte, and the last one of a statement header: no definitions follow.
-const DEFINITIONS_LEFT_OUT: u8 = 0;
-
-/// Where that byte is in a statement header.
-const PREPARE_FLAG_AT: usize = 12;
 
 const OK: u8 = 0x00;
 const INFILE: u8 = 0xFB;
@@ -101,6 +90,9 @@ pub struct ReplyWalk {
     error_code: u16,
     /// The head of a frame that was cut before it could be decided on.
     partial: BytesMut,
+    /// Kept for a session that shares its connection; then the client gets only those trackers that
+    /// it would get by default.
+    notes: Option<Box<Notes>>,
 }
 
 impl ReplyWalk {
@@ -122,7 +114,24 @@ impl ReplyWalk {
             status,
             error_code: 0,
             partial: BytesMut::new(),
+            notes: None,
         }
+    }
+
+    /// Keeps what answers say, and takes off what only Weir has asked servers for.
+    pub fn keep_notes(&mut self, tracked: Arc<Tracked>) {
+        self.notes = Some(Box::new(Notes { tracked, ..Notes::default() }));
+    }
+
+    /// What the answer said that is over.
+    #[must_use]
+    pub fn notes(&self) -> Option<&Notes> {
+        self.notes.as_deref()
+    }
+
+    /// The backend connection is another one.
+    pub const fn set_backend(&mut self, backend: Capabilities) {
+        self.dialect.backend = backend;
     }
 
     /// Starts the reply to the next command.
@@ -142,6 +151,9 @@ impl ReplyWalk {
         self.shift = 0;
         self.next_backend_seq = None;
         self.last_seq = 0;
+        if let Some(notes) = &mut self.notes {
+            notes.begin();
+        }
     }
 
     /// What the two sides negotiated.
@@ -370,6 +382,11 @@ impl ReplyWalk {
         if continues {
             return;
         }
+        if self.state == State::Rows
+            && let Some(notes) = &mut self.notes
+        {
+            notes.counted += 1;
+        }
         let eof_follows = !self.dialect.backend.contains(Capabilities::DEPRECATE_EOF);
         let client_wants_eof = !self.dialect.client.contains(Capabilities::DEPRECATE_EOF);
         self.state = match self.state {
@@ -526,13 +543,15 @@ impl ReplyWalk {
     ) -> Result<Option<ReplyEvent>, ReplyError> {
         let packet = OkPacket::parse(frame.payload(), self.dialect.backend)?;
         self.status = packet.status;
+        if let Some(notes) = &mut self.notes {
+            notes.on_ok(&packet);
+        }
         if self.reads_as_is(&packet) {
             self.pass(frame, edits);
         } else {
             let seq = self.next_seq(frame);
-            let client = self.dialect.client;
             frame.leave_out(edits);
-            edits.send(Side::Client, |out| packet.encode(client, seq, out));
+            self.write_for_client(packet, seq, edits)?;
         }
         Ok(self.after_result())
     }
@@ -545,13 +564,20 @@ impl ReplyWalk {
     ) -> Result<Option<ReplyEvent>, ReplyError> {
         // Some answers are plain EOFs whatever was negotiated; an OK is at least seven bytes.
         if frame.payload().len() < 7 {
-            self.status = EofPacket::parse(frame.payload())?.status;
+            let eof = EofPacket::parse(frame.payload())?;
+            self.status = eof.status;
+            if let Some(notes) = &mut self.notes {
+                notes.on_end_of_old_rows(eof.warnings);
+            }
             self.pay_eof(edits);
             self.pass(frame, edits);
             return Ok(self.after_result());
         }
         let packet = OkPacket::parse(frame.payload(), self.dialect.backend)?;
         self.status = packet.status;
+        if let Some(notes) = &mut self.notes {
+            notes.on_end_of_rows(&packet);
+        }
         // An opened cursor has no rows here: in the old protocol the EOF after the column
         // definitions is then the only one.
         if self.owes_eof && packet.status.contains(Status::CURSOR_EXISTS) {
@@ -565,15 +591,32 @@ impl ReplyWalk {
         }
         let seq = self.next_seq(frame);
         frame.leave_out(edits);
-        edits.send(Side::Client, |out| {
-            if client.contains(Capabilities::DEPRECATE_EOF) {
-                packet.encode(client, seq, out);
-            } else {
-                let status = packet.status.without(Status::SESSION_STATE_CHANGED);
-                ok::encode_eof(status, packet.warnings, seq, out);
-            }
-        });
+        if client.contains(Capabilities::DEPRECATE_EOF) {
+            self.write_for_client(packet, seq, edits)?;
+        } else {
+            let status = packet.status.without(Status::SESSION_STATE_CHANGED);
+            edits.send(Side::Client, |out| ok::encode_eof(status, packet.warnings, seq, out));
+        }
         Ok(self.after_result())
+    }
+
+    /// Writes an OK packet as the client expects it.
+    fn write_for_client(
+        &self,
+        packet: OkPacket<'_>,
+        seq: u8,
+        edits: &mut Edits,
+    ) -> Result<(), ReplyError> {
+        let client = self.dialect.client;
+        let mut trackers = BytesMut::new();
+        let packet = if let Some(notes) = &self.notes {
+            notes::by_default(packet.trackers, &notes.tracked, &mut trackers)?;
+            OkPacket { trackers: &trackers, ..packet }
+        } else {
+            packet
+        };
+        edits.send(Side::Client, |out| packet.encode(client, seq, out));
+        Ok(())
     }
 
     /// Only statements have several results; elsewhere the flag is a stale one, and waiting for
@@ -594,7 +637,7 @@ impl ReplyWalk {
 
     /// Whether the client can read an OK packet as the backend wrote it.
     fn reads_as_is(&self, packet: &OkPacket<'_>) -> bool {
-        self.dialect.client.contains(Capabilities::SESSION_TRACK)
+        self.dialect.client.contains(Capabilities::SESSION_TRACK) && self.notes.is_none()
             || !packet.status.contains(Status::SESSION_STATE_CHANGED)
     }
 
@@ -645,25 +688,6 @@ impl ReplyWalk {
         let backend_seq = Header::peek(frame.bytes).map_or(0, |header| header.seq);
         self.last_seq = backend_seq.wrapping_add(self.shift);
         self.last_seq
-    }
-}
-
-/// A control frame, header included, and where its bytes are.
-struct Frame<'a> {
-    bytes: &'a mut [u8],
-    /// In the input, so that it can be forwarded; otherwise it was put together from pieces.
-    in_input: bool,
-}
-
-impl Frame<'_> {
-    fn payload(&self) -> &[u8] {
-        self.bytes.get(HEADER_BYTES..).unwrap_or_default()
-    }
-
-    fn leave_out(&self, edits: &mut Edits) {
-        if self.in_input {
-            edits.discard(self.bytes.len());
-        }
     }
 }
 

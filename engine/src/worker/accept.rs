@@ -202,7 +202,7 @@ impl<D: Driver> Worker<D> {
             deadline: self.driver.now() + self.config.limits.login_timeout,
             offers_tls,
             accounts: None,
-            keeps_backend: endpoint.pooling == Pooling::Session,
+            keeps_backend: endpoint.pooling != Pooling::None,
             requires_tls: endpoint.tls.mode.is_required() && !is_good_enough,
             compression: endpoint.compression,
         })
@@ -239,6 +239,7 @@ impl<D: Driver> Worker<D> {
             backend: None,
             waiting: None,
             seats: Seats::default(),
+            shares: None,
             login_slot,
         };
         let Some(key) = self.sessions.insert(entry) else {

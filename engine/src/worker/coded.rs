@@ -267,7 +267,7 @@ impl<D: Driver> Worker<D> {
         &mut self,
         key: Key,
         from: Side,
-        mut input: Input<'_>,
+        input: &mut Input<'_>,
     ) -> Result<(), Broken> {
         let Some(entry) = self.sessions.get_mut(key) else { return Ok(()) };
         let mut sender = Sender {

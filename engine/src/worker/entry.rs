@@ -13,6 +13,8 @@ use crate::base::{Address, BackendId, EndpointId, Key, Time};
 use crate::io::{ConnId, RecvMode};
 use crate::pool::{BackendChange, BackendLogin, Identity, Lease, Opening, PoolKey, Recycle};
 use crate::session::Session;
+use crate::share::{Exchange, Lent};
+use crate::sql::Server;
 use crate::wire::Side;
 use crate::wire::proxy::Origin;
 use crate::worker::queue::Waiting;
@@ -36,6 +38,8 @@ pub(super) struct Entry {
     pub(super) waiting: Option<Box<Waiting>>,
     /// The users it counts for.
     pub(super) seats: Seats,
+    /// Whose connections it shares between its commands, once it is logged in.
+    pub(super) shares: Option<PoolKey>,
     /// Position in the worker's list of logins in progress.
     pub(super) login_slot: Option<usize>,
 }
@@ -62,6 +66,8 @@ pub(super) struct HeldBy {
     client: bool,
     backend: bool,
     input: bool,
+    /// It has sent enough ahead of its backend connection.
+    ahead: bool,
 }
 
 impl HeldBy {
@@ -79,6 +85,14 @@ impl HeldBy {
 
     pub(super) const fn set_input(&mut self, held: bool) {
         self.input = held;
+    }
+
+    pub(super) const fn is_ahead(self) -> bool {
+        self.ahead
+    }
+
+    pub(super) const fn set_ahead(&mut self, held: bool) {
+        self.ahead = held;
     }
 
     pub(super) const fn set(&mut self, side: Side, held: bool) {
@@ -99,12 +113,18 @@ pub(super) struct BackendLink {
     /// As it was when it was connected: a reload may remove or move the backend.
     pub(super) name: Arc<str>,
     pub(super) address: Address,
+    /// The same as text, for the directory.
+    pub(super) named: Arc<str>,
+    /// Which server that is, once it has said so.
+    pub(super) server: Server,
     /// Whom it may serve after its client; `None` for nobody.
-    pub(super) pool: Option<Box<PoolKey>>,
+    pub(super) pool: Option<PoolKey>,
     /// Its account may only read.
     pub(super) read_only: bool,
     /// What it was right after its login, if that matters.
     pub(super) identity: Option<Identity>,
+    /// The roles that were active then, if it changes hands between two commands.
+    pub(super) roles: Option<Vec<u8>>,
     /// When connecting began.
     pub(super) since: Time,
     pub(super) connected: bool,
@@ -121,6 +141,8 @@ pub(super) enum Holder {
     Session(Key),
     /// Nobody: it is being made as good as new.
     Recycling(Box<Recycle>, Box<BackendLink>),
+    /// Nobody: the same, of a connection that changes hands between two commands.
+    Restoring(Box<Exchange>, Box<BackendLink>),
     /// Nobody: it waits for the next client.
     Idle(Box<Parked>),
 }
@@ -131,6 +153,8 @@ pub(super) struct Parked {
     pub(super) backend: Box<BackendLink>,
     /// Payload of the OK that the next client gets.
     pub(super) ok: BytesMut,
+    /// What it is set to, if it changes hands between two commands.
+    pub(super) lent: Option<Box<Lent>>,
 }
 
 /// How far a backend connection is.
@@ -140,6 +164,8 @@ pub(super) enum Stage {
     Login(Box<BackendLogin>, Time),
     /// Logged in, and being told or asked what comes before the client; the OK is for that one.
     Opening(Box<Opening>, Lease, BytesMut, Time),
+    /// Logged in, and asked what it is set to; the OK is for whoever logs in next.
+    Greeting(Box<Exchange>, Lease, BytesMut, Time),
     /// Lent to the session.
     Leased(Lease),
     /// Changing its account, to be lent again.
@@ -159,12 +185,12 @@ impl BackendLink {
     pub(super) const fn lease(&self) -> Option<&Lease> {
         match &self.stage {
             Stage::Leased(lease) | Stage::Changing(_, lease) => Some(lease),
-            Stage::Login(..) | Stage::Opening(..) => None,
+            Stage::Login(..) | Stage::Opening(..) | Stage::Greeting(..) => None,
         }
     }
 
     pub(super) const fn is_logging_in(&self) -> bool {
-        matches!(self.stage, Stage::Login(..) | Stage::Opening(..))
+        matches!(self.stage, Stage::Login(..) | Stage::Opening(..) | Stage::Greeting(..))
     }
 }
 

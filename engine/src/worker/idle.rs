@@ -39,11 +39,15 @@ impl<D: Driver> Worker<D> {
             // A reset would let its next session write.
             _ if self.is_read_only(&login.user) => None,
             Pooling::None => None,
-            Pooling::Session => Some(PoolKey::new(server, login, client)),
+            // What its user may do is looked at where a session has its connection to itself.
+            Pooling::Transaction if !self.is_bounded(&login.user) => {
+                Some(PoolKey::shared(server, login, client))
+            }
+            Pooling::Session | Pooling::Transaction => Some(PoolKey::new(server, login, client)),
         }
     }
 
-    fn keep(&self) -> Keep {
+    pub(super) fn keep(&self) -> Keep {
         let pool = &self.config.pool;
         Keep {
             idle_max: pool.idle_time_max,
@@ -54,6 +58,9 @@ impl<D: Driver> Worker<D> {
 
     /// Gives a session that logs in a connection that is there. False if none fits.
     pub(super) fn reuse(&mut self, key: Key, pool: &PoolKey) -> bool {
+        if pool.is_shared() {
+            return self.reuse_shared(key, pool);
+        }
         let (keep, now) = (self.keep(), self.ledger.now());
         let Some(slot) = self.shelf.take(pool, &keep, now) else { return false };
         self.resources.shared.permits.end_idle(pool.server(), &self.desk);
@@ -62,16 +69,20 @@ impl<D: Driver> Worker<D> {
     }
 
     /// A connection that is as good as new becomes a session's.
-    fn lend(&mut self, key: Key, slot: Key) {
+    pub(super) fn lend(&mut self, key: Key, slot: Key) {
         let Some(holder) = self.slots.get_mut(slot) else { return };
         let Holder::Idle(parked) = std::mem::replace(holder, Holder::Session(key)) else { return };
-        let Parked { backend, ok, .. } = *parked;
+        let Parked { backend, ok, lent } = *parked;
         self.figures.backend_idle(backend.id, false);
-        self.counters.increment(Counter::BackendReuses);
+        if lent.is_none() {
+            self.counters.increment(Counter::BackendReuses);
+        }
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let lease = backend.lease().copied();
         entry.backend = Some(backend);
-        if let Some(lease) = lease {
+        if let Some(lent) = lent {
+            self.attach(key, lent);
+        } else if let Some(lease) = lease {
             self.hand_over(key, lease, &ok);
         }
     }
@@ -98,14 +109,16 @@ impl<D: Driver> Worker<D> {
         let is_old = now >= backend.since + self.config.pool.age_max;
         let is_full = self.shelf.len() + self.recycling.len() >= self.config.pool.idle_max;
         let is_gone = backend.id == BackendId::REMOVED || !backend.link.held_by.is_empty();
-        let (Stage::Leased(lease), Some(pool), Some(identity)) =
-            (&backend.stage, &backend.pool, &backend.identity)
-        else {
+        let (Stage::Leased(lease), Some(pool)) = (&backend.stage, &backend.pool) else {
             return Err(backend);
         };
         if is_old || is_full || is_gone || self.draining {
             return Err(backend);
         }
+        if pool.is_shared() {
+            return self.restore(backend);
+        }
+        let Some(identity) = &backend.identity else { return Err(backend) };
         let mut out = BytesMut::new();
         let recycle = Recycle::begin(pool.schema(), identity, lease.capabilities, &mut out);
         if encode(&mut backend.link, &out, &mut self.coder, &mut self.driver, &self.counters)
@@ -143,6 +156,7 @@ impl<D: Driver> Worker<D> {
             }
             // It was not asked anything: it is being shut down, or breaks the protocol.
             Some(Holder::Idle(_)) => RecycleStep::Spoiled,
+            Some(Holder::Restoring(..)) => return self.on_restoring(slot, chunk),
             Some(Holder::Session(_)) | None => return,
         };
         match step {
@@ -166,9 +180,9 @@ impl<D: Driver> Worker<D> {
         };
         self.recycling.retain(|(_, other)| *other != slot);
         self.counters.increment(Counter::BackendRecycled);
-        let Some(pool) = backend.pool.as_deref().cloned() else { return };
+        let Some(pool) = backend.pool.clone() else { return };
         let since = backend.since;
-        *holder = Holder::Idle(Box::new(Parked { backend, ok }));
+        *holder = Holder::Idle(Box::new(Parked { backend, ok, lent: None }));
         if let Some(key) = self.next_who_wants(&pool) {
             self.lend(key, slot);
         } else if self.resources.shared.permits.keep_idle(pool.server(), &self.desk) {
@@ -182,7 +196,7 @@ impl<D: Driver> Worker<D> {
     /// The server of a connection that no session has closed it.
     pub(super) fn on_idle_ended(&mut self, slot: Key) {
         match self.slots.get(slot) {
-            Some(Holder::Idle(_) | Holder::Recycling(..)) => {
+            Some(Holder::Idle(_) | Holder::Recycling(..) | Holder::Restoring(..)) => {
                 self.counters.increment(Counter::BackendLostIdle);
                 self.take_off(slot);
                 self.close_idle(slot, CloseMode::Now);
@@ -193,9 +207,9 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Takes a connection off the shelf, if it lies there.
-    fn take_off(&mut self, slot: Key) {
+    pub(super) fn take_off(&mut self, slot: Key) {
         if let Some(Holder::Idle(parked)) = self.slots.get(slot)
-            && let Some(pool) = parked.backend.pool.as_deref()
+            && let Some(pool) = parked.backend.pool.as_ref()
         {
             self.shelf.remove(pool, slot);
             self.resources.shared.permits.end_idle(pool.server(), &self.desk);
@@ -213,7 +227,9 @@ impl<D: Driver> Worker<D> {
         let expired = self.shelf.expire(&self.keep(), now);
         self.counters.add(Counter::BackendExpired, expired.len() as u64);
         self.close_kept(&expired);
-        let nothing_left = self.shelf.is_empty() && self.recycling.is_empty();
+        self.tend_logins(now);
+        let nothing_left =
+            self.shelf.is_empty() && self.recycling.is_empty() && self.logins.is_empty();
         self.next_idle_check = if nothing_left { Time::NEVER } else { now + IDLE_CHECK };
     }
 
@@ -255,11 +271,11 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Closes a connection that no session has, and that is not on the shelf.
-    fn close_idle(&mut self, slot: Key, mode: CloseMode) {
+    pub(super) fn close_idle(&mut self, slot: Key, mode: CloseMode) {
         self.recycling.retain(|(_, other)| *other != slot);
         let mut backend = match self.slots.remove(slot) {
             Some(Holder::Idle(parked)) => parked.backend,
-            Some(Holder::Recycling(_, backend)) => backend,
+            Some(Holder::Recycling(_, backend) | Holder::Restoring(_, backend)) => backend,
             Some(Holder::Session(_)) | None => return,
         };
         self.figures.backend_idle(backend.id, false);
@@ -286,7 +302,7 @@ impl<D: Driver> Worker<D> {
 }
 
 /// What a server says on a connection that no session has, decoded: a few packets.
-fn decode(
+pub(super) fn decode(
     transport: Option<&mut Transport>,
     bytes: &[u8],
     plain: &mut BytesMut,

@@ -14,9 +14,10 @@ use crate::config::BackendCompression;
 use crate::io::{Driver, EndReason, RecvMode};
 use crate::observe::Counter;
 use crate::pool::{
-    BackendLogin, Established, Lease, LoginError, LoginStep, NoAnswer, Opening, TlsWish,
+    BackendLogin, Established, Lease, LoginError, LoginStep, NoAnswer, Opening, PoolKey, TlsWish,
 };
 use crate::session::LeaseRequest;
+use crate::sql::Server;
 use crate::topology::BackendView;
 use crate::wire::proxy::{self, Origin};
 use crate::wire::{self, ErrPacket, Side, code};
@@ -48,13 +49,24 @@ impl<D: Driver> Worker<D> {
             self.fail(key, &wire::fault(Blame::Backend, code::UNKNOWN_ERROR, text));
             return;
         };
-        let pool = self.pool_key(entry, &server, &request.login).filter(|_| request.is_proven);
+        if entry.shares.is_some() {
+            self.acquire(key);
+            return;
+        }
+        let pool = self.pool_key(entry, &server, &request.login);
+        if let Some(pool) = pool.as_ref().filter(|pool| pool.is_shared()) {
+            if self.log_in_known(key, &request, pool) {
+                return;
+            }
+            self.remember_login(pool, &request);
+        }
+        let pool = pool.filter(|_| request.is_proven);
         if pool.as_ref().is_none_or(|pool| !self.reuse(key, pool)) {
             self.enqueue(key, request, server, until);
         }
     }
 
-    fn primary_of(&self, entry: &Entry) -> Option<&BackendView> {
+    pub(super) fn primary_of(&self, entry: &Entry) -> Option<&BackendView> {
         let endpoint = self.config.endpoint(entry.endpoint)?;
         self.snapshot.primary(endpoint.cluster)
     }
@@ -106,9 +118,12 @@ impl<D: Driver> Worker<D> {
                 id,
                 name,
                 address: server.clone(),
-                pool: pool.map(Box::new),
+                named: server.to_string().into(),
+                server: Server::Unknown,
+                pool,
                 read_only,
                 identity: None,
+                roles: None,
                 since: self.ledger.now(),
                 connected: false,
                 names_client,
@@ -173,6 +188,10 @@ impl<D: Driver> Worker<D> {
             LoginStep::Wait => {}
             LoginStep::StartTls => self.start_backend_tls(key, &in_tls),
             LoginStep::Ready(established) => self.grant(key, *established),
+            LoginStep::Refused(err) if self.is_acquiring(key) => {
+                self.counters.increment(Counter::BackendLoginFailures);
+                self.deny_refused(key, &err);
+            }
             LoginStep::Refused(err) => {
                 let Some(entry) = self.sessions.get_mut(key) else { return };
                 self.counters.increment(Counter::BackendLoginFailures);
@@ -221,6 +240,12 @@ impl<D: Driver> Worker<D> {
             capabilities: established.capabilities,
         };
         let server = backend.address.clone();
+        if backend.pool.as_ref().is_some_and(PoolKey::is_shared) {
+            let version = established.greeting.version;
+            self.greet(key, lease, established.ok, &version);
+            self.turn_over(&server);
+            return;
+        }
         let version = backend.pool.as_ref().map(|_| established.greeting.version.as_slice());
         if version.is_none() && !backend.read_only {
             backend.stage = Stage::Leased(lease);
@@ -319,7 +344,11 @@ impl<D: Driver> Worker<D> {
         let message = format!("weir: backend '{name}' ({address}): {text}");
         let fault =
             Fault { blame: Blame::Backend, code, sqlstate: *b"HY000", message: message.into() };
-        self.fail(key, &fault);
+        if self.is_acquiring(key) {
+            self.deny(key, fault);
+        } else {
+            self.fail(key, &fault);
+        }
     }
 
     /// Ends logins that took too long, on the client's side or the backend's.
@@ -342,7 +371,15 @@ impl<D: Driver> Worker<D> {
                 continue;
             }
             let stage = entry.backend.as_ref().map(|backend| &backend.stage);
-            if matches!(stage, Some(Stage::Login(..) | Stage::Opening(..) | Stage::Changing(..))) {
+            if matches!(
+                stage,
+                Some(
+                    Stage::Login(..)
+                        | Stage::Opening(..)
+                        | Stage::Greeting(..)
+                        | Stage::Changing(..)
+                )
+            ) {
                 self.fail_backend(key, code::UNKNOWN_ERROR, "its login took too long");
                 continue;
             }
@@ -368,7 +405,10 @@ impl<D: Driver> Worker<D> {
             // The driver itself ends a connect that takes too long, and says that it was that.
             Some(BackendLink { connected: false, .. }) => None,
             Some(BackendLink {
-                stage: Stage::Login(_, deadline) | Stage::Opening(.., deadline),
+                stage:
+                    Stage::Login(_, deadline)
+                    | Stage::Opening(.., deadline)
+                    | Stage::Greeting(.., deadline),
                 ..
             }) => Some(*deadline),
             Some(_) | None => Some(entry.session.deadline()),

@@ -22,6 +22,7 @@ mod password;
 mod queue;
 mod reload;
 mod seat;
+mod share;
 mod thread;
 mod traffic;
 mod transport;
@@ -42,6 +43,7 @@ use crate::topology::Snapshot;
 use crate::wire::{Edits, Side};
 use crate::worker::entry::{Entry, Holder};
 use crate::worker::queue::Lane;
+use crate::worker::share::SharedLogin;
 use crate::worker::transport::Coder;
 
 pub use nonce::NonceSource;
@@ -103,6 +105,10 @@ pub struct Worker<D: Driver> {
     next_idle_check: Time,
     /// Sessions that a connection of their pool would serve, besides a new one.
     wanting: HashMap<PoolKey, Line<Key>>,
+    /// What is known of logins whose connections change hands between two commands.
+    logins: HashMap<PoolKey, SharedLogin>,
+    /// Connections that were let go in this event, to be given to whoever waits after it.
+    freed: VecDeque<Key>,
     /// Connection ids in use, to find a session by what clients call it.
     ids: HashMap<u32, Key>,
     next_sequence: u32,
@@ -153,6 +159,8 @@ impl<D: Driver> Worker<D> {
             recycling: VecDeque::new(),
             next_idle_check: Time::NEVER,
             wanting: HashMap::new(),
+            logins: HashMap::new(),
+            freed: VecDeque::new(),
             ids: HashMap::new(),
             next_sequence: 0,
             logging_in: Vec::new(),
@@ -204,6 +212,9 @@ impl<D: Driver> Worker<D> {
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             self.on_event(event);
+            if !self.freed.is_empty() {
+                self.pass_on();
+            }
         }
         self.events = events;
         if now >= self.next_login_check {
@@ -215,6 +226,7 @@ impl<D: Driver> Worker<D> {
         if now >= self.drain_deadline {
             self.end_all_sessions();
         }
+        self.pass_on();
         Ok(())
     }
 
@@ -293,7 +305,9 @@ impl<D: Driver> Worker<D> {
             Side::Client => Ok((key, side)),
             Side::Backend => match self.slots.get(key) {
                 Some(Holder::Session(session)) => Ok((*session, side)),
-                Some(Holder::Recycling(..) | Holder::Idle(_)) | None => Err(key),
+                Some(Holder::Recycling(..) | Holder::Restoring(..) | Holder::Idle(_)) | None => {
+                    Err(key)
+                }
             },
         }
     }

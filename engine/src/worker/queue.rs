@@ -82,7 +82,9 @@ impl<D: Driver> Worker<D> {
         place: Place,
     ) {
         let Some(entry) = self.sessions.get(key) else { return };
-        let pool = self.pool_key(entry, &server, &request.login).filter(|_| request.is_proven);
+        let pool = self
+            .pool_key(entry, &server, &request.login)
+            .filter(|pool| request.is_proven && (entry.shares.is_some() || !pool.is_shared()));
         let pool = pool.map(|pool| {
             let ticket = self.wanting.entry(pool.clone()).or_default().join(key);
             (pool, ticket)
@@ -113,6 +115,11 @@ impl<D: Driver> Worker<D> {
         let waiting = self.stop_waiting(key)?;
         self.leave_place(&waiting);
         Some(key)
+    }
+
+    /// The first session that waits and that a connection of `pool` would serve.
+    pub(super) fn first_who_wants(&self, pool: &PoolKey) -> Option<Key> {
+        self.wanting.get(pool)?.first().copied()
     }
 
     /// Takes in what permits became free for sessions of this worker.
@@ -205,6 +212,10 @@ impl<D: Driver> Worker<D> {
             sqlstate: *b"08004",
             message: message.into(),
         };
-        self.fail(key, &fault);
+        if self.is_acquiring(key) {
+            self.deny(key, fault);
+        } else {
+            self.fail(key, &fault);
+        }
     }
 }

@@ -29,7 +29,7 @@ impl<D: Driver> Worker<D> {
             }
         }
         for holder in self.slots.iter_mut() {
-            if let Holder::Recycling(_, backend) = holder {
+            if let Holder::Recycling(_, backend) | Holder::Restoring(_, backend) = holder {
                 backend.rename(&ids);
             } else if let Holder::Idle(parked) = holder {
                 parked.backend.rename(&ids);

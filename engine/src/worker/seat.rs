@@ -32,6 +32,12 @@ impl<D: Driver> Worker<D> {
         self.config.user(name).is_some_and(|user| user.rules.read_only)
     }
 
+    /// Whether anything of that user's statements is looked at before the server sees it.
+    pub(super) fn is_bounded(&self, name: &[u8]) -> bool {
+        let rules = self.config.user(name).map(|user| &user.rules);
+        rules.is_some_and(|rules| rules.read_only || rules.schemas.is_some())
+    }
+
     /// Takes a seat for the user a session is about to belong to.
     pub(super) fn take_seat(&mut self, key: Key, name: &[u8]) -> Result<(), Fault> {
         let Some(entry) = self.sessions.get_mut(key) else { return Ok(()) };

@@ -47,6 +47,23 @@ impl<D: Driver> Worker<D> {
 
     /// Lets a machine see bytes of one side, and does what it wants done.
     pub(super) fn feed(&mut self, key: Key, side: Side, mut input: Input<'_>) {
+        loop {
+            self.feed_once(key, side, &mut input);
+            // Only a session that waits for its backend connection leaves any of its input.
+            if input.bytes().is_empty() || side != Side::Client {
+                return;
+            }
+            if self.is_acquiring(key) {
+                self.set_ahead(key, input.bytes());
+                return;
+            }
+            if self.sessions.get(key).is_none() {
+                return;
+            }
+        }
+    }
+
+    fn feed_once(&mut self, key: Key, side: Side, input: &mut Input<'_>) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let endpoint = entry.endpoint;
         self.edits.clear();
@@ -60,6 +77,10 @@ impl<D: Driver> Worker<D> {
             }
             (Side::Backend, Some(BackendLink { stage: Stage::Opening(..), .. })) => {
                 self.on_backend_opening(key, input.bytes());
+                return;
+            }
+            (Side::Backend, Some(BackendLink { stage: Stage::Greeting(..), .. })) => {
+                self.on_backend_greeting(key, input.bytes());
                 return;
             }
             (Side::Backend, Some(BackendLink { stage: Stage::Changing(..), .. })) => {
@@ -94,7 +115,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Carries out the edits of one input.
-    fn carry_out(&mut self, key: Key, from: Side, mut input: Input<'_>) -> Result<(), Broken> {
+    fn carry_out(&mut self, key: Key, from: Side, input: &mut Input<'_>) -> Result<(), Broken> {
         let Some(entry) = self.sessions.get(key) else { return Ok(()) };
         self.touched.push(key);
         if !entry.is_plain() {
@@ -123,7 +144,7 @@ impl<D: Driver> Worker<D> {
     /// Sends what a machine wrote without having been fed.
     pub(super) fn send_edits(&mut self, key: Key) {
         // A connection that cannot even be written to says so when it is read.
-        drop(self.carry_out(key, Side::Client, Input::Decoded(&mut [])));
+        drop(self.carry_out(key, Side::Client, &mut Input::Decoded(&mut [])));
     }
 
     fn after_feed(&mut self, key: Key, tally: Tally) {
@@ -153,6 +174,9 @@ impl<D: Driver> Worker<D> {
             Some(Action::FindThreads) => self.find_threads(key),
             Some(Action::Identify) => self.identify(key),
             Some(Action::ChangeUser(request)) => self.change_user(key, *request),
+            Some(Action::Acquire) => self.acquire(key),
+            Some(Action::Release) => self.release(key),
+            Some(Action::Resume) => self.resume(key),
             Some(Action::Close) => self.close_session(key, Ending::InOrder),
         }
     }
@@ -350,6 +374,9 @@ impl<D: Driver> Worker<D> {
         self.leave_backend(key);
         let Some(mut entry) = self.sessions.remove(key) else { return };
         let id = entry.session.id();
+        if let Some(pool) = &entry.shares {
+            self.leave_login(pool);
+        }
         self.leave_seats(&mut entry);
         self.resources.shared.dismiss(entry.address);
         self.ids.remove(&id.get());

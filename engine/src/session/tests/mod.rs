@@ -297,6 +297,9 @@ impl Pair {
                 let context = context(&self.server, NONCE);
                 self.answer(|session, edits, _| Ok(session.on_named(context, edits)));
             }
+            Some(Action::Acquire | Action::Release | Action::Resume) => {
+                unreachable!("it does not share connections");
+            }
             Some(Action::StartTls(rest)) => self.tls = Some(rest),
             Some(Action::Open(sealed)) => self.sealed = Some(sealed),
             Some(Action::Lease(request)) => self.lease = Some(*request),

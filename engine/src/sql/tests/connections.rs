@@ -2,7 +2,11 @@
 
 use proptest::prelude::*;
 
-use crate::sql::{Finding, LexMode, Put, Unsure, find, may_name_connections, render};
+use crate::sql::{Finding, Known, LexMode, Put, Unsure, find, may_name_connections, render};
+
+fn known(threads: &[u32]) -> Known<'_> {
+    Known { own_id: 7, threads, ..Known::default() }
+}
 
 /// What becomes of a text: own id 7, threads of ids 1, 2, 3… are 1001, 1002, 1003….
 fn rewritten(text: &str) -> String {
@@ -15,10 +19,10 @@ fn rewritten(text: &str) -> String {
     assert!(may_name_connections(text.as_bytes()), "overlooked: {text}");
     let ids = found.iter().filter_map(|place| match place.put {
         Put::ThreadOf(id) => Some(id + 1000),
-        Put::OwnId | Put::Alias(_) => None,
+        Put::OwnId | Put::RowCount | Put::FoundRows | Put::Alias(_) => None,
     });
     let threads: Vec<u32> = ids.collect();
-    String::from_utf8(render(text.as_bytes(), &found, 7, &threads)).unwrap()
+    String::from_utf8(render(text.as_bytes(), &found, known(&threads))).unwrap()
 }
 
 #[test]
@@ -207,7 +211,7 @@ proptest! {
             end = place.range.end;
         }
         let ids: Vec<u32> = places.iter().map(|_| 9).collect();
-        let again = render(&text, &places, 7, &ids);
+        let again = render(&text, &places, known(&ids));
         if let Ok(Finding::Places(more)) = find(&again, LexMode::unknown(escapes)) {
             prop_assert!(more.iter().all(|place| matches!(place.put, Put::ThreadOf(_))));
         }

@@ -1,0 +1,521 @@
+//! Commands of a session that shares backend connections.
+//!
+//! Purpose: decide for each command what it needs and does, before any of it goes on.
+//! Never: hold a command of more than [`text::TEXT_BYTES_MAX`].
+
+use bytes::BytesMut;
+
+use crate::base::Fault;
+use crate::session::course::{Route, route, spoils};
+use crate::session::ledger::{Entry, Ledger};
+use crate::session::relay::{Relay, out_of_order};
+use crate::session::sharing::{Kind, LongText, Topic};
+use crate::session::state::Tally;
+use crate::session::text::{self, Refusal, Verdict};
+use crate::share::{Asked, Effects, Pin, Question, Step, Words};
+use crate::sql::{Findings, FindingsInPieces, Flags, FoundRows, Previous};
+use crate::wire::frame::{HEADER_BYTES, PAYLOAD_BYTES_MAX};
+use crate::wire::reply::Expect;
+use crate::wire::request::RequestEvent;
+use crate::wire::{Capabilities, Command, Edits, ErrPacket, Side, frame, query_text_at};
+
+/// What becomes of a command that is whole.
+enum Ruling {
+    /// It goes on, as it is or in other words.
+    Go {
+        expect: Option<Expect>,
+        kind: Kind,
+        effects: Option<Box<Effects>>,
+        instead: Option<BytesMut>,
+    },
+    /// It needs a connection first.
+    Acquire,
+    /// It is dealt with; or something has to be said to the backend first, and it comes again.
+    Done,
+    /// It comes again once something of Weir's own was said to the backend.
+    Again,
+    /// As every session does it: the connection is there.
+    Usual,
+}
+
+impl Relay {
+    pub(super) fn on_shared_client(
+        &mut self,
+        input: &mut [u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<Tally, Fault> {
+        let mut tally = Tally::default();
+        let mut at = 0;
+        loop {
+            let rest = input.get_mut(at..).unwrap_or_default();
+            if self.wait.is_some() {
+                self.set_aside(rest, edits)?;
+                return Ok(tally);
+            }
+            if self.sharing.as_ref().is_some_and(|sharing| sharing.awaits_answers) {
+                self.set_ahead(rest)?;
+                edits.discard(rest.len());
+                return Ok(tally);
+            }
+            if self.sharing.as_ref().is_some_and(|sharing| sharing.action.is_some()) {
+                // What is left comes again with the connection.
+                return Ok(tally);
+            }
+            if let Some(command) = self.sharing.as_ref().and_then(|sharing| sharing.undecided) {
+                if !self.decide_long(command, ledger)? {
+                    return Ok(tally);
+                }
+                continue;
+            }
+            if let Some(used) = self.shared_whole(rest, edits, ledger)? {
+                if used == 0 {
+                    continue;
+                }
+                tally.commands += 1;
+                at += used;
+                if at == input.len() {
+                    self.settle(edits);
+                    return Ok(tally);
+                }
+                continue;
+            }
+            let before = self.request.is_between_commands();
+            let walked = self.request.feed(rest, edits).map_err(|_| out_of_order())?;
+            self.read_long(rest.get(..walked.used).unwrap_or_default(), before);
+            at += walked.used;
+            let Some(event) = walked.event else {
+                if self.request.is_cut() && self.request.is_between_commands() {
+                    self.cut_since.get_or_insert(ledger.now());
+                }
+                self.end_long();
+                if !input.is_empty() {
+                    self.settle(edits);
+                }
+                return Ok(tally);
+            };
+            tally.commands += u32::from(matches!(event, RequestEvent::Command(_)));
+            let rest = input.get(at..).unwrap_or_default();
+            if !self.on_request_event(event, rest, edits, ledger)? {
+                edits.discard(rest.len());
+                return Ok(tally);
+            }
+        }
+    }
+
+    /// Something happened in what a client sends. False if it waits for a connection, together with
+    /// the rest of the input.
+    fn on_request_event(
+        &mut self,
+        event: RequestEvent,
+        rest: &[u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<bool, Fault> {
+        match event {
+            RequestEvent::Command(command) => {
+                let since = if self.request.is_cut() { self.cut_since.take() } else { None };
+                self.command_since = since.unwrap_or_else(|| ledger.now());
+                self.on_cut_command(command);
+            }
+            RequestEvent::Long { seq } => {
+                self.on_long(seq);
+                self.end_long();
+            }
+            RequestEvent::Held => {
+                let payload = self.request.take_held();
+                return self.shared_held(&payload, rest, edits, ledger);
+            }
+            RequestEvent::Refused { seq } => self.refuse_at(seq, edits, ledger)?,
+            RequestEvent::UploadEnd => {
+                self.reply.uploaded(self.request.answer_seq().wrapping_sub(1));
+            }
+        }
+        Ok(true)
+    }
+
+    /// A command that is not whole begins.
+    fn on_cut_command(&mut self, command: Option<Command>) {
+        let bytes = self.request.command_bytes();
+        match command.map_or(Route::Refuse, route) {
+            Route::Refuse => self.request.refuse(),
+            Route::Hold { bytes_max } if bytes > bytes_max => self.request.refuse(),
+            Route::Quit => self.request.drop_last(),
+            _ if bytes <= text::TEXT_BYTES_MAX => self.request.hold(),
+            Route::Hold { .. } => self.request.hold(),
+            Route::Text(_) | Route::Relay(_) | Route::Silent => {
+                if let Some(sharing) = self.sharing.as_deref_mut() {
+                    sharing.undecided = Some(command);
+                }
+            }
+        }
+    }
+
+    /// A long command goes on, once there is a connection. False while there is none.
+    fn decide_long(
+        &mut self,
+        command: Option<Command>,
+        ledger: &mut Ledger,
+    ) -> Result<bool, Fault> {
+        let client = self.reply.dialect().client;
+        let bytes = self.request.command_bytes();
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(true) };
+        if sharing.denied.is_some() {
+            sharing.undecided = None;
+            self.request.refuse();
+            return Ok(true);
+        }
+        if sharing.lent.is_none() {
+            self.acquire(ledger.now());
+            return Ok(false);
+        }
+        sharing.undecided = None;
+        let (kind, expect) = match command.map_or(Route::Refuse, route) {
+            Route::Text(expect) => {
+                let is_query = command == Some(Command::Query);
+                let kind = if is_query { Kind::STATEMENT } else { Kind::Prepare };
+                if bytes < PAYLOAD_BYTES_MAX && is_query {
+                    let findings = FindingsInPieces::new(sharing.mode);
+                    let attributes =
+                        if client.contains(Capabilities::QUERY_ATTRIBUTES) { 2 } else { 0 };
+                    // With the head in pieces, it has gone by.
+                    let head = if self.request.is_cut() { 0 } else { HEADER_BYTES + 1 };
+                    let skip = head + attributes;
+                    sharing.long = Some(Box::new(LongText { skip, findings }));
+                }
+                (kind, Some(expect))
+            }
+            Route::Relay(expect) => (Kind::STATEMENT, Some(expect)),
+            Route::Silent | Route::Quit | Route::Refuse | Route::Hold { .. } => (Kind::Other, None),
+        };
+        if command == Some(Command::StmtSendLongData) {
+            sharing.carried.pins.add(Pin::LongData);
+        }
+        let unread =
+            kind == Kind::STATEMENT && command == Some(Command::Query) && sharing.long.is_none();
+        if let Some(expect) = expect {
+            self.issue(expect, kind, unread.then(Effects::unread))?;
+            self.owes_current = true;
+        } else {
+            self.owes_current = false;
+        }
+        self.request.relay();
+        Ok(true)
+    }
+
+    /// Reads on in a long text that goes by.
+    fn read_long(&mut self, bytes: &[u8], was_between: bool) {
+        let long = self.sharing.as_deref_mut().and_then(|sharing| sharing.long.as_deref_mut());
+        let Some(long) = long else { return };
+        if was_between {
+            return;
+        }
+        let skipped = long.skip.min(bytes.len());
+        long.skip -= skipped;
+        long.findings.feed(bytes.get(skipped..).unwrap_or_default());
+    }
+
+    /// A long text is over: what was found in it counts when its answer is there.
+    fn end_long(&mut self) {
+        if self.request.is_inside_command() {
+            return;
+        }
+        let Some(sharing) = self.sharing.as_deref_mut() else { return };
+        if let Some(long) = sharing.long.take()
+            && let Some(issued) = sharing.issued.back_mut()
+        {
+            issued.effects = Effects::of_long(&long.findings.finish());
+        }
+    }
+
+    /// A whole command that is there in the input. Returns the bytes used: none if it waits for
+    /// something. `None`: it is not whole, or ends the session.
+    fn shared_whole(
+        &mut self,
+        input: &mut [u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<Option<usize>, Fault> {
+        let Some((command, payload)) = self.request.whole_command(input) else {
+            return Ok(None);
+        };
+        match route(command) {
+            Route::Quit | Route::Refuse => return Ok(None),
+            Route::Hold { bytes_max } if payload.len() > bytes_max => return Ok(None),
+            Route::Hold { .. } | Route::Text(_) | Route::Relay(_) | Route::Silent => {}
+        }
+        let bytes = payload.len();
+        self.command_since = self.since(ledger);
+        let used = HEADER_BYTES + bytes;
+        match self.rule(command, payload, edits, ledger)? {
+            Ruling::Go { expect, kind, effects, instead } => {
+                if let Some(expect) = expect {
+                    self.issue(expect, kind, effects)?;
+                }
+                self.owes_current = false;
+                if let Some(payload) = instead {
+                    edits.discard(used);
+                    send(&payload, edits);
+                } else {
+                    self.request.relay_whole(bytes, edits);
+                }
+            }
+            Ruling::Acquire => {
+                self.acquire(ledger.now());
+                return Ok(Some(0));
+            }
+            Ruling::Again => return Ok(Some(0)),
+            Ruling::Done => edits.discard(used),
+            Ruling::Usual => {
+                let payload = BytesMut::from(input.get(HEADER_BYTES..used).unwrap_or_default());
+                edits.discard(used);
+                self.on_whole(command, &payload, edits, ledger)?;
+            }
+        }
+        Ok(Some(used))
+    }
+
+    /// A command that came in pieces is whole. False if it waits for a connection, together with
+    /// the rest of the input.
+    fn shared_held(
+        &mut self,
+        payload: &BytesMut,
+        rest: &[u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<bool, Fault> {
+        let command = payload.first().and_then(|byte| Command::from_byte(*byte));
+        let Some(command) = command else { return Ok(true) };
+        match self.rule(command, payload, edits, ledger)? {
+            Ruling::Go { expect, kind, effects, instead } => {
+                if let Some(expect) = expect {
+                    self.issue(expect, kind, effects)?;
+                }
+                send(instead.as_ref().unwrap_or(payload), edits);
+            }
+            ruling @ (Ruling::Acquire | Ruling::Again) => {
+                let mut again = BytesMut::new();
+                frame(&mut again, 0, |out| out.extend_from_slice(payload));
+                again.extend_from_slice(rest);
+                if matches!(ruling, Ruling::Acquire) {
+                    self.set_ahead(&again)?;
+                    self.acquire(self.command_since);
+                } else if self.wait.is_some() {
+                    self.set_aside_again(&again)?;
+                } else {
+                    self.set_ahead(&again)?;
+                }
+                return Ok(false);
+            }
+            Ruling::Done => {}
+            Ruling::Usual => self.on_whole(command, payload, edits, ledger)?,
+        }
+        Ok(true)
+    }
+
+    /// When the command began that is dealt with now.
+    fn since(&self, ledger: &Ledger) -> crate::base::Time {
+        let since = self.sharing.as_ref().and_then(|sharing| sharing.since);
+        since.unwrap_or_else(|| ledger.now())
+    }
+
+    /// Decides what becomes of a command.
+    fn rule(
+        &mut self,
+        command: Command,
+        payload: &[u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<Ruling, Fault> {
+        let dialect = self.reply.dialect();
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
+        if let Some(fault) = sharing.denied.take() {
+            sharing.since = None;
+            ledger.answered(self.command_since);
+            ledger.enter(Entry::OwnError(fault.code));
+            edits.send(Side::Client, |out| ErrPacket::from(&fault).encode(1, out));
+            return Ok(Ruling::Done);
+        }
+        if sharing.lent.is_none() {
+            if command == Command::Ping {
+                self.answer_ok(edits, ledger);
+                return Ok(Ruling::Done);
+            }
+            return Ok(Ruling::Acquire);
+        }
+        if spoils(command) {
+            sharing.carried.pins.add(Pin::Protocol);
+        }
+        let go = |expect, kind, effects| Ruling::Go { expect, kind, effects, instead: None };
+        Ok(match (command, route(command)) {
+            (Command::Query, _) => {
+                let Ok(text_at) = query_text_at(payload, dialect.client) else {
+                    return Ok(go(Some(Expect::Query), Kind::STATEMENT, Some(Effects::unread())));
+                };
+                return self.rule_text(payload, text_at, edits, ledger);
+            }
+            (Command::StmtPrepare, _) => {
+                let text = payload.get(1..).unwrap_or_default();
+                let flags = Findings::of(text, sharing.mode).flags;
+                // While it is open the connection stays, and with it what it says then.
+                if flags.contains(Flags::LAST_INSERT_ID)
+                    && let Some(ruling) = self.restore_insert_id(edits)
+                {
+                    return Ok(ruling);
+                }
+                if text::may_matter(payload, dialect.client) {
+                    return Ok(Ruling::Usual);
+                }
+                go(Some(Expect::Prepare), Kind::Prepare, None)
+            }
+            (Command::StmtExecute | Command::StmtBulkExecute, _) => {
+                go(Some(Expect::Query), Kind::STATEMENT, Some(Effects::unread()))
+            }
+            (Command::StmtClose, _) => {
+                sharing.statements = sharing.statements.saturating_sub(1);
+                go(None, Kind::Other, None)
+            }
+            (Command::StmtSendLongData, _) => go(None, Kind::Other, None),
+            (Command::InitDb, Route::Relay(expect)) => go(Some(expect), Kind::Schema, None),
+            (Command::ResetConnection, Route::Relay(expect)) => go(Some(expect), Kind::Reset, None),
+            (_, Route::Relay(expect)) => go(Some(expect), Kind::Other, None),
+            (
+                _,
+                Route::Text(_) | Route::Silent | Route::Hold { .. } | Route::Quit | Route::Refuse,
+            ) => Ruling::Usual,
+        })
+    }
+
+    fn rule_text(
+        &mut self,
+        payload: &[u8],
+        text_at: usize,
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<Ruling, Fault> {
+        let client = self.reply.dialect().client;
+        let is_idle = self.owed.is_empty();
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
+        let text = payload.get(text_at..).unwrap_or_default();
+        let findings = Findings::of(text, sharing.mode);
+        if findings.flags.contains(Flags::LAST_INSERT_ID)
+            && let Some(ruling) = self.restore_insert_id(edits)
+        {
+            return Ok(ruling);
+        }
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
+        if findings.flags.contains(Flags::FOUND_ROWS) && !sharing.knows_found_rows && !is_idle {
+            sharing.awaits_answers = true;
+            return Ok(Ruling::Again);
+        }
+        sharing.asks_found_rows |= findings.flags.contains(Flags::FOUND_ROWS);
+        let effects = Effects::of(text, &findings, &sharing.carried.settings, sharing.mode);
+        let fresh = sharing.is_fresh && is_idle;
+        if fresh && findings.flags.contains(Flags::DIAGNOSTICS) && names_row_count(text) {
+            self.answer_with(Refusal::Diagnostics, edits, ledger)?;
+            return Ok(Ruling::Done);
+        }
+        let inserts = !begins_with_select(text);
+        let found_rows = FoundRows::after(text, sharing.mode);
+        let kind = Kind::Statement { found_rows, inserts };
+        let previous = Previous {
+            row_count: fresh && findings.flags.contains(Flags::ROW_COUNT),
+            found_rows: is_idle
+                && !sharing.knows_found_rows
+                && findings.flags.contains(Flags::FOUND_ROWS),
+        };
+        if previous != Previous::default() || text::may_matter(payload, client) {
+            let known = (sharing.row_count, sharing.found_rows);
+            let verdict =
+                text::judge_shared(payload, text_at, sharing.mode, previous, known, self.id);
+            return self.go_verdict(verdict, kind, effects, edits, ledger);
+        }
+        Ok(Ruling::Go { expect: Some(Expect::Query), kind, effects, instead: None })
+    }
+
+    /// Makes the connection's LAST_INSERT_ID() the session's, for a statement that asks for it.
+    fn restore_insert_id(&mut self, edits: &mut Edits) -> Option<Ruling> {
+        let is_idle = self.owed.is_empty();
+        let sharing = self.sharing.as_deref_mut()?;
+        let lent = sharing.lent.as_deref()?;
+        let (own, capabilities) = (sharing.carried.last_insert_id, lent.capabilities);
+        let is_asking = sharing.carried.is_asking(&Asked::LastInsertId);
+        if !is_asking && lent.last_insert_id == Some(own) {
+            return None;
+        }
+        if !is_idle {
+            sharing.awaits_answers = true;
+            return Some(Ruling::Again);
+        }
+        let mut words = Words::default();
+        if sharing.carried.take_question(&Asked::LastInsertId) {
+            let question = Question::new(vec![Asked::LastInsertId], capabilities);
+            self.talk(Topic::InsertId, words, Some(question), edits);
+        } else {
+            let set = format!("SET last_insert_id = {own}");
+            words.say(Step::Statement(set.as_bytes()), capabilities);
+            self.talk(Topic::InsertId, words, None, edits);
+        }
+        Some(Ruling::Again)
+    }
+
+    fn go_verdict(
+        &mut self,
+        verdict: Verdict,
+        kind: Kind,
+        effects: Option<Box<Effects>>,
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<Ruling, Fault> {
+        let expect = Some(Expect::Query);
+        Ok(match verdict {
+            Verdict::AsIs => Ruling::Go { expect, kind, effects, instead: None },
+            Verdict::Instead(payload) => {
+                Ruling::Go { expect, kind, effects, instead: Some(payload) }
+            }
+            Verdict::Refuse(why) => {
+                self.answer_with(why, edits, ledger)?;
+                Ruling::Done
+            }
+            Verdict::Ask(_) => Ruling::Usual,
+        })
+    }
+
+    /// The backend connection is there again, or cannot be had: what the client sent meanwhile, to
+    /// be fed again.
+    pub(super) fn take_ahead(&mut self) -> BytesMut {
+        self.sharing.as_deref_mut().map_or_else(BytesMut::new, |it| std::mem::take(&mut it.ahead))
+    }
+
+    fn set_aside_again(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        if let Some(wait) = self.wait.as_deref_mut() {
+            wait.rest.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn refuse_at(&mut self, seq: u8, edits: &mut Edits, ledger: &mut Ledger) -> Result<(), Fault> {
+        let denied = self.sharing.as_deref_mut().and_then(|sharing| sharing.denied.take());
+        if let Some(fault) = denied {
+            ledger.answered(self.command_since);
+            ledger.enter(Entry::OwnError(fault.code));
+            edits.send(Side::Client, |out| ErrPacket::from(&fault).encode(seq, out));
+            return Ok(());
+        }
+        self.refuse_current(seq, Refusal::UnknownCommand, edits, ledger)
+    }
+}
+
+fn begins_with_select(text: &[u8]) -> bool {
+    text.first_chunk::<6>().is_some_and(|first| first.eq_ignore_ascii_case(b"SELECT"))
+}
+
+/// GET DIAGNOSTICS … = ROW_COUNT.
+fn names_row_count(text: &[u8]) -> bool {
+    text.windows(9).any(|it| it.eq_ignore_ascii_case(b"ROW_COUNT"))
+}
+
+/// Sends a command of one frame to the backend.
+fn send(payload: &[u8], edits: &mut Edits) {
+    edits.send(Side::Backend, |out| frame(out, 0, |out| out.extend_from_slice(payload)));
+}

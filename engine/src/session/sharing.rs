@@ -1,0 +1,497 @@
+//! A session that has a backend connection only while it needs one.
+//!
+//! ```text
+//! apart ─ a command that needs one ─► Acquire ─► attached ─► (tuned to what the session has set)
+//!   ▲                                                            │ commands and answers
+//!   └──────── Release ◄─ (asked what is not known) ◄─ at rest, and nothing pins it
+//! ```
+//!
+//! Purpose: know when a connection is needed, what it has to be set to first, and when it can go.
+//! Never: send a command of the client before the connection is as its session left the last one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::base::{Blame, Fault, Time};
+use crate::session::ledger::Ledger;
+use crate::session::relay::{Relay, Wait, What, not_a_reply};
+use crate::session::state::Action;
+use crate::share::{
+    Answered, Asked, Carried, Effects, Exchange, Exchanged, Lent, Pin, Question, Settings, Step,
+    Words, track,
+};
+use crate::sql::{FindingsInPieces, FoundRows, LexMode, Server};
+use crate::wire::reply::{Expect, ReplyError};
+use crate::wire::{Edits, ErrPacket, OkPacket, Side, Status, code, fault};
+
+/// Bytes a client may send ahead of its connection; long before it is not read any more.
+pub(super) const AHEAD_BYTES_MAX: usize = 2 << 20;
+
+/// From here on it is not read.
+const AHEAD_BYTES_ENOUGH: usize = 16 << 10;
+
+/// What a command was that the backend owes an answer to.
+#[derive(Debug, Default)]
+pub(super) struct Issued {
+    pub(super) kind: Kind,
+    pub(super) effects: Option<Box<Effects>>,
+}
+
+/// Commands, as far as their answers mean different things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A statement, of text or prepared.
+    Statement {
+        /// What it makes of FOUND_ROWS().
+        found_rows: FoundRows,
+        /// It may be an INSERT that answers with rows, which tell no generated id.
+        inserts: bool,
+    },
+    /// COM_INIT_DB.
+    Schema,
+    /// COM_RESET_CONNECTION.
+    Reset,
+    /// COM_STMT_PREPARE.
+    Prepare,
+    #[default]
+    Other,
+}
+
+impl Kind {
+    /// A statement of which nothing more is known.
+    pub(super) const STATEMENT: Self =
+        Self::Statement { found_rows: FoundRows::Unknown, inserts: true };
+}
+
+/// What Weir itself is talking about with the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Topic {
+    /// The connection is being set to what the session has set.
+    Tune,
+    /// The session's LAST_INSERT_ID is being restored.
+    InsertId,
+    /// What is not known is asked for, before the connection can go.
+    Settle,
+}
+
+/// What a shared session has besides a relay.
+#[derive(Debug)]
+pub(super) struct Sharing {
+    pub(super) carried: Carried,
+    pub(super) lent: Option<Box<Lent>>,
+    /// No statement of this session has run on the connection since it was lent.
+    pub(super) is_fresh: bool,
+    pub(super) mode: LexMode,
+    server: Server,
+    pub(super) is_mariadb: bool,
+    /// One for each answer the backend owes.
+    pub(super) issued: VecDeque<Issued>,
+    pub(super) row_count: i64,
+    pub(super) found_rows: Option<u64>,
+    /// The connection knows FOUND_ROWS() itself.
+    pub(super) knows_found_rows: bool,
+    /// It has asked for FOUND_ROWS(), which is therefore asked for where it cannot be told.
+    pub(super) asks_found_rows: bool,
+    /// The last id that an answer told of since LAST_INSERT_ID() was asked for.
+    insert_id_seen: u64,
+    was_in_transaction: bool,
+    /// The backend reports nothing any more, since a reset.
+    is_untracked: bool,
+    /// The head of a command has come, which waits for a connection.
+    pub(super) undecided: Option<Option<crate::wire::Command>>,
+    /// What came while there was no connection.
+    pub(super) ahead: BytesMut,
+    pub(super) action: Option<Action>,
+    /// A command waits until those before it are answered.
+    pub(super) awaits_answers: bool,
+    /// Why there is no connection, to be told in answer to the command that needs one.
+    pub(super) denied: Option<Fault>,
+    /// When the first byte came of a command that waits.
+    pub(super) since: Option<Time>,
+    /// The client sends no more behind what waits.
+    pub(super) client_ended: bool,
+    /// Prepared statements that are open.
+    pub(super) statements: u32,
+    /// A text that is too long to be held, read as it goes by.
+    pub(super) long: Option<Box<LongText>>,
+}
+
+/// A text that is read while it is relayed.
+#[derive(Debug)]
+pub(super) struct LongText {
+    /// Bytes before the text that have not come yet.
+    pub(super) skip: usize,
+    pub(super) findings: FindingsInPieces,
+}
+
+impl Sharing {
+    pub(super) fn new(settings: Arc<Settings>, server: Server) -> Self {
+        let is_mariadb = matches!(server, Server::MariaDb(_));
+        let mode = settings.lex_mode(server);
+        let base = Arc::clone(&settings);
+        Self {
+            carried: Carried::new(settings, base, is_mariadb),
+            lent: None,
+            is_fresh: true,
+            mode,
+            server,
+            is_mariadb,
+            issued: VecDeque::new(),
+            row_count: 0,
+            found_rows: Some(0),
+            knows_found_rows: false,
+            asks_found_rows: false,
+            insert_id_seen: 0,
+            was_in_transaction: false,
+            is_untracked: false,
+            undecided: None,
+            ahead: BytesMut::new(),
+            action: None,
+            awaits_answers: false,
+            denied: None,
+            since: None,
+            client_ended: false,
+            statements: 0,
+            long: None,
+        }
+    }
+
+    fn is_pinned(&self) -> bool {
+        !self.carried.pins.is_empty() || self.statements > 0
+    }
+}
+
+impl Relay {
+    /// Asks for a connection, unless that was done.
+    pub(super) fn acquire(&mut self, now: Time) {
+        if let Some(sharing) = self.sharing.as_deref_mut() {
+            sharing.since.get_or_insert(now);
+            sharing.action.get_or_insert(Action::Acquire);
+        }
+    }
+
+    /// A connection is there: sets it to what the session has set, if it is not.
+    pub(super) fn on_attached(&mut self, mut lent: Box<Lent>, edits: &mut Edits) {
+        let Some(sharing) = self.sharing.as_deref_mut() else { return };
+        self.reply.set_backend(lent.capabilities);
+        sharing.is_fresh = true;
+        sharing.knows_found_rows = false;
+        if lent.settings.distance_to(&sharing.carried.settings).is_some_and(|it| it < 2) {
+            lent.settings = Arc::clone(&sharing.carried.settings);
+            sharing.lent = Some(lent);
+            return;
+        }
+        let mut words = Words::default();
+        words.tune(&lent.settings, &sharing.carried.settings, lent.capabilities);
+        if !sharing.is_mariadb {
+            // Clears the warnings that deprecated settings cause.
+            words.say(Step::Statement(b"DO 0"), lent.capabilities);
+        }
+        sharing.lent = Some(lent);
+        self.talk(Topic::Tune, words, None, edits);
+    }
+
+    /// Says something of Weir's own to the backend. Commands of the client wait meanwhile.
+    pub(super) fn talk(
+        &mut self,
+        topic: Topic,
+        words: Words,
+        question: Option<Question>,
+        edits: &mut Edits,
+    ) {
+        let mut out = BytesMut::new();
+        let exchange = words.send(question, &mut out);
+        edits.send(Side::Backend, |it| it.extend_from_slice(&out));
+        self.wait = Some(Box::new(Wait::new(What::Exchange(Box::new(exchange), topic), None)));
+    }
+
+    /// Bytes of the backend, in an exchange of Weir's own.
+    pub(super) fn on_exchange(&mut self, input: &[u8], edits: &mut Edits) -> Result<(), Fault> {
+        edits.discard(input.len());
+        let Some(Wait { what: What::Exchange(exchange, topic), .. }) = self.wait.as_deref_mut()
+        else {
+            return Ok(());
+        };
+        let topic = *topic;
+        let exchanged = exchange
+            .on_bytes(input)
+            .map_err(|malformed| not_a_reply(ReplyError::Malformed(malformed)))?;
+        if exchanged == Exchanged::Wait {
+            return Ok(());
+        }
+        let Some(wait) = self.wait.take() else { return Ok(()) };
+        let (Wait { what: What::Exchange(exchange, _), rest, .. }, Some(sharing)) =
+            (*wait, self.sharing.as_deref_mut())
+        else {
+            return Ok(());
+        };
+        sharing.ahead.extend_from_slice(&rest);
+        match exchanged {
+            Exchanged::Wait => {}
+            Exchanged::Done => sharing.on_exchanged(topic, &exchange),
+            Exchanged::Refused(err) => sharing.on_refused(topic, &err),
+        }
+        if sharing.ahead.is_empty() && !sharing.client_ended && sharing.undecided.is_none() {
+            self.settle(edits);
+        } else {
+            sharing.action = Some(Action::Resume);
+        }
+        Ok(())
+    }
+
+    /// An answer of the backend is complete.
+    pub(super) fn on_shared_answer(&mut self, failed: bool) -> Result<(), Fault> {
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(()) };
+        let Some(issued) = sharing.issued.pop_front() else { return Ok(()) };
+        let Some(notes) = self.reply.notes() else { return Ok(()) };
+        let error = if failed { self.reply.error_code().max(1) } else { 0 };
+        let returns = matches!(issued.kind, Kind::Statement { inserts: true, .. });
+        let may_have_inserted =
+            notes.last_insert_id != 0 || failed || returns && notes.affected_rows.is_none();
+        let answered = Answered {
+            error,
+            warnings: notes.warnings,
+            may_have_inserted,
+            is_statement: matches!(issued.kind, Kind::Statement { .. }),
+            chooses_schema: issued.kind == Kind::Schema,
+        };
+        let insert_id = sharing.carried.last_insert_id;
+        sharing
+            .carried
+            .on_answered(issued.effects.as_deref(), &notes.trackers, answered)
+            .map_err(|malformed| not_a_reply(ReplyError::Malformed(malformed)))?;
+        match issued.kind {
+            Kind::Statement { inserts: true, .. } if failed => sharing.is_fresh = false,
+            Kind::Statement { found_rows, .. } => {
+                sharing.is_fresh = false;
+                if found_rows != FoundRows::Kept {
+                    sharing.knows_found_rows = true;
+                    let is_counted = found_rows == FoundRows::Counted && !failed;
+                    sharing.found_rows = notes.rows.filter(|_| is_counted);
+                }
+            }
+            Kind::Reset if !failed => {
+                sharing.carried.reset();
+                if let Some(lent) = &mut sharing.lent {
+                    lent.last_insert_id = Some(0);
+                }
+                sharing.is_untracked = true;
+                sharing.statements = 0;
+            }
+            Kind::Prepare if !failed => sharing.statements += 1,
+            Kind::Schema | Kind::Reset | Kind::Prepare | Kind::Other => {}
+        }
+        if issued.kind != Kind::Prepare || failed {
+            let affected = notes.affected_rows.filter(|_| !failed);
+            let rows = affected.and_then(|rows| i64::try_from(rows).ok());
+            sharing.row_count = rows.unwrap_or(-1);
+        }
+        let in_transaction = self.reply.status().contains(Status::IN_TRANS);
+        if sharing.was_in_transaction && !in_transaction {
+            sharing.carried.pins.remove(Pin::NextTransaction);
+        }
+        sharing.was_in_transaction = in_transaction;
+        if notes.last_insert_id != 0 {
+            sharing.insert_id_seen = notes.last_insert_id;
+        }
+        if let Some(lent) = &mut sharing.lent {
+            if insert_id != sharing.carried.last_insert_id {
+                lent.last_insert_id = Some(sharing.carried.last_insert_id);
+            }
+            // Until it goes back it is whatever the session is.
+            if !Arc::ptr_eq(&lent.settings, &sharing.carried.settings) {
+                lent.settings = Arc::clone(&sharing.carried.settings);
+                sharing.mode = sharing.carried.settings.lex_mode(sharing.server);
+            }
+        }
+        self.gone |= sharing.carried.ends;
+        Ok(())
+    }
+
+    /// Lets the connection go if nothing needs it, after asking what only it knows.
+    pub(super) fn settle(&mut self, edits: &mut Edits) {
+        let rests = self.owed.is_empty()
+            && self.wait.is_none()
+            && self.request.is_idle()
+            && !self.unasked
+            && !self.reply.status().contains(Status::IN_TRANS)
+            && !self.spoiled;
+        let Some(sharing) = self.sharing.as_deref_mut() else { return };
+        let Some(lent) = sharing.lent.as_deref_mut() else { return };
+        if !rests
+            || !sharing.carried.pins.is_empty()
+            || sharing.statements > 0
+            || !sharing.ahead.is_empty()
+        {
+            return;
+        }
+        if lent.is_unknown {
+            sharing.action = Some(Action::Release);
+            return;
+        }
+        let capabilities = lent.capabilities;
+        let mut words = Words::default();
+        if std::mem::take(&mut sharing.is_untracked) {
+            words.say(Step::Statement(&track(sharing.is_mariadb)), capabilities);
+        }
+        if sharing.asks_found_rows && sharing.found_rows.is_none() && sharing.knows_found_rows {
+            sharing.carried.ask(Asked::FoundRows);
+            if !sharing.is_mariadb {
+                words.close();
+            }
+        }
+        if words.is_empty() && !sharing.carried.has_asked() {
+            sharing.action = Some(Action::Release);
+            return;
+        }
+        let asked = sharing.carried.take_asked();
+        let question = (!asked.is_empty()).then(|| Question::new(asked, capabilities));
+        self.talk(Topic::Settle, words, question, edits);
+    }
+
+    /// What comes before a command that waits is answered.
+    pub(super) fn go_on(&mut self, edits: &mut Edits) {
+        match self.sharing.as_deref_mut() {
+            Some(sharing) if sharing.awaits_answers => {
+                sharing.awaits_answers = false;
+                sharing.action = Some(Action::Resume);
+            }
+            Some(_) => self.settle(edits),
+            None => {}
+        }
+    }
+
+    /// What the session keeps for later, while it waits.
+    pub(super) fn set_ahead(&mut self, input: &[u8]) -> Result<(), Fault> {
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(()) };
+        sharing.ahead.extend_from_slice(input);
+        if sharing.ahead.len() > AHEAD_BYTES_MAX {
+            return Err(too_far_ahead());
+        }
+        Ok(())
+    }
+
+    /// Whether so much waits that the client is not to be read.
+    pub(super) fn is_far_ahead(&self) -> bool {
+        let waiting = self.wait.as_ref().map_or(0, |wait| wait.rest.len());
+        let ahead = self.sharing.as_ref().map_or(0, |sharing| sharing.ahead.len());
+        ahead + waiting >= AHEAD_BYTES_ENOUGH
+    }
+
+    /// Answers a command with an OK of Weir's own.
+    pub(super) fn answer_ok(&mut self, edits: &mut Edits, ledger: &mut Ledger) {
+        let client = self.reply.dialect().client;
+        let packet = OkPacket {
+            header: OkPacket::OK,
+            affected_rows: 0,
+            last_insert_id: 0,
+            status: self.reply.status().without(Status::SESSION_STATE_CHANGED),
+            warnings: 0,
+            info: &[],
+            trackers: &[],
+        };
+        edits.send(Side::Client, |out| packet.encode(client, 1, out));
+        ledger.answered(self.command_since);
+        if let Some(sharing) = self.sharing.as_deref_mut() {
+            sharing.row_count = 0;
+        }
+    }
+
+    /// Issues a command: the backend owes an answer.
+    pub(super) fn issue(
+        &mut self,
+        expect: Expect,
+        kind: Kind,
+        effects: Option<Box<Effects>>,
+    ) -> Result<(), Fault> {
+        self.owe_reply(expect)?;
+        if let Some(sharing) = self.sharing.as_deref_mut() {
+            sharing.issued.push_back(Issued { kind, effects });
+            sharing.since = None;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.sharing.as_ref().is_some_and(|sharing| sharing.is_pinned())
+    }
+}
+
+impl Sharing {
+    fn on_exchanged(&mut self, topic: Topic, exchange: &Exchange) {
+        // What the session said last is not what the connection heard last.
+        self.is_fresh = true;
+        self.knows_found_rows = false;
+        if let Some(question) = exchange.question() {
+            for (asked, answer) in question.answers() {
+                match asked {
+                    Asked::LastInsertId => self.on_insert_id(number(answer.as_deref())),
+                    Asked::FoundRows => self.found_rows = Some(number(answer.as_deref())),
+                    Asked::Schema
+                    | Asked::Roles
+                    | Asked::Warnings
+                    | Asked::Variable(_)
+                    | Asked::Switch(_)
+                    | Asked::User(_) => self.carried.on_answer(asked, answer.as_deref()),
+                }
+            }
+            self.mode = self.carried.settings.lex_mode(self.server);
+        }
+        let Some(lent) = &mut self.lent else { return };
+        lent.settings = Arc::clone(&self.carried.settings);
+        if topic == Topic::InsertId && exchange.question().is_none() {
+            lent.last_insert_id = Some(self.carried.last_insert_id);
+        }
+    }
+
+    /// What the connection says of LAST_INSERT_ID(). Where that is what it said before, the
+    /// session's is another one's, of another connection.
+    fn on_insert_id(&mut self, value: u64) {
+        let seen = std::mem::take(&mut self.insert_id_seen);
+        let Some(lent) = &mut self.lent else { return };
+        let before = lent.last_insert_id.replace(value);
+        if before != Some(value) || seen == value && seen != 0 {
+            self.carried.last_insert_id = value;
+        }
+    }
+
+    fn on_refused(&mut self, topic: Topic, err: &[u8]) {
+        match topic {
+            Topic::Settle => self.carried.pins.add(Pin::Unexplained),
+            Topic::Tune | Topic::InsertId => {
+                if let Some(lent) = &mut self.lent {
+                    lent.is_unknown = true;
+                }
+                self.denied = Some(told(err));
+            }
+        }
+    }
+}
+
+fn number(answer: Option<&[u8]>) -> u64 {
+    let digits = answer.and_then(|it| std::str::from_utf8(it).ok());
+    digits.and_then(|it| it.parse().ok()).unwrap_or(0)
+}
+
+/// The server's own words, in answer to the command it kept from running.
+fn told(err: &[u8]) -> Fault {
+    match ErrPacket::parse(err) {
+        Ok(packet) => Fault {
+            blame: Blame::Client,
+            code: packet.code,
+            sqlstate: packet.sqlstate,
+            message: String::from_utf8_lossy(packet.message).into_owned().into(),
+        },
+        Err(malformed) => not_a_reply(ReplyError::Malformed(malformed)),
+    }
+}
+
+fn too_far_ahead() -> Fault {
+    fault(
+        Blame::Limit,
+        code::NET_PACKET_TOO_LARGE,
+        "weir: too many bytes sent ahead of a backend connection",
+    )
+}

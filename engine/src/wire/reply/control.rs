@@ -1,0 +1,44 @@
+//! Control frames, and what their bytes mean.
+//!
+//! Purpose: hold one while it is decided on.
+//! Never: decide.
+
+use crate::wire::edit::Edits;
+use crate::wire::frame::HEADER_BYTES;
+use crate::wire::{Capabilities, Status};
+
+/// The flags an EOF put in before the rows has: what the statement did is not known yet, and a
+/// CURSOR_EXISTS left over from another one would make a client fetch rows that come by themselves.
+pub(super) const OF_THE_SESSION: Status = Status::IN_TRANS
+    .with(Status::AUTOCOMMIT)
+    .with(Status::NO_BACKSLASH_ESCAPES)
+    .with(Status::IN_TRANS_READONLY);
+
+/// With these, the count of a result's columns has a byte behind it.
+pub(super) const FLAGGED_COUNT: Capabilities =
+    Capabilities::OPTIONAL_RESULTSET_METADATA.union(Capabilities::MARIADB_CACHE_METADATA);
+
+/// That byte, and the last one of a statement header: no definitions follow.
+pub(super) const DEFINITIONS_LEFT_OUT: u8 = 0;
+
+/// Where that byte is in a statement header.
+pub(super) const PREPARE_FLAG_AT: usize = 12;
+
+/// A control frame, header included, and where its bytes are.
+pub(super) struct Frame<'a> {
+    pub(super) bytes: &'a mut [u8],
+    /// In the input, so that it can be forwarded; otherwise it was put together from pieces.
+    pub(super) in_input: bool,
+}
+
+impl Frame<'_> {
+    pub(super) fn payload(&self) -> &[u8] {
+        self.bytes.get(HEADER_BYTES..).unwrap_or_default()
+    }
+
+    pub(super) fn leave_out(&self, edits: &mut Edits) {
+        if self.in_input {
+            edits.discard(self.bytes.len());
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What an answer said besides its rows.
+//!
+//! Purpose: keep it until the answer is over, for a session that shares its backend connection.
+//! Never: keep a row.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+
+use crate::wire::ok::OkPacket;
+use crate::wire::reader::Malformed;
+use crate::wire::tracker::{Tracker, Trackers};
+use crate::wire::writer::put_lenenc_bytes;
+
+/// Of all results of one answer.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// Rows changed, if the last result had no rows.
+    pub affected_rows: Option<u64>,
+    /// The last id that was generated or given.
+    pub last_insert_id: u64,
+    /// Of the last result.
+    pub warnings: u16,
+    /// Rows of the last result that had any.
+    pub rows: Option<u64>,
+    /// All trackers, one list behind the other.
+    pub trackers: BytesMut,
+    /// Rows so far of the result that is coming.
+    pub(super) counted: u64,
+    /// What the client gets to know.
+    pub(super) tracked: Arc<Tracked>,
+}
+
+impl Notes {
+    /// The next answer begins.
+    pub(super) fn begin(&mut self) {
+        self.affected_rows = None;
+        self.last_insert_id = 0;
+        self.warnings = 0;
+        self.rows = None;
+        self.counted = 0;
+        self.trackers.clear();
+    }
+
+    pub(super) fn on_ok(&mut self, packet: &OkPacket<'_>) {
+        self.affected_rows = Some(packet.affected_rows);
+        self.on_any(packet);
+    }
+
+    pub(super) fn on_end_of_rows(&mut self, packet: &OkPacket<'_>) {
+        self.on_end_of_old_rows(packet.warnings);
+        self.on_any(packet);
+    }
+
+    pub(super) const fn on_end_of_old_rows(&mut self, warnings: u16) {
+        self.affected_rows = None;
+        self.rows = Some(self.counted);
+        self.counted = 0;
+        self.warnings = warnings;
+    }
+
+    fn on_any(&mut self, packet: &OkPacket<'_>) {
+        if packet.last_insert_id != 0 {
+            self.last_insert_id = packet.last_insert_id;
+        }
+        self.warnings = packet.warnings;
+        self.trackers.extend_from_slice(packet.trackers);
+    }
+}
+
+/// What a server reports to clients that have not said what they want to know: its global
+/// `session_track_*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tracked {
+    /// `session_track_system_variables`.
+    pub variables: Vec<u8>,
+    /// `session_track_schema`.
+    pub schema: bool,
+    /// `session_track_state_change`.
+    pub state_change: bool,
+}
+
+impl Tracked {
+    fn has(&self, name: &[u8]) -> bool {
+        let mut names = self.variables.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        names.any(|own| own == b"*" || own.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Appends those trackers that a client gets which has not asked for more.
+///
+/// # Errors
+/// They do not parse.
+pub(super) fn by_default(
+    trackers: &[u8],
+    tracked: &Tracked,
+    out: &mut BytesMut,
+) -> Result<(), Malformed> {
+    for tracker in Trackers::new(trackers) {
+        let (kind, parts): (u8, [&[u8]; 2]) = match tracker? {
+            Tracker::SystemVariable { name, value } if tracked.has(name) => (0, [name, value]),
+            Tracker::Schema(schema) if tracked.schema => (1, [schema, &[]]),
+            Tracker::StateChange(data) if tracked.state_change => (2, [data, &[]]),
+            // MySQL sends these whether they are asked for or not.
+            Tracker::TransactionState(state) => (5, [state, &[]]),
+            Tracker::TransactionCharacteristics(text) => (4, [text, &[]]),
+            Tracker::SystemVariable { .. }
+            | Tracker::Schema(_)
+            | Tracker::StateChange(_)
+            | Tracker::Unknown { .. } => continue,
+            // Asked for by nobody but the server's own configuration.
+            Tracker::Gtids(set) => (3, [set, &[]]),
+        };
+        let [first, second] = parts;
+        let mut data = BytesMut::new();
+        match kind {
+            // Alone among them it has no second length.
+            2 => data.put_slice(first),
+            3 => {
+                data.put_u8(0);
+                put_lenenc_bytes(&mut data, first);
+            }
+            _ => put_lenenc_bytes(&mut data, first),
+        }
+        if kind == 0 {
+            put_lenenc_bytes(&mut data, second);
+        }
+        out.put_u8(kind);
+        put_lenenc_bytes(out, &data);
+    }
+    Ok(())
+}

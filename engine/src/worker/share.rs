@@ -1,0 +1,564 @@
+//! Backend connections that change hands between two commands (`pooling = "transaction"`).
+//!
+//! Purpose: lend a session the connection that fits it best, take it back when nothing needs it, and
+//! give it to whoever waits.
+//! Never: let a session wait while a connection that fits lies idle, or give out one of which it is
+//! not known what it is set to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::auth::Proof;
+use crate::base::{Address, Blame, Fault, Key, Time};
+use crate::bus::Place;
+use crate::io::{Chunk, CloseMode, Driver, RecvMode};
+use crate::observe::Counter;
+use crate::pool::{Lease, PoolKey};
+use crate::session::LeaseRequest;
+use crate::share::{
+    Asked, Exchange, Exchanged, Lent, Question, Settings, Step, Words, base, track, tracked,
+};
+use crate::sql::Server;
+use crate::wire::reply::Tracked;
+use crate::wire::{Capabilities, ErrPacket, LoginRequest, Side, code, fault};
+use crate::worker::coded::encode;
+use crate::worker::entry::{BackendLink, Holder, Parked, Stage};
+use crate::worker::idle::decode;
+use crate::worker::traffic::Input;
+use crate::worker::{FLUSH_MAX, IDLE_CHECK, Worker};
+
+/// Schemas of one login that are known to be there.
+const SCHEMAS_MAX: usize = 256;
+
+/// What is known of a login whose connections are shared.
+#[derive(Debug)]
+pub(super) struct SharedLogin {
+    login: LoginRequest,
+    proof: Proof,
+    known: Option<Known>,
+    /// Schemas that a server let it into, and when.
+    verified: HashMap<Vec<u8>, Time>,
+    sessions: usize,
+}
+
+/// What a server said of its last new connection.
+#[derive(Clone, Debug)]
+struct Known {
+    capabilities: Capabilities,
+    ok: BytesMut,
+    /// Without a schema.
+    settings: Arc<Settings>,
+    server: Server,
+    tracked: Arc<Tracked>,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Logs a client in without asking a server, if one was asked the same lately.
+    pub(super) fn log_in_known(
+        &mut self,
+        key: Key,
+        request: &LeaseRequest,
+        pool: &PoolKey,
+    ) -> bool {
+        let ttl = self.config.pool.auth_cache_ttl;
+        let schema = request.login.database.as_deref().unwrap_or_default();
+        let Some(shared) = self.logins.get_mut(pool).filter(|_| request.is_proven) else {
+            return false;
+        };
+        let is_verified =
+            shared.verified.get(schema).is_some_and(|since| self.ledger.now() < *since + ttl);
+        let Some(known) = shared.known.clone().filter(|_| is_verified) else { return false };
+        shared.proof = request.proof.clone();
+        self.counters.increment(Counter::BackendReuses);
+        let schema = schema.to_vec();
+        self.log_in(key, pool, &schema, known);
+        true
+    }
+
+    fn log_in(&mut self, key: Key, pool: &PoolKey, schema: &[u8], known: Known) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        self.figures.login(entry.endpoint, self.ledger.nanos_since(entry.accepted));
+        let mut settings = known.settings;
+        if !schema.is_empty() {
+            Arc::make_mut(&mut settings).set_schema(schema);
+        }
+        self.edits.clear();
+        let Known { capabilities, ok, server, tracked, .. } = known;
+        let early = entry.session.on_shared_login(
+            capabilities,
+            &ok,
+            settings,
+            (server, tracked),
+            &mut self.edits,
+        );
+        entry.shares = Some(pool.clone());
+        if let Some(shared) = self.logins.get_mut(pool) {
+            shared.sessions += 1;
+        }
+        self.send_edits(key);
+        self.start_client_compression(key);
+        self.login_over(key);
+        match early {
+            Ok(early) if early.is_empty() => {}
+            Ok(early) => self.feed_early(key, early),
+            Err(fault) => self.fail(key, &fault),
+        }
+        if self.draining {
+            self.end_if_at_rest(key);
+        }
+    }
+
+    /// What a login needs for further connections like it.
+    pub(super) fn remember_login(&mut self, pool: &PoolKey, request: &LeaseRequest) {
+        if let Some(shared) = self.logins.get_mut(pool) {
+            shared.proof = request.proof.clone();
+            return;
+        }
+        let login = LoginRequest { connect_attrs: None, ..request.login.clone() };
+        let proof = request.proof.clone();
+        let (known, verified) = (None, HashMap::new());
+        let shared = SharedLogin { login, proof, known, verified, sessions: 0 };
+        self.logins.insert(pool.clone(), shared);
+    }
+
+    /// A session is over that shared connections.
+    pub(super) fn leave_login(&mut self, pool: &PoolKey) {
+        if let Some(shared) = self.logins.get_mut(pool) {
+            shared.sessions -= 1;
+        }
+    }
+
+    /// Forgets logins that nobody uses.
+    pub(super) fn tend_logins(&mut self, now: Time) {
+        let ttl = self.config.pool.auth_cache_ttl;
+        self.logins.retain(|_, shared| {
+            shared.verified.retain(|_, since| now < *since + ttl);
+            shared.sessions > 0 || !shared.verified.is_empty()
+        });
+    }
+
+    /// A new connection is logged in: makes its server report all that sessions set, and asks what
+    /// it is set to.
+    pub(super) fn greet(&mut self, key: Key, lease: Lease, ok: BytesMut, version: &[u8]) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &mut entry.backend else { return };
+        let version = String::from_utf8_lossy(version);
+        let server = Server::from_version(&version);
+        backend.server = server;
+        let (exchange, out) = introduction(server, lease.capabilities, false);
+        let deadline = self.driver.now() + self.config.limits.connect_timeout;
+        backend.stage = Stage::Greeting(Box::new(exchange), lease, ok, deadline);
+        self.start_backend_compression(key, lease.capabilities);
+        self.send_to_backend(key, &out);
+    }
+
+    /// The answers of a new connection.
+    pub(super) fn on_backend_greeting(&mut self, key: Key, bytes: &[u8]) {
+        let backend = self.sessions.get_mut(key).and_then(|entry| entry.backend.as_deref_mut());
+        let Some(backend) = backend else { return };
+        let Stage::Greeting(exchange, lease, ok, _) = &mut backend.stage else { return };
+        match exchange.on_bytes(bytes) {
+            Ok(Exchanged::Wait) => {}
+            Ok(Exchanged::Done) => {
+                let (lease, ok) = (*lease, std::mem::take(ok));
+                let told = Told::of(exchange);
+                backend.roles = told.roles;
+                backend.stage = Stage::Leased(lease);
+                self.on_greeted(key, lease, ok, told.settings, told.tracked);
+            }
+            Ok(Exchanged::Refused(_)) | Err(_) => {
+                self.counters.increment(Counter::BackendLoginFailures);
+                let text = "it does not report what sessions set (session_track_*), or not what \
+                            they are set to";
+                self.fail_backend(key, code::UNKNOWN_ERROR, text);
+            }
+        }
+    }
+
+    fn on_greeted(
+        &mut self,
+        key: Key,
+        lease: Lease,
+        ok: BytesMut,
+        settings: Settings,
+        tracked: Tracked,
+    ) {
+        let Some(entry) = self.sessions.get(key) else { return };
+        let Some(backend) = &entry.backend else { return };
+        let (Some(pool), server) = (backend.pool.clone(), backend.server) else { return };
+        let is_login = entry.session.is_logging_in();
+        let schema = settings.schema().to_vec();
+        let settings = Arc::new(settings);
+        let mut bare = Arc::clone(&settings);
+        Arc::make_mut(&mut bare).set_schema(b"");
+        let (capabilities, tracked) = (lease.capabilities, Arc::new(tracked));
+        let known = Known { capabilities, ok, settings: bare, server, tracked };
+        if let Some(shared) = self.logins.get_mut(&pool) {
+            shared.known = Some(known.clone());
+            if shared.verified.len() >= SCHEMAS_MAX {
+                shared.verified.clear();
+            }
+            shared.verified.insert(schema.clone(), self.ledger.now());
+        }
+        self.next_idle_check = self.next_idle_check.min(self.ledger.now() + IDLE_CHECK);
+        let lent = Box::new(Lent::new(settings, lease.capabilities));
+        if !is_login {
+            self.attach(key, lent);
+            return;
+        }
+        if let Some(backend) = self.sessions.get_mut(key).and_then(|entry| entry.backend.take()) {
+            self.put_down(backend, lent);
+        }
+        self.log_in(key, &pool, &schema, known);
+    }
+
+    /// A session needs a connection.
+    pub(super) fn acquire(&mut self, key: Key) {
+        let Some(entry) = self.sessions.get(key) else { return };
+        let Some(mut pool) = entry.shares.clone() else { return };
+        let Some(server) = self.primary_of(entry).map(|primary| primary.address.clone()) else {
+            let text = "weir: the cluster has no primary";
+            self.deny(key, fault(Blame::Backend, code::UNKNOWN_ERROR, text));
+            return;
+        };
+        if *pool.server() != server {
+            pool = match self.move_login(key, &pool, &server) {
+                Some(pool) => pool,
+                None => return,
+            };
+        }
+        if self.reuse_shared(key, &pool) {
+            return;
+        }
+        let Some(shared) = self.logins.get(&pool) else { return };
+        let schema = self.sessions.get(key).and_then(|entry| entry.session.settings());
+        let database = schema.map(|it| it.schema().to_vec()).filter(|it| !it.is_empty());
+        let login = LoginRequest { database, ..shared.login.clone() };
+        let request = LeaseRequest { login, proof: shared.proof.clone(), is_proven: true };
+        self.watch(key);
+        let until = self.driver.now() + self.config.limits.lease_wait;
+        self.enqueue(key, request, server, until);
+    }
+
+    /// The primary is another server now.
+    fn move_login(&mut self, key: Key, pool: &PoolKey, server: &Address) -> Option<PoolKey> {
+        let shared = self.logins.get(pool)?;
+        let request = LeaseRequest {
+            login: shared.login.clone(),
+            proof: shared.proof.clone(),
+            is_proven: true,
+        };
+        let entry = self.sessions.get(key)?;
+        let next = self.pool_key(entry, server, &request.login)?;
+        self.remember_login(&next, &request);
+        self.leave_login(pool);
+        self.logins.get_mut(&next)?.sessions += 1;
+        self.sessions.get_mut(key)?.shares = Some(next.clone());
+        Some(next)
+    }
+
+    /// Lends a session the idle connection that fits best. False if none does.
+    pub(super) fn reuse_shared(&mut self, key: Key, pool: &PoolKey) -> bool {
+        let Some(entry) = self.sessions.get(key) else { return false };
+        let Some(settings) = entry.session.settings() else { return false };
+        let Some(slot) = self.shelf.take_shared(pool, settings) else { return false };
+        self.resources.shared.permits.end_idle(pool.server(), &self.desk);
+        self.lend(key, slot);
+        true
+    }
+
+    /// A session has its connection.
+    pub(super) fn attach(&mut self, key: Key, lent: Box<Lent>) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &entry.backend else { return };
+        if let Some(lease) = backend.lease() {
+            let place = Place { server: backend.named.clone(), thread: lease.server_thread_id };
+            self.resources.directory.insert(entry.session.id(), place);
+        }
+        self.edits.clear();
+        entry.session.on_attached(lent, &mut self.edits);
+        if !self.edits.list().is_empty() {
+            self.counters.increment(Counter::BackendTunings);
+            self.send_edits(key);
+        }
+        self.login_over(key);
+        self.resume(key);
+    }
+
+    /// Feeds a session what its client sent ahead.
+    pub(super) fn resume(&mut self, key: Key) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let mut ahead = entry.session.take_ahead();
+        if entry.client.held_by.is_ahead() {
+            entry.client.held_by.set_ahead(false);
+            if entry.client.held_by.is_empty() {
+                self.driver.set_recv(entry.client.conn, entry.client.mode);
+            }
+        }
+        self.feed(key, Side::Client, Input::Decoded(&mut ahead));
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        self.edits.clear();
+        entry.session.after_ahead(&mut self.edits);
+        if !self.edits.list().is_empty() {
+            self.send_edits(key);
+        }
+        self.act(key);
+    }
+
+    /// Keeps what a session left of its input, and stops reading its client when that is much.
+    pub(super) fn set_ahead(&mut self, key: Key, input: &[u8]) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let kept = entry.session.set_ahead(input);
+        self.hold_far_ahead(key);
+        if let Err(fault) = kept {
+            self.fail(key, &fault);
+        }
+    }
+
+    pub(super) fn hold_far_ahead(&mut self, key: Key) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let held_by = &mut entry.client.held_by;
+        if !entry.session.is_far_ahead() || held_by.is_ahead() {
+            return;
+        }
+        if held_by.is_empty() {
+            self.driver.set_recv(entry.client.conn, RecvMode::Paused);
+        }
+        held_by.set_ahead(true);
+    }
+
+    /// A session gives its connection back.
+    pub(super) fn release(&mut self, key: Key) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let id = entry.session.id();
+        let (Some(lent), Some(backend)) = (entry.session.release(), entry.backend.take()) else {
+            return;
+        };
+        // A KILL that is on its way there must not hit the next session.
+        let is_aimed_at = self.resources.directory.remove(id);
+        let is_old = self.ledger.now() >= backend.since + self.config.pool.age_max;
+        let slot = backend.slot;
+        if lent.is_unknown && !is_aimed_at && !self.draining {
+            if let Err(backend) = self.restore(backend) {
+                self.park(backend, None);
+                self.close_idle(slot, CloseMode::Now);
+            }
+            return;
+        }
+        if is_aimed_at || is_old || lent.is_unknown || self.draining {
+            self.park(backend, Some(lent));
+            self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
+            return;
+        }
+        self.put_down(backend, lent);
+    }
+
+    /// A connection belongs to nobody: it goes to whoever waits, when this event is over.
+    fn put_down(&mut self, backend: Box<BackendLink>, lent: Box<Lent>) {
+        let slot = backend.slot;
+        self.park(backend, Some(lent));
+        self.freed.push_back(slot);
+    }
+
+    fn park(&mut self, mut backend: Box<BackendLink>, lent: Option<Box<Lent>>) {
+        let link = &mut backend.link;
+        let was_held = !link.held_by.is_empty();
+        link.held_by = Default::default();
+        link.full_in_a_row = 0;
+        if was_held || link.mode != RecvMode::Small {
+            link.mode = RecvMode::Small;
+            self.driver.set_recv(link.conn, RecvMode::Small);
+        }
+        self.figures.backend_idle(backend.id, true);
+        if let Some(holder) = self.slots.get_mut(backend.slot) {
+            *holder = Holder::Idle(Box::new(Parked { backend, ok: BytesMut::new(), lent }));
+        }
+    }
+
+    /// Gives connections that were let go to whoever waits, or keeps them. A loop and no recursion:
+    /// thousands may wait.
+    pub(super) fn pass_on(&mut self) {
+        while let Some(slot) = self.freed.pop_front() {
+            let Some(Holder::Idle(parked)) = self.slots.get(slot) else { continue };
+            let (Some(pool), Some(lent)) = (&parked.backend.pool, &parked.lent) else { continue };
+            let (pool, settings) = (pool.clone(), Arc::clone(&lent.settings));
+            let since = parked.backend.since;
+            if let Some(key) = self.first_who_wants(&pool) {
+                let wanted = self.sessions.get(key).and_then(|entry| entry.session.settings());
+                let fits = wanted.is_some_and(|it| settings.distance_to(it).is_some());
+                let permits = &self.resources.shared.permits;
+                if fits && !permits.must_yield(pool.server(), &self.desk, key) {
+                    self.next_who_wants(&pool);
+                    self.lend(key, slot);
+                } else {
+                    // Whoever waits has no schema, which this one cannot get rid of; or is elsewhere.
+                    self.counters.increment(Counter::BackendYielded);
+                    self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
+                }
+                continue;
+            }
+            let is_full = self.shelf.len() >= self.config.pool.idle_max;
+            let permits = &self.resources.shared.permits;
+            if is_full || !permits.keep_idle(pool.server(), &self.desk) {
+                self.counters.increment(Counter::BackendYielded);
+                self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
+            } else {
+                let now = self.ledger.now();
+                self.shelf.put_shared(&pool, slot, settings, since, now);
+                self.next_idle_check = self.next_idle_check.min(now + IDLE_CHECK);
+            }
+        }
+    }
+
+    /// Makes a connection as good as new whose session has left it in any state.
+    pub(super) fn restore(
+        &mut self,
+        mut backend: Box<BackendLink>,
+    ) -> Result<(), Box<BackendLink>> {
+        let Some(lease) = backend.lease().copied() else { return Err(backend) };
+        let (exchange, out) = introduction(backend.server, lease.capabilities, true);
+        let (link, coder) = (&mut backend.link, &mut self.coder);
+        if encode(link, &out, coder, &mut self.driver, &self.counters).is_err() {
+            return Err(backend);
+        }
+        let slot = backend.slot;
+        let until = self.ledger.now() + self.config.limits.connect_timeout;
+        self.recycling.push_back((until, slot));
+        self.figures.backend_idle(backend.id, true);
+        if let Some(holder) = self.slots.get_mut(slot) {
+            *holder = Holder::Restoring(Box::new(exchange), backend);
+        }
+        self.next_idle_check = self.next_idle_check.min(self.ledger.now() + IDLE_CHECK);
+        Ok(())
+    }
+
+    /// Bytes of a connection that is being made as good as new.
+    pub(super) fn on_restoring(&mut self, slot: Key, chunk: &Chunk) {
+        let Some(Holder::Restoring(exchange, backend)) = self.slots.get_mut(slot) else { return };
+        let mut plain = BytesMut::new();
+        let transport = backend.link.transport.as_deref_mut();
+        let decoded = decode(transport, chunk, &mut plain, &mut self.coder);
+        let exchanged = decoded.is_ok().then(|| exchange.on_bytes(&plain));
+        let told = match exchanged {
+            Some(Ok(Exchanged::Wait)) => return,
+            Some(Ok(Exchanged::Done)) => {
+                Some(Told::of(exchange)).filter(|told| told.roles == backend.roles)
+            }
+            Some(Ok(Exchanged::Refused(_)) | Err(_)) | None => None,
+        };
+        let Some(told) = told else {
+            self.counters.increment(Counter::BackendSpoiled);
+            self.close_idle(slot, CloseMode::Now);
+            return;
+        };
+        self.recycling.retain(|(_, other)| *other != slot);
+        self.counters.increment(Counter::BackendRecycled);
+        let Some(holder) = self.slots.get_mut(slot) else { return };
+        if let Holder::Restoring(_, backend) = std::mem::replace(holder, Holder::Session(slot)) {
+            self.figures.backend_idle(backend.id, false);
+            let capabilities = backend.lease().map_or(Capabilities::NONE, |it| it.capabilities);
+            self.put_down(backend, Box::new(Lent::new(Arc::new(told.settings), capabilities)));
+        }
+    }
+
+    /// Tells a session that shares connections that it cannot have one now: its command is answered
+    /// with the error, and it goes on.
+    pub(super) fn deny(&mut self, key: Key, fault: Fault) {
+        self.leave_backend(key);
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        if let Some(backend) = entry.backend.take() {
+            self.slots.remove(backend.slot);
+            self.figures.backend_closed(backend.id);
+            self.driver.close(backend.link.conn, CloseMode::Now);
+        }
+        self.login_over(key);
+        if let Some(entry) = self.sessions.get_mut(key) {
+            self.counters.increment(Counter::BackendDenials);
+            entry.session.deny_backend(fault);
+            self.resume(key);
+        }
+    }
+
+    /// Whether a session is past its login and waits for one of the connections it shares.
+    pub(super) fn is_acquiring(&self, key: Key) -> bool {
+        self.sessions.get(key).is_some_and(|entry| {
+            let connects = entry.backend.as_ref().is_some_and(|it| it.is_logging_in());
+            entry.shares.is_some() && (connects || entry.waiting.is_some())
+        })
+    }
+
+    /// A server refuses a session another connection, in its own words.
+    pub(super) fn deny_refused(&mut self, key: Key, err: &[u8]) {
+        let fault = match ErrPacket::parse(err) {
+            Ok(packet) => Fault {
+                blame: Blame::Backend,
+                code: packet.code,
+                sqlstate: packet.sqlstate,
+                message: String::from_utf8_lossy(packet.message).into_owned().into(),
+            },
+            Err(malformed) => {
+                let text = format!("weir: the backend sent a {malformed}");
+                fault(Blame::Backend, code::MALFORMED_PACKET, text)
+            }
+        };
+        self.deny(key, fault);
+    }
+}
+
+/// What a connection is set to, by its server's word.
+struct Told {
+    settings: Settings,
+    roles: Option<Vec<u8>>,
+    tracked: Tracked,
+}
+
+impl Told {
+    fn of(exchange: &Exchange) -> Self {
+        let answers: Vec<_> =
+            exchange.question().map_or_else(Vec::new, |it| it.answers().collect());
+        let of = |wanted: &Asked| {
+            let found = answers.iter().find(|(asked, _)| *asked == wanted);
+            found.and_then(|(_, answer)| answer.clone())
+        };
+        let schema = of(&Asked::Schema).unwrap_or_default();
+        let [variables, has_schema, has_state] = tracked().map(|it| of(&it));
+        let is_on = |answer: Option<Vec<u8>>| answer.is_some_and(|it| it == b"ON");
+        let tracked = Tracked {
+            variables: variables.unwrap_or_default(),
+            schema: is_on(has_schema),
+            state_change: is_on(has_state),
+        };
+        let variables = answers.iter().filter_map(|(asked, answer)| match asked {
+            Asked::Variable(name) | Asked::Switch(name) if name.starts_with(b"GLOBAL.") => None,
+            Asked::Variable(name) | Asked::Switch(name) => {
+                Some((*name, answer.as_deref().unwrap_or_default()))
+            }
+            Asked::Schema
+            | Asked::Roles
+            | Asked::LastInsertId
+            | Asked::FoundRows
+            | Asked::Warnings
+            | Asked::User(_) => None,
+        });
+        Self { settings: Settings::new(&schema, variables), roles: of(&Asked::Roles), tracked }
+    }
+}
+
+/// What is said to a connection before sessions use it.
+fn introduction(server: Server, capabilities: Capabilities, resets: bool) -> (Exchange, BytesMut) {
+    let is_mariadb = matches!(server, Server::MariaDb(_));
+    let has_roles = !matches!(server, Server::MySql(version) if version < 80_000);
+    let mut words = Words::default();
+    if resets {
+        words.say(Step::Reset, capabilities);
+    }
+    words.say(Step::Statement(&track(is_mariadb)), capabilities);
+    let mut asked = base(is_mariadb, has_roles);
+    asked.extend(tracked());
+    let question = Question::new(asked, capabilities);
+    let mut out = BytesMut::new();
+    let exchange = words.send(Some(question), &mut out);
+    (exchange, out)
+}
