@@ -465,7 +465,7 @@ impl Relay {
             };
             self.issue(expect, kind, None)?;
         }
-        edits.send(Side::Backend, |out| frame(out, 0, |out| out.extend_from_slice(payload)));
+        send_whole(payload, edits);
         Ok(())
     }
 
@@ -475,9 +475,7 @@ impl Relay {
         edits: &mut Edits,
         ledger: &mut Ledger,
     ) -> Result<(), Fault> {
-        self.owe(Owed::Refusal { seq: 1, why })?;
-        self.refuse_what_is_next(edits, ledger);
-        Ok(())
+        self.refuse_current(1, why, edits, ledger)
     }
 
     /// The command that was to be refused is over.
@@ -634,6 +632,11 @@ impl Relay {
             self.wait = None;
         }
     }
+}
+
+/// Sends a command of one frame to the backend.
+pub(super) fn send_whole(payload: &[u8], edits: &mut Edits) {
+    edits.send(Side::Backend, |out| frame(out, 0, |out| out.extend_from_slice(payload)));
 }
 
 /// The client numbered a packet wrongly, before or after its login.

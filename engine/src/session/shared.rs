@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use crate::base::Fault;
 use crate::session::course::{Route, route, spoils};
 use crate::session::ledger::{Entry, Ledger};
-use crate::session::relay::{Relay, out_of_order};
+use crate::session::relay::{Relay, out_of_order, send_whole};
 use crate::session::sharing::{Kind, LongText, Topic};
 use crate::session::state::Tally;
 use crate::session::text::{self, Refusal, Verdict};
@@ -255,7 +255,7 @@ impl Relay {
                 self.owes_current = false;
                 if let Some(payload) = instead {
                     edits.discard(used);
-                    send(&payload, edits);
+                    send_whole(&payload, edits);
                 } else {
                     self.request.relay_whole(bytes, edits);
                 }
@@ -291,7 +291,7 @@ impl Relay {
                 if let Some(expect) = expect {
                     self.issue(expect, kind, effects)?;
                 }
-                send(instead.as_ref().unwrap_or(payload), edits);
+                send_whole(instead.as_ref().unwrap_or(payload), edits);
             }
             ruling @ (Ruling::Acquire | Ruling::Again) => {
                 let mut again = BytesMut::new();
@@ -327,15 +327,11 @@ impl Relay {
         edits: &mut Edits,
         ledger: &mut Ledger,
     ) -> Result<Ruling, Fault> {
-        let dialect = self.reply.dialect();
-        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
-        if let Some(fault) = sharing.denied.take() {
-            sharing.since = None;
-            ledger.answered(self.command_since);
-            ledger.enter(Entry::OwnError(fault.code));
-            edits.send(Side::Client, |out| ErrPacket::from(&fault).encode(1, out));
+        if self.answer_denied(1, edits, ledger) {
             return Ok(Ruling::Done);
         }
+        let dialect = self.reply.dialect();
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
         if sharing.lent.is_none() {
             if command == Command::Ping {
                 self.answer_ok(edits, ledger);
@@ -495,14 +491,21 @@ impl Relay {
     }
 
     fn refuse_at(&mut self, seq: u8, edits: &mut Edits, ledger: &mut Ledger) -> Result<(), Fault> {
-        let denied = self.sharing.as_deref_mut().and_then(|sharing| sharing.denied.take());
-        if let Some(fault) = denied {
-            ledger.answered(self.command_since);
-            ledger.enter(Entry::OwnError(fault.code));
-            edits.send(Side::Client, |out| ErrPacket::from(&fault).encode(seq, out));
+        if self.answer_denied(seq, edits, ledger) {
             return Ok(());
         }
         self.refuse_current(seq, Refusal::UnknownCommand, edits, ledger)
+    }
+
+    /// Answers a command with why there is no connection for it, if there is none.
+    fn answer_denied(&mut self, seq: u8, edits: &mut Edits, ledger: &mut Ledger) -> bool {
+        let Some(sharing) = self.sharing.as_deref_mut() else { return false };
+        let Some(fault) = sharing.denied.take() else { return false };
+        sharing.since = None;
+        ledger.answered(self.command_since);
+        ledger.enter(Entry::OwnError(fault.code));
+        edits.send(Side::Client, |out| ErrPacket::from(&fault).encode(seq, out));
+        true
     }
 }
 
@@ -513,9 +516,4 @@ fn begins_with_select(text: &[u8]) -> bool {
 /// GET DIAGNOSTICS … = ROW_COUNT.
 fn names_row_count(text: &[u8]) -> bool {
     text.windows(9).any(|it| it.eq_ignore_ascii_case(b"ROW_COUNT"))
-}
-
-/// Sends a command of one frame to the backend.
-fn send(payload: &[u8], edits: &mut Edits) {
-    edits.send(Side::Backend, |out| frame(out, 0, |out| out.extend_from_slice(payload)));
 }

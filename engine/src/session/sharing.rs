@@ -130,9 +130,8 @@ impl Sharing {
     pub(super) fn new(settings: Arc<Settings>, server: Server) -> Self {
         let is_mariadb = matches!(server, Server::MariaDb(_));
         let mode = settings.lex_mode(server);
-        let base = Arc::clone(&settings);
         Self {
-            carried: Carried::new(settings, base, is_mariadb),
+            carried: Carried::new(settings, is_mariadb),
             lent: None,
             is_fresh: true,
             mode,
@@ -319,12 +318,8 @@ impl Relay {
             && !self.reply.status().contains(Status::IN_TRANS)
             && !self.spoiled;
         let Some(sharing) = self.sharing.as_deref_mut() else { return };
-        let Some(lent) = sharing.lent.as_deref_mut() else { return };
-        if !rests
-            || !sharing.carried.pins.is_empty()
-            || sharing.statements > 0
-            || !sharing.ahead.is_empty()
-        {
+        let Some(lent) = sharing.lent.as_deref() else { return };
+        if !rests || sharing.is_pinned() || !sharing.ahead.is_empty() {
             return;
         }
         if lent.is_unknown {
@@ -413,10 +408,6 @@ impl Relay {
         }
         Ok(())
     }
-
-    pub(super) fn is_pinned(&self) -> bool {
-        self.sharing.as_ref().is_some_and(|sharing| sharing.is_pinned())
-    }
 }
 
 impl Sharing {
@@ -478,12 +469,7 @@ fn number(answer: Option<&[u8]>) -> u64 {
 /// The server's own words, in answer to the command it kept from running.
 fn told(err: &[u8]) -> Fault {
     match ErrPacket::parse(err) {
-        Ok(packet) => Fault {
-            blame: Blame::Client,
-            code: packet.code,
-            sqlstate: packet.sqlstate,
-            message: String::from_utf8_lossy(packet.message).into_owned().into(),
-        },
+        Ok(packet) => packet.to_fault(Blame::Client),
         Err(malformed) => not_a_reply(ReplyError::Malformed(malformed)),
     }
 }

@@ -429,12 +429,6 @@ impl Session {
         matches!(&self.phase, Phase::Relay(relay) if relay.is_far_ahead())
     }
 
-    /// It keeps its connection for a reason.
-    #[must_use]
-    pub fn is_pinned(&self) -> bool {
-        matches!(&self.phase, Phase::Relay(relay) if relay.is_pinned())
-    }
-
     /// What it waited for is dealt with: if its client has sent no more behind that, says so.
     pub fn after_ahead(&mut self, edits: &mut Edits) {
         if let Phase::Relay(relay) = &mut self.phase

@@ -51,10 +51,10 @@ pub struct Answered {
 impl Carried {
     /// At the beginning of a session.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, base: Arc<Settings>, is_mariadb: bool) -> Self {
+    pub fn new(settings: Arc<Settings>, is_mariadb: bool) -> Self {
         Self {
+            base: Arc::clone(&settings),
             settings,
-            base,
             pins: Pins::default(),
             asked: Vec::new(),
             harmless: Vec::new(),
@@ -195,6 +195,7 @@ impl Carried {
                 Change::Execute(_) | Change::Prepare(..) => true,
                 Change::AskCollation | Change::AskInsertId => true,
                 Change::Remove(_)
+                | Change::Rename
                 | Change::Free(..)
                 | Change::FreeAllOf(..)
                 | Change::FreeAll(_)
@@ -213,8 +214,8 @@ impl Carried {
             Change::Add(pin) => self.pins.add(*pin),
             Change::Remove(pin) => self.pins.remove(*pin),
             Change::Hold(pin, name) => self.pins.hold(*pin, name),
-            // A table was renamed: if it was a temporary one, its name is not known any more.
-            Change::Free(Pin::TemporaryTable, _) => {
+            // If it was a temporary one, its name is not known any more.
+            Change::Rename => {
                 if self.pins.has(Pin::TemporaryTable) {
                     self.pins.add(Pin::TemporaryTable);
                 }
@@ -339,6 +340,7 @@ impl Carried {
                 Change::Add(_)
                 | Change::Remove(_)
                 | Change::Hold(..)
+                | Change::Rename
                 | Change::Free(..)
                 | Change::FreeAllOf(..)
                 | Change::FreeAll(_)

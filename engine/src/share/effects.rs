@@ -18,6 +18,8 @@ pub(super) enum Change {
     Add(Pin),
     Remove(Pin),
     Hold(Pin, Box<[u8]>),
+    /// A table has another name.
+    Rename,
     /// One of that name has ended.
     Free(Pin, Box<[u8]>),
     /// All of that name have.
@@ -221,7 +223,7 @@ impl Effects {
             changes.extend(self.xa(text, mode));
         }
         if has(Flags::RENAMED) {
-            changes.push(Change::Free(Pin::TemporaryTable, Box::default()));
+            changes.push(Change::Rename);
         }
         if has(Flags::SET_NAMES) {
             changes.push(Change::AskCollation);

@@ -176,15 +176,10 @@ impl Question {
     pub fn answers(&self) -> impl Iterator<Item = (&Asked, Option<Vec<u8>>)> {
         let mut at = 0;
         self.asked.iter().map(move |asked| {
-            let answer = match asked {
-                Asked::User(_) => self.literal_at(at),
-                Asked::Schema
-                | Asked::Roles
-                | Asked::LastInsertId
-                | Asked::FoundRows
-                | Asked::Warnings
-                | Asked::Variable(_)
-                | Asked::Switch(_) => self.answers.get(at).cloned().flatten(),
+            let answer = if matches!(asked, Asked::User(_)) {
+                self.literal_at(at)
+            } else {
+                self.answers.get(at).cloned().flatten()
             };
             at += columns(asked);
             (asked, answer)
@@ -249,16 +244,7 @@ pub(super) fn text_literal(hex: &[u8], collation: &[u8]) -> Option<Vec<u8>> {
 }
 
 const fn columns(asked: &Asked) -> usize {
-    match asked {
-        Asked::User(_) => 3,
-        Asked::Schema
-        | Asked::Roles
-        | Asked::LastInsertId
-        | Asked::FoundRows
-        | Asked::Warnings
-        | Asked::Variable(_)
-        | Asked::Switch(_) => 1,
-    }
+    if matches!(asked, Asked::User(_)) { 3 } else { 1 }
 }
 
 fn nullable(reader: &mut Reader<'_>) -> Result<Option<Vec<u8>>, Malformed> {

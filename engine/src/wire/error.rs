@@ -48,6 +48,13 @@ impl<'a> ErrPacket<'a> {
         Ok(Self { code, sqlstate: sqlstate(code), message: unmarked.remaining() })
     }
 
+    /// The same as a fault with that blame.
+    #[must_use]
+    pub fn to_fault(&self, blame: Blame) -> Fault {
+        let message = String::from_utf8_lossy(self.message).into_owned().into();
+        Fault { blame, code: self.code, sqlstate: self.sqlstate, message }
+    }
+
     /// Appends it as a packet with sequence id `seq`.
     pub fn encode(&self, seq: u8, out: &mut BytesMut) {
         frame(out, seq, |out| {

@@ -301,6 +301,11 @@ impl<D: Driver> Worker<D> {
             thread = lease.server_thread_id,
             "logged in"
         );
+        self.after_login(key, early);
+    }
+
+    /// A client was told that it is logged in; `early` is what it sent ahead of that.
+    pub(super) fn after_login(&mut self, key: Key, early: Result<BytesMut, Fault>) {
         self.send_edits(key);
         self.start_client_compression(key);
         self.login_over(key);

@@ -97,17 +97,7 @@ impl<D: Driver> Worker<D> {
         if let Some(shared) = self.logins.get_mut(pool) {
             shared.sessions += 1;
         }
-        self.send_edits(key);
-        self.start_client_compression(key);
-        self.login_over(key);
-        match early {
-            Ok(early) if early.is_empty() => {}
-            Ok(early) => self.feed_early(key, early),
-            Err(fault) => self.fail(key, &fault),
-        }
-        if self.draining {
-            self.end_if_at_rest(key);
-        }
+        self.after_login(key, early);
     }
 
     /// What a login needs for further connections like it.
@@ -492,12 +482,7 @@ impl<D: Driver> Worker<D> {
     /// A server refuses a session another connection, in its own words.
     pub(super) fn deny_refused(&mut self, key: Key, err: &[u8]) {
         let fault = match ErrPacket::parse(err) {
-            Ok(packet) => Fault {
-                blame: Blame::Backend,
-                code: packet.code,
-                sqlstate: packet.sqlstate,
-                message: String::from_utf8_lossy(packet.message).into_owned().into(),
-            },
+            Ok(packet) => packet.to_fault(Blame::Backend),
             Err(malformed) => {
                 let text = format!("weir: the backend sent a {malformed}");
                 fault(Blame::Backend, code::MALFORMED_PACKET, text)
