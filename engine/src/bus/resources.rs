@@ -40,6 +40,8 @@ pub struct Shared {
     pub hosts: Hosts,
     /// Connections to backends.
     pub permits: Permits,
+    /// Prepared statements that shared connections keep.
+    pub statements: Arc<AtomicUsize>,
 }
 
 /// Which bound a new client would break.

@@ -141,6 +141,9 @@ impl<'d> Checker<'d> {
             idle_max: pool.integer("idle_max").value,
             age_max: milliseconds(pool, "age_ms_max"),
             auth_cache_ttl: milliseconds(pool, "auth_cache_ttl_ms"),
+            statements_per_session_max: pool.integer("statements_per_session_max").value,
+            statements_per_connection_max: pool.integer("statements_per_connection_max").value,
+            statements_max: pool.integer("statements_max").value,
         }
     }
 

@@ -170,6 +170,9 @@ impl Changes {
             live idle_max "idle_max";
             live age_max "age_ms_max";
             live auth_cache_ttl "auth_cache_ttl_ms";
+            live statements_per_session_max "statements_per_session_max";
+            live statements_per_connection_max "statements_per_connection_max";
+            live statements_max "statements_max";
         );
     }
 

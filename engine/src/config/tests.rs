@@ -141,6 +141,9 @@ fn a_minimal_file_takes_all_defaults() {
                 idle_max: 1000,
                 age_max: 3600s,
                 auth_cache_ttl: 60s,
+                statements_per_session_max: 16382,
+                statements_per_connection_max: 256,
+                statements_max: 8192,
             },
             clusters: [
                 Cluster {

@@ -192,6 +192,12 @@ pub struct Pool {
     pub age_max: Duration,
     /// How long a backend's yes to an account and its schema holds for further logins.
     pub auth_cache_ttl: Duration,
+    /// Prepared statements a session may have open on shared connections.
+    pub statements_per_session_max: usize,
+    /// Prepared statements a shared connection keeps.
+    pub statements_per_connection_max: usize,
+    /// The same for all of them together.
+    pub statements_max: usize,
 }
 
 /// One replication topology.

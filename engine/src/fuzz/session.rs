@@ -13,8 +13,8 @@ use bytes::BytesMut;
 
 use crate::base::{Blame, ClusterId, ConnectionId, Fault, Time, WorkerId};
 use crate::config::{
-    Admin, ClientCompression, Config, DriverChoice, Limits, Log, LogFormat, LogLevel, Pool, Secret,
-    User, Workers,
+    Admin, ClientCompression, Config, DriverChoice, Limits, Log, LogFormat, LogLevel, Pool,
+    Pooling, Secret, User, Workers,
 };
 use crate::fuzz::Sides;
 use crate::fuzz::walks::{form, optional};
@@ -331,7 +331,7 @@ fn context(backend: Capabilities) -> LoginContext {
         deadline: Time::NEVER,
         offers_tls: true,
         accounts: None,
-        keeps_backend: false,
+        pooling: Pooling::None,
         requires_tls: false,
         compression: ClientCompression { zlib: true, zstd: true },
     }
@@ -375,6 +375,9 @@ fn config() -> Config {
             idle_max: 0,
             age_max: Duration::ZERO,
             auth_cache_ttl: Duration::ZERO,
+            statements_per_session_max: 1,
+            statements_per_connection_max: 1,
+            statements_max: 1,
         },
         clusters: Vec::new(),
         backends: Vec::new(),

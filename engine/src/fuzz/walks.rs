@@ -136,7 +136,9 @@ fn decide(walk: &mut RequestWalk, event: RequestEvent) {
             code if code % 3 == 1 && walk.command_bytes() < PACKET_BYTES_MAX => walk.hold(),
             _ => walk.refuse(),
         },
-        RequestEvent::Held => assert!(!walk.take_held().is_empty(), "nothing was held"),
+        RequestEvent::Held | RequestEvent::Head => {
+            assert!(!walk.take_held().is_empty(), "nothing was held")
+        }
         RequestEvent::Refused { seq } if seq % 2 == 1 && walk.is_between_commands() => {
             walk.begin_upload(seq, seq);
         }

@@ -12,7 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::auth::{ClientAuth, ClientStep, Plugin, Proof, Remembered, RsaKey, Sealed};
 use crate::base::{Blame, ClusterId, ConnectionId, Fault, Time};
-use crate::config::{ClientCompression, Config};
+use crate::config::{ClientCompression, Config, Pooling};
 use crate::session::guard::Guard;
 use crate::session::relay::out_of_order;
 use crate::session::stake::Stake;
@@ -110,8 +110,8 @@ pub struct LoginContext {
     pub compression: ClientCompression,
     /// The only accounts the client may log in as, where the certificate it showed decides that.
     pub accounts: Option<Vec<String>>,
-    /// The backend connection is to be as good as new when the client leaves, for the next one.
-    pub keeps_backend: bool,
+    /// How backend connections are shared.
+    pub pooling: Pooling,
 }
 
 impl LoginContext {
@@ -189,8 +189,13 @@ impl Login {
         let own = OWN.union(server.capabilities.intersection(Capabilities::LONG_PASSWORD));
         // TLS and compression do not depend on what the server can: they are between the client and
         // Weir.
+        // Definitions are left out of what a server has sent once, to whichever session that was.
+        let shares = context.pooling == Pooling::Transaction;
+        let left_out =
+            if shares { Capabilities::MARIADB_CACHE_METADATA } else { Capabilities::NONE };
         let offered = OFFERED
             .intersection(server.capabilities)
+            .without(left_out)
             .union(own)
             .set(Capabilities::SSL, context.offers_tls)
             .set(Capabilities::COMPRESS, context.compression.zlib)
@@ -235,7 +240,7 @@ impl Login {
     }
 
     pub(super) const fn keeps_backend(&self) -> bool {
-        self.context.keeps_backend
+        !matches!(self.context.pooling, Pooling::None)
     }
 
     /// MariaDB leaves LONG_PASSWORD unset; MySQL never does.

@@ -12,11 +12,13 @@ mod ledger;
 mod login;
 mod owed;
 mod parting;
+mod prepared;
 mod relay;
 mod shared;
 mod sharing;
 mod stake;
 mod state;
+mod statements;
 mod text;
 mod waits;
 

@@ -13,7 +13,7 @@ use crate::session::course::{Route, route, spoils};
 use crate::session::guard::Guard;
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::owed::{Owed, OwedQueue};
-use crate::session::sharing::{Kind, Sharing, Topic};
+use crate::session::sharing::{Kind, Of, Sharing, Topic};
 use crate::session::state::{Action, Tally};
 use crate::session::text::{self, Naming, Refusal, Verdict};
 use crate::share::Exchange;
@@ -72,7 +72,7 @@ pub(super) struct Relay {
     pub(super) failed_changes: u8,
     pub(super) wait: Option<Box<Wait>>,
     /// Why the command that is being refused is.
-    refusing: Refusal,
+    pub(super) refusing: Refusal,
     /// What the user may not do, if it has bounds.
     pub(super) guard: Option<Box<Guard>>,
     /// It has a backend connection only while it needs one.
@@ -260,7 +260,7 @@ impl Relay {
                     self.on_command(command)?;
                 }
                 Some(RequestEvent::Long { seq }) => self.on_long(seq),
-                Some(RequestEvent::Held) => self.on_held(edits, ledger)?,
+                Some(RequestEvent::Held | RequestEvent::Head) => self.on_held(edits, ledger)?,
                 Some(RequestEvent::Refused { seq }) => {
                     let why = std::mem::replace(&mut self.refusing, Refusal::UnknownCommand);
                     self.refuse_current(seq, why, edits, ledger)?;
@@ -463,7 +463,7 @@ impl Relay {
                 Some(Command::Query) => Kind::STATEMENT,
                 Some(_) | None => Kind::Other,
             };
-            self.issue(expect, kind, None)?;
+            self.issue(expect, kind, None, Of::Nothing)?;
         }
         send_whole(payload, edits);
         Ok(())
@@ -572,7 +572,7 @@ impl Relay {
             self.unasked = false;
         } else {
             self.owed.pop(ledger);
-            self.on_shared_answer(failed)?;
+            self.on_shared_answer(failed, edits)?;
         }
         self.refuse_what_is_next(edits, ledger);
         if let Some(&Owed::Reply { expect, .. }) = self.owed.front() {

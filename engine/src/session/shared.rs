@@ -8,8 +8,9 @@ use bytes::BytesMut;
 use crate::base::Fault;
 use crate::session::course::{Route, route, spoils};
 use crate::session::ledger::{Entry, Ledger};
+use crate::session::prepared::HEAD_BYTES;
 use crate::session::relay::{Relay, out_of_order, send_whole};
-use crate::session::sharing::{Kind, LongText, Topic};
+use crate::session::sharing::{Kind, LongText, Of, Topic};
 use crate::session::state::Tally;
 use crate::session::text::{self, Refusal, Verdict};
 use crate::share::{Asked, Effects, Pin, Question, Step, Words};
@@ -17,16 +18,20 @@ use crate::sql::{Findings, FindingsInPieces, Flags, FoundRows, Previous};
 use crate::wire::frame::{HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use crate::wire::reply::Expect;
 use crate::wire::request::RequestEvent;
-use crate::wire::{Capabilities, Command, Edits, ErrPacket, Side, frame, query_text_at};
+use crate::wire::{
+    Capabilities, Command, Edits, ErrPacket, Side, frame, query_text_at, set_statement_id,
+};
 
 /// What becomes of a command that is whole.
-enum Ruling {
-    /// It goes on, as it is or in other words.
+pub(super) enum Ruling {
+    /// It goes on, as it is, or in other words, or to that statement of the server.
     Go {
         expect: Option<Expect>,
         kind: Kind,
         effects: Option<Box<Effects>>,
+        of: Of,
         instead: Option<BytesMut>,
+        statement: Option<u32>,
     },
     /// It needs a connection first.
     Acquire,
@@ -36,6 +41,18 @@ enum Ruling {
     Again,
     /// As every session does it: the connection is there.
     Usual,
+}
+
+impl Ruling {
+    /// It goes on, and is about no prepared statement.
+    const fn go(
+        expect: Option<Expect>,
+        kind: Kind,
+        effects: Option<Box<Effects>>,
+        instead: Option<BytesMut>,
+    ) -> Self {
+        Self::Go { expect, kind, effects, of: Of::Nothing, instead, statement: None }
+    }
 }
 
 impl Relay {
@@ -63,7 +80,7 @@ impl Relay {
                 return Ok(tally);
             }
             if let Some(command) = self.sharing.as_ref().and_then(|sharing| sharing.undecided) {
-                if !self.decide_long(command, ledger)? {
+                if !self.decide_long(command, edits, ledger)? {
                     return Ok(tally);
                 }
                 continue;
@@ -123,8 +140,16 @@ impl Relay {
                 self.end_long();
             }
             RequestEvent::Held => {
-                let payload = self.request.take_held();
-                return self.shared_held(&payload, rest, edits, ledger);
+                let mut payload = self.request.take_held();
+                return self.shared_held(&mut payload, rest, edits, ledger);
+            }
+            RequestEvent::Head => {
+                let head = self.request.take_held();
+                if let Some(sharing) = self.sharing.as_deref_mut() {
+                    sharing.undecided =
+                        Some(Command::from_byte(head.first().copied().unwrap_or(0)));
+                    sharing.head = Some(head);
+                }
             }
             RequestEvent::Refused { seq } => self.refuse_at(seq, edits, ledger)?,
             RequestEvent::UploadEnd => {
@@ -143,6 +168,9 @@ impl Relay {
             Route::Quit => self.request.drop_last(),
             _ if bytes <= text::TEXT_BYTES_MAX => self.request.hold(),
             Route::Hold { .. } => self.request.hold(),
+            Route::Text(_) | Route::Relay(_) | Route::Silent if command.is_some_and(has_head) => {
+                self.request.hold_head(HEAD_BYTES);
+            }
             Route::Text(_) | Route::Relay(_) | Route::Silent => {
                 if let Some(sharing) = self.sharing.as_deref_mut() {
                     sharing.undecided = Some(command);
@@ -155,6 +183,7 @@ impl Relay {
     fn decide_long(
         &mut self,
         command: Option<Command>,
+        edits: &mut Edits,
         ledger: &mut Ledger,
     ) -> Result<bool, Fault> {
         let client = self.reply.dialect().client;
@@ -162,12 +191,24 @@ impl Relay {
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(true) };
         if sharing.denied.is_some() {
             sharing.undecided = None;
+            sharing.head = None;
+            // The execution that follows them is told.
+            sharing.drops = command == Some(Command::StmtSendLongData);
             self.request.refuse();
             return Ok(true);
         }
         if sharing.lent.is_none() {
             self.acquire(ledger.now());
             return Ok(false);
+        }
+        if let Some(command) = command.filter(|command| has_head(*command)) {
+            // If it has to wait, it is looked at again with what comes behind it.
+            if self.decide_head(command, edits)?
+                && let Some(sharing) = self.sharing.as_deref_mut()
+            {
+                sharing.undecided = None;
+            }
+            return Ok(true);
         }
         sharing.undecided = None;
         let (kind, expect) = match command.map_or(Route::Refuse, route) {
@@ -188,13 +229,10 @@ impl Relay {
             Route::Relay(expect) => (Kind::STATEMENT, Some(expect)),
             Route::Silent | Route::Quit | Route::Refuse | Route::Hold { .. } => (Kind::Other, None),
         };
-        if command == Some(Command::StmtSendLongData) {
-            sharing.carried.pins.add(Pin::LongData);
-        }
         let unread =
             kind == Kind::STATEMENT && command == Some(Command::Query) && sharing.long.is_none();
         if let Some(expect) = expect {
-            self.issue(expect, kind, unread.then(Effects::unread))?;
+            self.issue(expect, kind, unread.then(Effects::unread), Of::Nothing)?;
             self.owes_current = true;
         } else {
             self.owes_current = false;
@@ -248,11 +286,14 @@ impl Relay {
         self.command_since = self.since(ledger);
         let used = HEADER_BYTES + bytes;
         match self.rule(command, payload, edits, ledger)? {
-            Ruling::Go { expect, kind, effects, instead } => {
+            Ruling::Go { expect, kind, effects, of, instead, statement } => {
                 if let Some(expect) = expect {
-                    self.issue(expect, kind, effects)?;
+                    self.issue(expect, kind, effects, of)?;
                 }
                 self.owes_current = false;
+                if let Some(number) = statement {
+                    set_statement_id(input.get_mut(HEADER_BYTES..used).unwrap_or_default(), number);
+                }
                 if let Some(payload) = instead {
                     edits.discard(used);
                     send_whole(&payload, edits);
@@ -279,7 +320,7 @@ impl Relay {
     /// the rest of the input.
     fn shared_held(
         &mut self,
-        payload: &BytesMut,
+        payload: &mut BytesMut,
         rest: &[u8],
         edits: &mut Edits,
         ledger: &mut Ledger,
@@ -287,9 +328,12 @@ impl Relay {
         let command = payload.first().and_then(|byte| Command::from_byte(*byte));
         let Some(command) = command else { return Ok(true) };
         match self.rule(command, payload, edits, ledger)? {
-            Ruling::Go { expect, kind, effects, instead } => {
+            Ruling::Go { expect, kind, effects, of, instead, statement } => {
                 if let Some(expect) = expect {
-                    self.issue(expect, kind, effects)?;
+                    self.issue(expect, kind, effects, of)?;
+                }
+                if let Some(number) = statement {
+                    set_statement_id(payload, number);
                 }
                 send_whole(instead.as_ref().unwrap_or(payload), edits);
             }
@@ -327,6 +371,13 @@ impl Relay {
         edits: &mut Edits,
         ledger: &mut Ledger,
     ) -> Result<Ruling, Fault> {
+        if let Command::StmtClose | Command::StmtReset | Command::StmtFetch = command {
+            return self.rule_statement(command, payload, edits, ledger);
+        }
+        if command == Command::StmtSendLongData && self.is_denied() {
+            // The execution that follows them is told.
+            return Ok(Ruling::Done);
+        }
         if self.answer_denied(1, edits, ledger) {
             return Ok(Ruling::Done);
         }
@@ -342,39 +393,24 @@ impl Relay {
         if spoils(command) {
             sharing.carried.pins.add(Pin::Protocol);
         }
-        let go = |expect, kind, effects| Ruling::Go { expect, kind, effects, instead: None };
+        let go = |expect, kind, effects| Ruling::go(Some(expect), kind, effects, None);
         Ok(match (command, route(command)) {
             (Command::Query, _) => {
                 let Ok(text_at) = query_text_at(payload, dialect.client) else {
-                    return Ok(go(Some(Expect::Query), Kind::STATEMENT, Some(Effects::unread())));
+                    return Ok(go(Expect::Query, Kind::STATEMENT, Some(Effects::unread())));
                 };
                 return self.rule_text(payload, text_at, edits, ledger);
             }
-            (Command::StmtPrepare, _) => {
-                let text = payload.get(1..).unwrap_or_default();
-                let flags = Findings::of(text, sharing.mode).flags;
-                // While it is open the connection stays, and with it what it says then.
-                if flags.contains(Flags::LAST_INSERT_ID)
-                    && let Some(ruling) = self.restore_insert_id(edits)
-                {
-                    return Ok(ruling);
-                }
-                if text::may_matter(payload, dialect.client) {
-                    return Ok(Ruling::Usual);
-                }
-                go(Some(Expect::Prepare), Kind::Prepare, None)
-            }
+            (Command::StmtPrepare, _) => return self.rule_prepare(payload, edits, ledger),
             (Command::StmtExecute | Command::StmtBulkExecute, _) => {
-                go(Some(Expect::Query), Kind::STATEMENT, Some(Effects::unread()))
+                return self.rule_execute(payload, edits, ledger);
             }
-            (Command::StmtClose, _) => {
-                sharing.statements = sharing.statements.saturating_sub(1);
-                go(None, Kind::Other, None)
+            (Command::StmtSendLongData, _) => {
+                return self.rule_statement(command, payload, edits, ledger);
             }
-            (Command::StmtSendLongData, _) => go(None, Kind::Other, None),
-            (Command::InitDb, Route::Relay(expect)) => go(Some(expect), Kind::Schema, None),
-            (Command::ResetConnection, Route::Relay(expect)) => go(Some(expect), Kind::Reset, None),
-            (_, Route::Relay(expect)) => go(Some(expect), Kind::Other, None),
+            (Command::InitDb, Route::Relay(expect)) => go(expect, Kind::Schema, None),
+            (Command::ResetConnection, Route::Relay(expect)) => go(expect, Kind::Reset, None),
+            (_, Route::Relay(expect)) => go(expect, Kind::Other, None),
             (
                 _,
                 Route::Text(_) | Route::Silent | Route::Hold { .. } | Route::Quit | Route::Refuse,
@@ -394,10 +430,8 @@ impl Relay {
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
         let text = payload.get(text_at..).unwrap_or_default();
         let findings = Findings::of(text, sharing.mode);
-        if findings.flags.contains(Flags::LAST_INSERT_ID)
-            && let Some(ruling) = self.restore_insert_id(edits)
-        {
-            return Ok(ruling);
+        if findings.flags.contains(Flags::LAST_INSERT_ID) && !self.has_insert_id(edits) {
+            return Ok(Ruling::Again);
         }
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
         if findings.flags.contains(Flags::FOUND_ROWS) && !sharing.knows_found_rows && !is_idle {
@@ -426,22 +460,23 @@ impl Relay {
                 text::judge_shared(payload, text_at, sharing.mode, previous, known, self.id);
             return self.go_verdict(verdict, kind, effects, edits, ledger);
         }
-        Ok(Ruling::Go { expect: Some(Expect::Query), kind, effects, instead: None })
+        Ok(Ruling::go(Some(Expect::Query), kind, effects, None))
     }
 
-    /// Makes the connection's LAST_INSERT_ID() the session's, for a statement that asks for it.
-    fn restore_insert_id(&mut self, edits: &mut Edits) -> Option<Ruling> {
+    /// Whether the connection's LAST_INSERT_ID() is the session's, for a statement that asks for it.
+    /// If it is not, that comes first.
+    pub(super) fn has_insert_id(&mut self, edits: &mut Edits) -> bool {
         let is_idle = self.owed.is_empty();
-        let sharing = self.sharing.as_deref_mut()?;
-        let lent = sharing.lent.as_deref()?;
+        let Some(sharing) = self.sharing.as_deref_mut() else { return true };
+        let Some(lent) = sharing.lent.as_deref() else { return true };
         let (own, capabilities) = (sharing.carried.last_insert_id, lent.capabilities);
         let is_asking = sharing.carried.is_asking(&Asked::LastInsertId);
         if !is_asking && lent.last_insert_id == Some(own) {
-            return None;
+            return true;
         }
         if !is_idle {
             sharing.awaits_answers = true;
-            return Some(Ruling::Again);
+            return false;
         }
         let mut words = Words::default();
         if sharing.carried.take_question(&Asked::LastInsertId) {
@@ -452,7 +487,7 @@ impl Relay {
             words.say(Step::Statement(set.as_bytes()), capabilities);
             self.talk(Topic::InsertId, words, None, edits);
         }
-        Some(Ruling::Again)
+        false
     }
 
     fn go_verdict(
@@ -465,10 +500,8 @@ impl Relay {
     ) -> Result<Ruling, Fault> {
         let expect = Some(Expect::Query);
         Ok(match verdict {
-            Verdict::AsIs => Ruling::Go { expect, kind, effects, instead: None },
-            Verdict::Instead(payload) => {
-                Ruling::Go { expect, kind, effects, instead: Some(payload) }
-            }
+            Verdict::AsIs => Ruling::go(expect, kind, effects, None),
+            Verdict::Instead(payload) => Ruling::go(expect, kind, effects, Some(payload)),
             Verdict::Refuse(why) => {
                 self.answer_with(why, edits, ledger)?;
                 Ruling::Done
@@ -491,10 +524,16 @@ impl Relay {
     }
 
     fn refuse_at(&mut self, seq: u8, edits: &mut Edits, ledger: &mut Ledger) -> Result<(), Fault> {
-        if self.answer_denied(seq, edits, ledger) {
+        let dropped = self.sharing.as_deref_mut().is_some_and(|it| std::mem::take(&mut it.drops));
+        if dropped || self.answer_denied(seq, edits, ledger) {
             return Ok(());
         }
-        self.refuse_current(seq, Refusal::UnknownCommand, edits, ledger)
+        let why = std::mem::replace(&mut self.refusing, Refusal::UnknownCommand);
+        self.refuse_current(seq, why, edits, ledger)
+    }
+
+    fn is_denied(&self) -> bool {
+        self.sharing.as_ref().is_some_and(|sharing| sharing.denied.is_some())
     }
 
     /// Answers a command with why there is no connection for it, if there is none.
@@ -507,6 +546,11 @@ impl Relay {
         edits.send(Side::Client, |out| ErrPacket::from(&fault).encode(seq, out));
         true
     }
+}
+
+/// Commands of which more than the first byte is needed, however long they are.
+const fn has_head(command: Command) -> bool {
+    matches!(command, Command::StmtExecute | Command::StmtBulkExecute | Command::StmtSendLongData)
 }
 
 fn begins_with_select(text: &[u8]) -> bool {

@@ -18,9 +18,10 @@ use crate::base::{Blame, Fault, Time};
 use crate::session::ledger::Ledger;
 use crate::session::relay::{Relay, Wait, What, not_a_reply};
 use crate::session::state::Action;
+use crate::session::statements::{Statement, Statements};
 use crate::share::{
     Answered, Asked, Carried, Effects, Exchange, Exchanged, Lent, Pin, Question, Settings, Step,
-    Words, track,
+    Variant, Words, track,
 };
 use crate::sql::{FindingsInPieces, FoundRows, LexMode, Server};
 use crate::wire::reply::{Expect, ReplyError};
@@ -37,6 +38,18 @@ const AHEAD_BYTES_ENOUGH: usize = 16 << 10;
 pub(super) struct Issued {
     pub(super) kind: Kind,
     pub(super) effects: Option<Box<Effects>>,
+    pub(super) of: Of,
+}
+
+/// What prepared statement a command is about.
+#[derive(Debug, Default)]
+pub(super) enum Of {
+    #[default]
+    Nothing,
+    /// One that is being prepared, and has no number yet.
+    New(Box<Statement>),
+    /// The one with that number of the client's, which is executed, fetched from or reset.
+    Execution(u32),
 }
 
 /// Commands, as far as their answers mean different things.
@@ -72,6 +85,11 @@ pub(super) enum Topic {
     Tune,
     /// The session's LAST_INSERT_ID is being restored.
     InsertId,
+    /// A statement of that number is being prepared, with other settings for a moment if they are
+    /// not those it was prepared with before.
+    Prepare { id: u32, is_tuned: bool },
+    /// The same, without the other settings, for it was refused.
+    Refused,
     /// What is not known is asked for, before the connection can go.
     Settle,
 }
@@ -113,7 +131,12 @@ pub(super) struct Sharing {
     /// The client sends no more behind what waits.
     pub(super) client_ended: bool,
     /// Prepared statements that are open.
-    pub(super) statements: u32,
+    pub(super) statements: Statements,
+    pub(super) statements_max: usize,
+    /// The head of a long execution, or of long parameters, that waits.
+    pub(super) head: Option<BytesMut>,
+    /// The command that is dropped has no answer.
+    pub(super) drops: bool,
     /// A text that is too long to be held, read as it goes by.
     pub(super) long: Option<Box<LongText>>,
 }
@@ -127,7 +150,7 @@ pub(super) struct LongText {
 }
 
 impl Sharing {
-    pub(super) fn new(settings: Arc<Settings>, server: Server) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, server: Server, statements_max: usize) -> Self {
         let is_mariadb = matches!(server, Server::MariaDb(_));
         let mode = settings.lex_mode(server);
         Self {
@@ -152,13 +175,24 @@ impl Sharing {
             denied: None,
             since: None,
             client_ended: false,
-            statements: 0,
+            statements: Statements::default(),
+            statements_max,
+            head: None,
+            drops: false,
             long: None,
         }
     }
 
+    /// The server has closed all prepared statements.
+    pub(super) fn forget_statements(&mut self) {
+        self.statements.clear();
+        if let Some(lent) = &mut self.lent {
+            lent.prepared.clear();
+        }
+    }
+
     fn is_pinned(&self) -> bool {
-        !self.carried.pins.is_empty() || self.statements > 0
+        !self.carried.pins.is_empty() || self.statements.hold_connection()
     }
 }
 
@@ -230,8 +264,16 @@ impl Relay {
         match exchanged {
             Exchanged::Wait => {}
             Exchanged::Done => sharing.on_exchanged(topic, &exchange),
-            Exchanged::Refused(err) => sharing.on_refused(topic, &err),
+            Exchanged::Refused(err) => sharing.on_refused(topic, &exchange, &err),
         }
+        self.close_statements(edits);
+        if let Topic::Prepare { id, is_tuned: true } = topic
+            && exchange.is_prepare_refused()
+            && self.refuse_again(id, edits)
+        {
+            return Ok(());
+        }
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(()) };
         if sharing.ahead.is_empty() && !sharing.client_ended && sharing.undecided.is_none() {
             self.settle(edits);
         } else {
@@ -241,7 +283,11 @@ impl Relay {
     }
 
     /// An answer of the backend is complete.
-    pub(super) fn on_shared_answer(&mut self, failed: bool) -> Result<(), Fault> {
+    pub(super) fn on_shared_answer(
+        &mut self,
+        failed: bool,
+        edits: &mut Edits,
+    ) -> Result<(), Fault> {
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(()) };
         let Some(issued) = sharing.issued.pop_front() else { return Ok(()) };
         let Some(notes) = self.reply.notes() else { return Ok(()) };
@@ -277,9 +323,8 @@ impl Relay {
                     lent.last_insert_id = Some(0);
                 }
                 sharing.is_untracked = true;
-                sharing.statements = 0;
+                sharing.forget_statements();
             }
-            Kind::Prepare if !failed => sharing.statements += 1,
             Kind::Schema | Kind::Reset | Kind::Prepare | Kind::Other => {}
         }
         if issued.kind != Kind::Prepare || failed {
@@ -306,6 +351,12 @@ impl Relay {
             }
         }
         self.gone |= sharing.carried.ends;
+        match (issued.of, issued.kind) {
+            (Of::New(statement), _) => self.on_prepared(Some(statement), edits),
+            (Of::Nothing, Kind::Prepare) => self.on_prepared(None, edits),
+            (Of::Execution(id), _) => self.on_executed(id, failed, edits),
+            (Of::Nothing, _) => {}
+        }
         Ok(())
     }
 
@@ -391,6 +442,7 @@ impl Relay {
         ledger.answered(self.command_since);
         if let Some(sharing) = self.sharing.as_deref_mut() {
             sharing.row_count = 0;
+            sharing.is_fresh = true;
         }
     }
 
@@ -400,10 +452,11 @@ impl Relay {
         expect: Expect,
         kind: Kind,
         effects: Option<Box<Effects>>,
+        of: Of,
     ) -> Result<(), Fault> {
         self.owe_reply(expect)?;
         if let Some(sharing) = self.sharing.as_deref_mut() {
-            sharing.issued.push_back(Issued { kind, effects });
+            sharing.issued.push_back(Issued { kind, effects, of });
             sharing.since = None;
         }
         Ok(())
@@ -412,9 +465,11 @@ impl Relay {
 
 impl Sharing {
     fn on_exchanged(&mut self, topic: Topic, exchange: &Exchange) {
-        // What the session said last is not what the connection heard last.
-        self.is_fresh = true;
-        self.knows_found_rows = false;
+        if !matches!(topic, Topic::Prepare { is_tuned: false, .. }) {
+            // What the session said last is not what the connection heard last.
+            self.is_fresh = true;
+            self.knows_found_rows = false;
+        }
         if let Some(question) = exchange.question() {
             for (asked, answer) in question.answers() {
                 match asked {
@@ -431,6 +486,16 @@ impl Sharing {
             self.mode = self.carried.settings.lex_mode(self.server);
         }
         let Some(lent) = &mut self.lent else { return };
+        if let Some(answer) = exchange.prepared() {
+            if let Topic::Prepare { id, .. } = topic
+                && let Some(source) = self.statements.get(id).and_then(Statement::source)
+            {
+                lent.prepared.put(source, Variant::new(answer.statement_id));
+            } else {
+                lent.prepared.close(answer.statement_id);
+            }
+            return;
+        }
         lent.settings = Arc::clone(&self.carried.settings);
         if topic == Topic::InsertId && exchange.question().is_none() {
             lent.last_insert_id = Some(self.carried.last_insert_id);
@@ -448,10 +513,16 @@ impl Sharing {
         }
     }
 
-    fn on_refused(&mut self, topic: Topic, err: &[u8]) {
+    fn on_refused(&mut self, topic: Topic, exchange: &Exchange, err: &[u8]) {
         match topic {
+            Topic::Prepare { .. } if exchange.is_prepare_refused() => {
+                self.carried.pins.add(Pin::Diagnostics);
+                self.row_count = -1;
+                self.denied = Some(told(err));
+            }
             Topic::Settle => self.carried.pins.add(Pin::Unexplained),
-            Topic::Tune | Topic::InsertId => {
+            Topic::Refused => {}
+            Topic::Tune | Topic::InsertId | Topic::Prepare { .. } => {
                 if let Some(lent) = &mut self.lent {
                     lent.is_unknown = true;
                 }

@@ -345,7 +345,8 @@ impl Session {
 
     /// A login that shares backend connections is over: the client is told so, with `ok`, the payload
     /// of a server's OK. A connection has these settings after a login, and it is a server
-    /// of that kind, which tells its clients that much of what changes.
+    /// of that kind, which tells its clients that much of what changes. `statements_max`: how many
+    /// prepared statements it may have open.
     /// Returns what the client sent ahead of that, as [`Self::on_lease`].
     ///
     /// # Errors
@@ -356,6 +357,7 @@ impl Session {
         ok: &[u8],
         settings: Arc<Settings>,
         server: (Server, Arc<Tracked>),
+        statements_max: usize,
         edits: &mut Edits,
     ) -> Result<BytesMut, Fault> {
         let early = self.on_lease(backend, ok, edits)?;
@@ -363,7 +365,8 @@ impl Session {
         self.phase = match phase {
             Phase::Relay(relay) => {
                 let (server, tracked) = server;
-                Phase::Relay(relay.shared(Box::new(Sharing::new(settings, server)), tracked))
+                let sharing = Sharing::new(settings, server, statements_max);
+                Phase::Relay(relay.shared(Box::new(sharing), tracked))
             }
             other @ (Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over) => other,
         };

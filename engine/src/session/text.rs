@@ -38,6 +38,15 @@ pub(super) enum Refusal {
     FoundRows,
     /// GET DIAGNOSTICS of ROW_COUNT, on such a connection.
     Diagnostics,
+    /// No prepared statement of the session has this number, which this function of the server's
+    /// was given.
+    UnknownStatement(u32, &'static str),
+    /// COM_STMT_FETCH without a cursor; MariaDB has no full stop there.
+    NoCursor(u32, bool),
+    /// It has as many prepared statements as it may.
+    TooManyStatements(usize),
+    /// Parameters of 16 MiB without their types.
+    HugeParameters,
     /// The session's guard has number and text.
     Guarded,
 }
@@ -59,6 +68,34 @@ impl Refusal {
                     "weir: connection {id} is on another backend than this one; kill it from a \
                      connection to that backend"
                 ),
+            ),
+            Self::UnknownStatement(id, function) => (
+                code::UNKNOWN_STMT_HANDLER,
+                *b"HY000",
+                format!("Unknown prepared statement handler ({id}) given to {function}"),
+            ),
+            Self::NoCursor(id, is_mariadb) => (
+                code::STMT_HAS_NO_OPEN_CURSOR,
+                *b"HY000",
+                format!(
+                    "The statement ({id}) has no open cursor{}",
+                    if is_mariadb { "" } else { "." }
+                ),
+            ),
+            Self::TooManyStatements(count) => (
+                code::MAX_PREPARED_STMT_COUNT_REACHED,
+                *b"42000",
+                format!(
+                    "Can't create more than max_prepared_stmt_count statements (current value: \
+                     {count})"
+                ),
+            ),
+            Self::HugeParameters => (
+                code::UNKNOWN_ERROR,
+                *b"HY000",
+                "weir: parameters of 16 MiB and more need their types with them on another \
+                 connection; execute the statement in the transaction that executed it before"
+                    .to_owned(),
             ),
             Self::Guarded => {
                 (code::DBACCESS_DENIED_ERROR, *b"42000", "Access denied to database".to_owned())

@@ -211,6 +211,9 @@ impl Relay {
             self.guard = change.take_guard();
         }
         self.reply.set_status(packet.status);
+        if let Some(sharing) = self.sharing.as_deref_mut() {
+            sharing.forget_statements();
+        }
         ledger.answered(self.command_since);
         let seq = change.next_seq();
         edits.send(Side::Client, |out| match change.take_denied() {

@@ -13,7 +13,7 @@ use crate::share::query;
 use crate::share::question::Question;
 use crate::share::settings::Settings;
 use crate::wire::frame::Assembler;
-use crate::wire::{Capabilities, Command, Malformed, OkPacket, frame};
+use crate::wire::{Capabilities, Command, Malformed, OkPacket, PrepareOk, frame};
 
 /// Errors and OKs are short; a row of a question has its own bound.
 const PACKET_BYTES_MAX: usize = 64 << 10;
@@ -40,12 +40,28 @@ pub struct Exchange {
     oks_behind: usize,
     refused: Option<BytesMut>,
     is_answered: bool,
+    prepare: Option<Prepare>,
+}
+
+/// A COM_STMT_PREPARE among them.
+#[derive(Debug)]
+struct Prepare {
+    /// OKs that are still to come when its answer comes.
+    oks_behind: usize,
+    capabilities: Capabilities,
+    /// Definitions and EOFs of its answer that have not come yet.
+    packets_left: usize,
+    answer: Option<PrepareOk>,
+    /// It was this that was refused first.
+    is_refused: bool,
 }
 
 /// What is said, in its order.
 #[derive(Debug, Default)]
 pub struct Words {
     commands: VecDeque<BytesMut>,
+    /// Which of them is a COM_STMT_PREPARE, and what was negotiated.
+    prepare: Option<(usize, Capabilities)>,
     /// What is said behind the question, to clear the warnings it causes.
     closes: bool,
 }
@@ -59,6 +75,8 @@ pub enum Step<'a> {
     Statement(&'a [u8]),
     /// COM_INIT_DB.
     Schema(&'a [u8]),
+    /// COM_STMT_PREPARE; at most one in an exchange.
+    Prepare(&'a [u8]),
 }
 
 impl Words {
@@ -66,16 +84,13 @@ impl Words {
     pub fn say(&mut self, step: Step<'_>, capabilities: Capabilities) {
         let mut out = BytesMut::new();
         match step {
-            Step::Reset => {
-                frame(&mut out, 0, |out| {
-                    out.extend_from_slice(&[Command::ResetConnection.as_byte()]);
-                });
-            }
+            Step::Reset => command(&mut out, Command::ResetConnection, b""),
             Step::Statement(text) => query(&mut out, capabilities, text),
-            Step::Schema(schema) => frame(&mut out, 0, |out| {
-                out.extend_from_slice(&[Command::InitDb.as_byte()]);
-                out.extend_from_slice(schema);
-            }),
+            Step::Schema(schema) => command(&mut out, Command::InitDb, schema),
+            Step::Prepare(text) => {
+                self.prepare = Some((self.commands.len(), capabilities));
+                command(&mut out, Command::StmtPrepare, text);
+            }
         }
         self.commands.push_back(out);
     }
@@ -118,7 +133,14 @@ impl Words {
         let is_answered = question.is_none();
         let oks_behind = usize::from(self.closes && !is_answered);
         let assembler = Assembler::new(PACKET_BYTES_MAX);
-        Exchange { assembler, oks, question, oks_behind, refused: None, is_answered }
+        let prepare = self.prepare.map(|(place, capabilities)| Prepare {
+            oks_behind: oks - place,
+            capabilities,
+            packets_left: 0,
+            answer: None,
+            is_refused: false,
+        });
+        Exchange { assembler, oks, question, oks_behind, refused: None, is_answered, prepare }
     }
 }
 
@@ -134,6 +156,9 @@ impl Exchange {
             let packet = self.assembler.next_packet();
             let packet = packet.map_err(|_| Malformed::new("answer to Weir's own words"))?;
             let Some(packet) = packet else { return Ok(Exchanged::Wait) };
+            if self.takes_for_prepare(&packet.payload)? {
+                continue;
+            }
             match packet.payload.first() {
                 Some(&OkPacket::OK) if self.oks > 0 => self.oks -= 1,
                 Some(&OkPacket::OK) if self.is_answered => self.oks_behind -= 1,
@@ -163,14 +188,55 @@ impl Exchange {
         Ok(self.refused.take().map_or(Exchanged::Done, Exchanged::Refused))
     }
 
-    const fn is_over(&self) -> bool {
-        self.oks == 0 && self.is_answered && self.oks_behind == 0
+    /// Whether a packet belongs to the answer to the COM_STMT_PREPARE.
+    fn takes_for_prepare(&mut self, payload: &[u8]) -> Result<bool, Malformed> {
+        let Some(prepare) = &mut self.prepare else { return Ok(false) };
+        if prepare.packets_left > 0 {
+            prepare.packets_left -= 1;
+            return Ok(true);
+        }
+        if prepare.oks_behind != self.oks || self.oks == 0 {
+            return Ok(false);
+        }
+        if payload.first() != Some(&OkPacket::OK) {
+            prepare.is_refused = self.refused.is_none();
+            return Ok(false);
+        }
+        let answer = PrepareOk::parse(payload)?;
+        prepare.packets_left = answer.packets_behind(payload, prepare.capabilities);
+        prepare.answer = Some(answer);
+        self.oks -= 1;
+        Ok(true)
+    }
+
+    /// What the server made of the COM_STMT_PREPARE, if it did.
+    #[must_use]
+    pub fn prepared(&self) -> Option<PrepareOk> {
+        self.prepare.as_ref().and_then(|prepare| prepare.answer)
+    }
+
+    /// Whether it was the COM_STMT_PREPARE that was refused, and nothing before it.
+    #[must_use]
+    pub fn is_prepare_refused(&self) -> bool {
+        self.prepare.as_ref().is_some_and(|prepare| prepare.is_refused)
+    }
+
+    fn is_over(&self) -> bool {
+        let is_defined = self.prepare.as_ref().is_none_or(|prepare| prepare.packets_left == 0);
+        self.oks == 0 && is_defined && self.is_answered && self.oks_behind == 0
     }
 
     /// The question, answered if the exchange is done.
     pub const fn question(&self) -> Option<&Question> {
         self.question.as_ref()
     }
+}
+
+fn command(out: &mut BytesMut, command: Command, rest: &[u8]) {
+    frame(out, 0, |out| {
+        out.extend_from_slice(&[command.as_byte()]);
+        out.extend_from_slice(rest);
+    });
 }
 
 #[cfg(test)]

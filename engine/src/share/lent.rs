@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use crate::share::prepared::{Prepared, StatementBudget};
 use crate::share::settings::Settings;
 use crate::wire::Capabilities;
 
 /// What a session is lent.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Lent {
     /// What the connection is set to.
     pub settings: Arc<Settings>,
@@ -17,6 +18,8 @@ pub struct Lent {
     pub capabilities: Capabilities,
     /// LAST_INSERT_ID() there, where that is known.
     pub last_insert_id: Option<u64>,
+    /// Statements that are prepared there.
+    pub prepared: Prepared,
     /// Nothing is known of it any more: it is reset before anybody else gets it.
     pub is_unknown: bool,
 }
@@ -24,7 +27,12 @@ pub struct Lent {
 impl Lent {
     /// A connection with these settings.
     #[must_use]
-    pub const fn new(settings: Arc<Settings>, capabilities: Capabilities) -> Self {
-        Self { settings, capabilities, last_insert_id: Some(0), is_unknown: false }
+    pub fn new(
+        settings: Arc<Settings>,
+        capabilities: Capabilities,
+        statements: StatementBudget,
+    ) -> Self {
+        let prepared = Prepared::new(statements);
+        Self { settings, capabilities, last_insert_id: Some(0), prepared, is_unknown: false }
     }
 }

@@ -35,15 +35,10 @@ pub enum Pin {
     FoundRows,
     /// Warnings or an error that may be asked for. Ends with the next statement.
     Diagnostics,
-    /// A prepared statement that depends on the statement before it. Ends when it is closed.
-    PreviousAnswers,
-    /// An open cursor. Ends with its last row, or when its statement is reset or closed.
-    Cursor,
-    /// COM_STMT_SEND_LONG_DATA. Ends when the statement is executed, reset or closed.
-    LongData,
-    /// A prepared statement whose parameters were too long to be looked at. Ends when it is executed
-    /// with short ones, or closed.
-    LongParameters,
+    /// A prepared statement that has an open cursor or long data, or asks for the answers of the
+    /// statement before it, or cannot be prepared elsewhere. Ends with the cursor or the execution,
+    /// or when the statement is closed.
+    Statement,
     /// A variable that holds for one statement or cannot be carried. Ends with a reset of the session.
     OneShot,
     /// SET ROLE. Ends with a reset of the session.
@@ -74,10 +69,7 @@ impl Pin {
         (Self::Procedure, "procedure"),
         (Self::FoundRows, "found_rows"),
         (Self::Diagnostics, "diagnostics"),
-        (Self::PreviousAnswers, "previous_answers"),
-        (Self::Cursor, "cursor"),
-        (Self::LongData, "long_data"),
-        (Self::LongParameters, "long_parameters"),
+        (Self::Statement, "statement"),
         (Self::OneShot, "one_shot"),
         (Self::Role, "role"),
         (Self::Tracking, "tracking"),

@@ -12,6 +12,10 @@ use crate::sql::{Charset, LexMode, Server};
 /// User variables kept for a session, in bytes of names and values.
 const USER_BYTES_MAX: usize = 16 << 10;
 
+/// Variables on which it depends what a text means when it is prepared.
+const READING: [&[u8]; 4] =
+    [b"sql_mode", b"character_set_client", b"character_set_connection", b"collation_connection"];
+
 /// Schema, system variables and user variables of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -105,6 +109,30 @@ impl Settings {
         } else {
             3
         })
+    }
+
+    /// Whether texts mean the same with either: statements are prepared once for both.
+    #[must_use]
+    pub fn reads_as(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        Arc::ptr_eq(self, other)
+            || self.schema == other.schema
+                && READING.iter().all(|name| self.variable(name) == other.variable(name))
+    }
+
+    /// These, but with texts read as with `other`.
+    #[must_use]
+    pub fn reading_as(&self, other: &Self) -> Self {
+        let mut settings = self.clone();
+        for name in READING {
+            if let Some(value) = other.variable(name) {
+                settings.set_variable(name, value);
+            }
+        }
+        // One that has none could not be left without one again.
+        if !other.schema.is_empty() && !self.schema.is_empty() {
+            settings.set_schema(&other.schema);
+        }
+        settings
     }
 
     /// How texts of the session are read.

@@ -133,6 +133,10 @@ pub mod code {
     pub const OPTION_PREVENTS_STATEMENT: u16 = 1290;
     /// Query execution was interrupted.
     pub const QUERY_INTERRUPTED: u16 = 1317;
+    /// The statement has no open cursor.
+    pub const STMT_HAS_NO_OPEN_CURSOR: u16 = 1421;
+    /// Can't create more than max_prepared_stmt_count statements.
+    pub const MAX_PREPARED_STMT_COUNT_REACHED: u16 = 1461;
     /// Access denied, no password used.
     pub const ACCESS_DENIED_NO_PASSWORD_ERROR: u16 = 1698;
     /// The statement cannot run in a read-only transaction.
@@ -172,6 +176,7 @@ pub const fn sqlstate(code: u16) -> [u8; 5] {
         code::DBACCESS_DENIED_ERROR
         | code::BAD_DB_ERROR
         | code::PARSE_ERROR
+        | code::MAX_PREPARED_STMT_COUNT_REACHED
         | code::TOO_MANY_USER_CONNECTIONS
         | code::USER_LIMIT_REACHED => *b"42000",
         code::CANT_EXECUTE_IN_READ_ONLY_TRANSACTION => *b"25006",

@@ -3,8 +3,11 @@
 //! Purpose: the answer to COM_STMT_PREPARE and the id the other COM_STMT_* begin with.
 //! Never: decode parameters or rows.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 
+use crate::wire::capability::Capabilities;
 use crate::wire::command::Command;
 use crate::wire::reader::{Malformed, Reader};
 use crate::wire::writer::frame;
@@ -44,6 +47,29 @@ impl PrepareOk {
         Ok(Self { statement_id, columns, params, warnings })
     }
 
+    /// How many packets follow it, definitions and EOFs, where `negotiated` was. `payload` is its
+    /// own.
+    #[must_use]
+    pub fn packets_behind(&self, payload: &[u8], negotiated: Capabilities) -> usize {
+        if Self::leaves_out(payload, negotiated) {
+            return 0;
+        }
+        let eof = usize::from(!negotiated.contains(Capabilities::DEPRECATE_EOF));
+        [self.params, self.columns]
+            .into_iter()
+            .filter(|count| *count > 0)
+            .map(|count| usize::from(count) + eof)
+            .sum()
+    }
+
+    /// Whether the packet says that no definitions follow it.
+    #[must_use]
+    pub fn leaves_out(payload: &[u8], negotiated: Capabilities) -> bool {
+        const FLAG_AT: usize = 12;
+        negotiated.contains(Capabilities::OPTIONAL_RESULTSET_METADATA)
+            && payload.get(FLAG_AT) == Some(&DEFINITIONS_LEFT_OUT)
+    }
+
     /// Appends it as a packet with sequence id `seq`.
     pub fn encode(&self, seq: u8, out: &mut BytesMut) {
         frame(out, seq, |out| {
@@ -55,6 +81,139 @@ impl PrepareOk {
             out.put_u16_le(self.warnings);
         });
     }
+}
+
+/// The byte that says so, where definitions may be left out.
+pub(super) const DEFINITIONS_LEFT_OUT: u8 = 0;
+
+/// Flag of COM_STMT_BULK_EXECUTE: it has types in it.
+const TYPES_SENT: u8 = 0x80;
+
+/// Where the id is in a COM_STMT_* command's payload, and in the answer to COM_STMT_PREPARE.
+const ID: std::ops::Range<usize> = 1..5;
+
+/// Writes the id into the payload of a COM_STMT_* command, or of the answer to COM_STMT_PREPARE.
+/// Payloads too short for one stay as they are.
+pub fn set_statement_id(payload: &mut [u8], id: u32) {
+    if let Some(place) = payload.get_mut(ID) {
+        place.copy_from_slice(&id.to_le_bytes());
+    }
+}
+
+/// The types an execution has for its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bound<'a> {
+    /// The statement has no parameters.
+    None,
+    /// Those of the last execution. This is where the flag that says so is, 0, and where the types
+    /// would be.
+    Kept {
+        /// Place of the flag.
+        flag_at: usize,
+    },
+    /// Two bytes for each parameter.
+    Sent(Cow<'a, [u8]>),
+    /// They cannot be told: the payload is cut or malformed, or has more than parameters in it.
+    Unknown,
+}
+
+/// What COM_STMT_EXECUTE and COM_STMT_BULK_EXECUTE begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution<'a> {
+    /// It opens a cursor.
+    pub has_cursor: bool,
+    /// Types of its parameters.
+    pub bound: Bound<'a>,
+}
+
+impl<'a> Execution<'a> {
+    /// Reads the head of one, of a statement that takes `params`. With `has_attributes` the two
+    /// sides negotiated CLIENT_QUERY_ATTRIBUTES.
+    #[must_use]
+    pub fn parse(payload: &'a [u8], params: u16, has_attributes: bool) -> Self {
+        let is_bulk = payload.first() == Some(&Command::StmtBulkExecute.as_byte());
+        let flags = payload.get(ID.end).copied().unwrap_or_default();
+        if is_bulk {
+            return Self { has_cursor: false, bound: bound_in_bulk(payload, params) };
+        }
+        // MySQL's PARAMETER_COUNT_AVAILABLE is no cursor.
+        let has_cursor = flags & 0x07 != 0;
+        let bound = bound(payload, params, has_attributes, flags).unwrap_or(Bound::Unknown);
+        Self { has_cursor, bound }
+    }
+}
+
+fn bound(
+    payload: &[u8],
+    params: u16,
+    has_attributes: bool,
+    flags: u8,
+) -> Result<Bound<'_>, Malformed> {
+    const HEAD_BYTES: usize = ID.end + 5;
+    const COUNTED: u8 = 0x08;
+    let count = usize::from(params);
+    let mut reader = Reader::new(payload.get(HEAD_BYTES..).unwrap_or_default());
+    let is_counted = has_attributes && (count > 0 || flags & COUNTED != 0);
+    if is_counted && reader.lenenc_int()? != u64::from(params) {
+        return Ok(Bound::Unknown);
+    }
+    if count == 0 {
+        return Ok(Bound::None);
+    }
+    reader.bytes(count.div_ceil(8))?;
+    let flag_at = payload.len() - reader.remaining().len();
+    match reader.u8()? {
+        0 => Ok(Bound::Kept { flag_at }),
+        _ if has_attributes => {
+            let mut types = Vec::with_capacity(2 * count);
+            for _ in 0..count {
+                types.extend_from_slice(reader.bytes(2)?);
+                // Its name, which only attributes have.
+                reader.lenenc_bytes()?;
+            }
+            Ok(Bound::Sent(Cow::Owned(types)))
+        }
+        _ => Ok(Bound::Sent(Cow::Borrowed(reader.bytes(2 * count)?))),
+    }
+}
+
+fn bound_in_bulk(payload: &[u8], params: u16) -> Bound<'_> {
+    const HEAD_BYTES: usize = ID.end + 2;
+    match payload.get(ID.end) {
+        Some(flags) if flags & TYPES_SENT != 0 => {
+            let types = payload.get(HEAD_BYTES..).and_then(|it| it.get(..2 * usize::from(params)));
+            types.map_or(Bound::Unknown, |types| Bound::Sent(Cow::Borrowed(types)))
+        }
+        Some(_) => Bound::Kept { flag_at: ID.end },
+        None => Bound::Unknown,
+    }
+}
+
+/// An execution that says `types`, two bytes for each parameter, where it said that they are those
+/// of the last one.
+#[must_use]
+pub fn with_types(payload: &[u8], flag_at: usize, types: &[u8], has_attributes: bool) -> BytesMut {
+    let is_bulk = payload.first() == Some(&Command::StmtBulkExecute.as_byte());
+    let (head, rest) = payload.split_at_checked(flag_at).unwrap_or_default();
+    let mut out = BytesMut::with_capacity(payload.len() + 2 * types.len());
+    out.extend_from_slice(head);
+    if is_bulk {
+        let (flags, rest) = rest.split_at_checked(2).unwrap_or_default();
+        out.put_slice(&[flags.first().map_or(0, |it| it | TYPES_SENT), 0]);
+        out.extend_from_slice(types);
+        out.extend_from_slice(rest);
+        return out;
+    }
+    out.put_u8(1);
+    for of_one in types.chunks(2) {
+        out.extend_from_slice(of_one);
+        if has_attributes {
+            // No name.
+            out.put_u8(0);
+        }
+    }
+    out.extend_from_slice(rest.get(1..).unwrap_or_default());
+    out
 }
 
 /// The id in a COM_STMT_* command's payload; `None` for other commands and payloads too short.

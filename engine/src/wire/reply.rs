@@ -14,6 +14,7 @@
 mod control;
 mod kinds;
 mod notes;
+mod prepare;
 
 use std::sync::Arc;
 
@@ -22,12 +23,12 @@ use bytes::BytesMut;
 pub use kinds::{Dialect, Expect, ReplyError, ReplyEvent, Walked};
 pub use notes::{Notes, Tracked};
 
-use self::control::{DEFINITIONS_LEFT_OUT, FLAGGED_COUNT, Frame, OF_THE_SESSION, PREPARE_FLAG_AT};
+use self::control::{FLAGGED_COUNT, Frame, OF_THE_SESSION};
 use crate::wire::edit::{Edits, Side};
 use crate::wire::error::ErrPacket;
 use crate::wire::frame::{self, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX};
 use crate::wire::ok::{self, EofPacket, OkPacket};
-use crate::wire::prepared::PrepareOk;
+use crate::wire::prepared::DEFINITIONS_LEFT_OUT;
 use crate::wire::reader::{Malformed, Reader};
 use crate::wire::{Capabilities, Status};
 
@@ -507,32 +508,6 @@ impl ReplyWalk {
             }
             _ => Err(Malformed::new("first frame of a reply").into()),
         }
-    }
-
-    fn prepare_header(
-        &mut self,
-        frame: &mut Frame<'_>,
-        edits: &mut Edits,
-    ) -> Result<Option<ReplyEvent>, ReplyError> {
-        let PrepareOk { columns, params, .. } = PrepareOk::parse(frame.payload())?;
-        let left_out = self.dialect.backend.contains(Capabilities::OPTIONAL_RESULTSET_METADATA)
-            && frame.payload().get(PREPARE_FLAG_AT) == Some(&DEFINITIONS_LEFT_OUT);
-        self.pass(frame, edits);
-        if left_out {
-            // Servers that leave out definitions all have DEPRECATE_EOF; to clients without it they
-            // send the EOFs all the same.
-            for _ in [params, columns].into_iter().filter(|count| *count > 0) {
-                self.owes_eof = !self.dialect.client.contains(Capabilities::DEPRECATE_EOF);
-                self.pay_eof(edits);
-            }
-            return Ok(Some(ReplyEvent::End { failed: false }));
-        }
-        self.state = match (params, columns) {
-            (0, 0) => return Ok(Some(ReplyEvent::End { failed: false })),
-            (0, left) => State::PrepareColumns { left },
-            (left, columns) => State::PrepareParams { left, columns },
-        };
-        Ok(None)
     }
 
     /// An OK that is not the end of rows.

@@ -24,6 +24,9 @@ pub enum RequestEvent {
     },
     /// A held command is whole: [`RequestWalk::take_held`] gives its payload.
     Held,
+    /// The head that was asked for of a long command is there: [`RequestWalk::take_held`] gives it.
+    /// Answer as to [`Self::Command`]; what is relayed or refused is what comes behind it.
+    Head,
     /// A refused command is over; its error has this sequence id.
     Refused {
         /// Sequence id of the answer.
@@ -67,6 +70,8 @@ enum Fate {
     Refuse,
     /// It is collected.
     Hold,
+    /// Its head is collected.
+    HoldHead,
 }
 
 /// Walks the client's side of a session.
@@ -87,6 +92,8 @@ pub struct RequestWalk {
     partial: BytesMut,
     /// The payload of a held command, as far as it has come.
     held: BytesMut,
+    /// Bytes of a head that is being collected still to come.
+    head_bytes: usize,
 }
 
 impl Default for RequestWalk {
@@ -100,6 +107,7 @@ impl Default for RequestWalk {
             command_bytes: 0,
             partial: BytesMut::new(),
             held: BytesMut::new(),
+            head_bytes: 0,
         }
     }
 }
@@ -121,7 +129,14 @@ impl RequestWalk {
         self.state = State::Command(Fate::Hold);
     }
 
-    /// The payload of a held command that is whole.
+    /// Collects the first bytes of the command that was just reported, which has more than that in
+    /// its first frame; [`RequestEvent::Head`] follows.
+    pub fn hold_head(&mut self, bytes: usize) {
+        self.head_bytes = bytes;
+        self.state = State::Command(Fate::HoldHead);
+    }
+
+    /// The payload of a held command that is whole, or a head.
     pub fn take_held(&mut self) -> BytesMut {
         std::mem::take(&mut self.held)
     }
@@ -232,10 +247,18 @@ impl RequestWalk {
         let mut used = 0;
         loop {
             if self.body_bytes > 0 {
-                let count = self.body_bytes.min(input.len() - used);
+                let mut count = self.body_bytes.min(input.len() - used);
+                if self.state == State::Command(Fate::HoldHead) {
+                    count = count.min(self.head_bytes);
+                    self.head_bytes -= count;
+                }
                 self.take(input.get(used..used + count).unwrap_or_default(), edits);
                 self.body_bytes -= count;
                 used += count;
+                if self.state == State::Command(Fate::HoldHead) && self.head_bytes == 0 {
+                    self.state = State::Undecided;
+                    return Ok(Walked { used, event: Some(RequestEvent::Head) });
+                }
                 if self.body_bytes == 0
                     && let Some(event) = self.frame_end()
                 {
@@ -312,8 +335,9 @@ impl RequestWalk {
         self.patch_seq(&mut head);
         if self.goes_on() {
             edits.send(Side::Backend, |out| out.extend_from_slice(&head));
-        } else if self.state == State::Command(Fate::Hold) {
+        } else if let State::Command(Fate::Hold | Fate::HoldHead) = self.state {
             self.held.extend_from_slice(head.get(HEADER_BYTES..).unwrap_or_default());
+            self.head_bytes = self.head_bytes.saturating_sub(head.len() - HEADER_BYTES);
         }
         self.body_bytes -= head.len() - HEADER_BYTES;
         Ok((used, if self.body_bytes == 0 { self.frame_end() } else { None }))
@@ -358,7 +382,7 @@ impl RequestWalk {
                     Fate::Relay if self.last_seq == 0 => None,
                     Fate::Relay => Some(RequestEvent::Long { seq: self.answer_seq() }),
                     Fate::Refuse => Some(RequestEvent::Refused { seq: self.answer_seq() }),
-                    Fate::Hold => Some(RequestEvent::Held),
+                    Fate::Hold | Fate::HoldHead => Some(RequestEvent::Held),
                 }
             }
             State::LastCommand { .. } => {
@@ -381,7 +405,8 @@ impl RequestWalk {
     fn goes_on(&self) -> bool {
         !matches!(
             self.state,
-            State::Command(Fate::Refuse | Fate::Hold) | State::LastCommand { goes_on: false }
+            State::Command(Fate::Refuse | Fate::Hold | Fate::HoldHead)
+                | State::LastCommand { goes_on: false }
         )
     }
 
@@ -391,7 +416,7 @@ impl RequestWalk {
             edits.forward(bytes.len());
             return;
         }
-        if self.state == State::Command(Fate::Hold) {
+        if let State::Command(Fate::Hold | Fate::HoldHead) = self.state {
             self.held.extend_from_slice(bytes);
         }
         edits.discard(bytes.len());

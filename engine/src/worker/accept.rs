@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::{Blame, ConnectionId, EndpointId, Fault, Key};
 use crate::bus::Bound;
-use crate::config::{EndpointAuth, Pooling, TlsMode};
+use crate::config::{EndpointAuth, TlsMode};
 use crate::io::{CloseMode, ConnId, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::session::{LoginContext, Session};
@@ -202,7 +202,7 @@ impl<D: Driver> Worker<D> {
             deadline: self.driver.now() + self.config.limits.login_timeout,
             offers_tls,
             accounts: None,
-            keeps_backend: endpoint.pooling != Pooling::None,
+            pooling: endpoint.pooling,
             requires_tls: endpoint.tls.mode.is_required() && !is_good_enough,
             compression: endpoint.compression,
         })

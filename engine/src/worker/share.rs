@@ -18,7 +18,8 @@ use crate::observe::Counter;
 use crate::pool::{Lease, PoolKey};
 use crate::session::LeaseRequest;
 use crate::share::{
-    Asked, Exchange, Exchanged, Lent, Question, Settings, Step, Words, base, track, tracked,
+    Asked, Exchange, Exchanged, Lent, Question, Settings, StatementBudget, Step, Words, base,
+    track, tracked,
 };
 use crate::sql::Server;
 use crate::wire::reply::Tracked;
@@ -91,6 +92,7 @@ impl<D: Driver> Worker<D> {
             &ok,
             settings,
             (server, tracked),
+            self.config.pool.statements_per_session_max,
             &mut self.edits,
         );
         entry.shares = Some(pool.clone());
@@ -193,7 +195,7 @@ impl<D: Driver> Worker<D> {
             shared.verified.insert(schema.clone(), self.ledger.now());
         }
         self.next_idle_check = self.next_idle_check.min(self.ledger.now() + IDLE_CHECK);
-        let lent = Box::new(Lent::new(settings, lease.capabilities));
+        let lent = Box::new(Lent::new(settings, lease.capabilities, self.statement_budget()));
         if !is_login {
             self.attach(key, lent);
             return;
@@ -424,6 +426,15 @@ impl<D: Driver> Worker<D> {
         Ok(())
     }
 
+    fn statement_budget(&self) -> StatementBudget {
+        let pool = &self.config.pool;
+        StatementBudget {
+            used: Arc::clone(&self.resources.shared.statements),
+            max: pool.statements_max,
+            per_connection_max: pool.statements_per_connection_max,
+        }
+    }
+
     /// Bytes of a connection that is being made as good as new.
     pub(super) fn on_restoring(&mut self, slot: Key, chunk: &Chunk) {
         let Some(Holder::Restoring(exchange, backend)) = self.slots.get_mut(slot) else { return };
@@ -449,7 +460,9 @@ impl<D: Driver> Worker<D> {
         if let Holder::Restoring(_, backend) = std::mem::replace(holder, Holder::Session(slot)) {
             self.figures.backend_idle(backend.id, false);
             let capabilities = backend.lease().map_or(Capabilities::NONE, |it| it.capabilities);
-            self.put_down(backend, Box::new(Lent::new(Arc::new(told.settings), capabilities)));
+            let budget = self.statement_budget();
+            let lent = Lent::new(Arc::new(told.settings), capabilities, budget);
+            self.put_down(backend, Box::new(lent));
         }
     }
 

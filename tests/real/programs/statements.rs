@@ -273,7 +273,10 @@ const VARIABLES: Moves = &[
     &["SET @o = 'it''s', @p = 'back\\\\slash', @q = 'ünï'", "SELECT @o, @p, @q, LENGTH(@q)"],
     &["SELECT @b := 5", "SELECT @b"],
     &["SELECT @a := @a + 1, @b"],
-    &["SELECT @a := IFNULL(@a, 0) + id FROM items FORCE INDEX (PRIMARY) ORDER BY id", "SELECT @a"],
+    &[
+        "SELECT @a := IFNULL(@watched, 0) + id FROM items FORCE INDEX (PRIMARY) ORDER BY id",
+        "SELECT @a",
+    ],
     &["DO @a := 7"],
     &["SELECT MAX(id) INTO @c FROM items", "SELECT @c"],
     &["SELECT n, w FROM items ORDER BY id LIMIT 1 INTO @a, @b", "SELECT @a, @b"],

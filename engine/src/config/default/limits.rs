@@ -175,4 +175,25 @@ pub(super) const POOL: &[Key] = &[
          its rights on the schema have changed. 0 is never: every client's login is one on the \
          server.",
     ),
+    Key::integer(
+        "statements_per_session_max",
+        16_382,
+        (1, 4_194_304),
+        "Prepared statements a client may have open where connections are shared (pooling = \
+         \"transaction\"); one more gets error 1461.",
+    ),
+    Key::integer(
+        "statements_per_connection_max",
+        256,
+        (1, 65_536),
+        "Prepared statements a shared connection keeps for whoever executes them next. The one not \
+         used for longest makes room for another, and is prepared again when it is executed.",
+    ),
+    Key::integer(
+        "statements_max",
+        8_192,
+        (0, 4_194_304),
+        "The same for all shared connections together; each may keep one all the same. Servers have \
+         a bound of their own, max_prepared_stmt_count, for all their clients.",
+    ),
 ];

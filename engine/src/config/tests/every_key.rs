@@ -44,6 +44,9 @@ idle_ms_max = 25
 idle_max = 26
 age_ms_max = 27
 auth_cache_ttl_ms = 28
+statements_per_session_max = 29
+statements_per_connection_max = 30
+statements_max = 31
 [[cluster]]
 name = "one"
 [cluster.monitor]
@@ -152,6 +155,9 @@ fn every_key_of_the_process_has_an_effect() {
         idle_max: 26,
         age_max: Duration::from_millis(27),
         auth_cache_ttl: Duration::from_millis(28),
+        statements_per_session_max: 29,
+        statements_per_connection_max: 30,
+        statements_max: 31,
     };
     assert_eq!(config.pool, pool);
 }

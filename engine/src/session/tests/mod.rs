@@ -22,7 +22,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::auth::{BackendAuth, Proof, Remembered, RsaKey, Sealed, Seed};
 use crate::base::{Blame, ClusterId, ConnectionId, Fault, Time, WorkerId};
-use crate::config::{ClientCompression, Config, Offline, Secret, User, parse};
+use crate::config::{ClientCompression, Config, Offline, Pooling, Secret, User, parse};
 use crate::fuzz::Sides;
 use crate::session::{
     Action, ChangeRequest, LeaseRequest, Ledger, LoginContext, Session, Tally, Thread,
@@ -130,7 +130,7 @@ fn context(server: &Greeting, nonce: [u8; 20]) -> LoginContext {
         deadline: LOGIN_OVER,
         offers_tls: false,
         accounts: None,
-        keeps_backend: false,
+        pooling: Pooling::None,
         requires_tls: false,
         compression: ClientCompression { zlib: false, zstd: false },
     }

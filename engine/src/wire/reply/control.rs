@@ -18,12 +18,6 @@ pub(super) const OF_THE_SESSION: Status = Status::IN_TRANS
 pub(super) const FLAGGED_COUNT: Capabilities =
     Capabilities::OPTIONAL_RESULTSET_METADATA.union(Capabilities::MARIADB_CACHE_METADATA);
 
-/// That byte, and the last one of a statement header: no definitions follow.
-pub(super) const DEFINITIONS_LEFT_OUT: u8 = 0;
-
-/// Where that byte is in a statement header.
-pub(super) const PREPARE_FLAG_AT: usize = 12;
-
 /// A control frame, header included, and where its bytes are.
 pub(super) struct Frame<'a> {
     pub(super) bytes: &'a mut [u8],
@@ -34,6 +28,10 @@ pub(super) struct Frame<'a> {
 impl Frame<'_> {
     pub(super) fn payload(&self) -> &[u8] {
         self.bytes.get(HEADER_BYTES..).unwrap_or_default()
+    }
+
+    pub(super) fn payload_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(HEADER_BYTES..).unwrap_or_default()
     }
 
     pub(super) fn leave_out(&self, edits: &mut Edits) {

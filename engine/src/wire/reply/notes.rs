@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 
 use crate::wire::ok::OkPacket;
+use crate::wire::prepared::PrepareOk;
 use crate::wire::reader::Malformed;
 use crate::wire::tracker::{Tracker, Trackers};
 use crate::wire::writer::put_lenenc_bytes;
@@ -25,6 +26,10 @@ pub struct Notes {
     pub rows: Option<u64>,
     /// All trackers, one list behind the other.
     pub trackers: BytesMut,
+    /// What the server said of the statement it prepared.
+    pub prepared: Option<PrepareOk>,
+    /// The id that the client got for the last statement that was prepared.
+    pub statement_id: u32,
     /// Rows so far of the result that is coming.
     pub(super) counted: u64,
     /// What the client gets to know.
@@ -39,7 +44,15 @@ impl Notes {
         self.warnings = 0;
         self.rows = None;
         self.counted = 0;
+        self.prepared = None;
         self.trackers.clear();
+    }
+
+    /// A statement was prepared. Returns the id it has for the client.
+    pub(super) const fn on_prepared(&mut self, answer: PrepareOk) -> u32 {
+        self.prepared = Some(answer);
+        self.statement_id = self.statement_id.wrapping_add(1);
+        self.statement_id
     }
 
     pub(super) fn on_ok(&mut self, packet: &OkPacket<'_>) {

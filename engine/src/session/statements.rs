@@ -1,0 +1,243 @@
+//! Prepared statements of a session that shares backend connections.
+//!
+//! Purpose: what a client's number stands for, on whichever connection it is executed next.
+//! Never: keep more text than [`TEXT_BYTES_KEPT_MAX`], or talk to a backend.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::session::sharing::Kind;
+use crate::share::{Effects, Prepared, Settings, Source, Types, Variant, Wanted};
+use crate::sql::{Findings, Flags, FoundRows, LexMode};
+use crate::wire::{Bound, Execution};
+
+/// Texts kept for one session, in bytes.
+const TEXT_BYTES_KEPT_MAX: usize = 1 << 20;
+
+/// Texts whose answers depend on the statement before them.
+const NEEDS_PREVIOUS: Flags = Flags::FOUND_ROWS
+    .union(Flags::ROW_COUNT)
+    .union(Flags::SHOW_WARNINGS)
+    .union(Flags::SHOW_ERRORS)
+    .union(Flags::WARNING_COUNT)
+    .union(Flags::ERROR_COUNT)
+    .union(Flags::DIAGNOSTICS);
+
+/// What an execution does to its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Does {
+    Nothing,
+    /// What its text says.
+    AsWritten(LexMode),
+    /// Nobody knows.
+    Anything,
+}
+
+/// One statement.
+#[derive(Debug)]
+pub(super) struct Statement {
+    /// What it can be prepared from again.
+    pub(super) source: Option<Arc<Source>>,
+    /// It stays on its connection, and the session with it, until it is closed.
+    is_tied: bool,
+    /// The server's statement that only this session uses: for ever, or while it has a cursor or
+    /// long data.
+    pub(super) own: Option<Variant>,
+    pub(super) params: u16,
+    /// Types of its first execution.
+    pub(super) first: Option<Types>,
+    /// Types of its last execution.
+    pub(super) types: Option<Types>,
+    pub(super) flags: Flags,
+    pub(super) kind: Kind,
+    does: Does,
+}
+
+impl Statement {
+    /// One whose text is known.
+    pub(super) fn of(text: &[u8], settings: &Arc<Settings>, mode: LexMode) -> Self {
+        let findings = Findings::of(text, mode);
+        let does = match Effects::of(text, &findings, settings, mode) {
+            None => Does::Nothing,
+            Some(_) => Does::AsWritten(mode),
+        };
+        let kind = Kind::Statement {
+            found_rows: FoundRows::after(text, mode),
+            inserts: !text.get(..6).is_some_and(|it| it.eq_ignore_ascii_case(b"SELECT")),
+        };
+        // Without a schema it has none for ever, which another connection may have by then.
+        let lacks_schema = settings.schema().is_empty() && asks_schema(text);
+        Self {
+            source: Some(Arc::new(Source::new(text, settings))),
+            is_tied: findings.flags.intersects(NEEDS_PREVIOUS) || lacks_schema,
+            flags: findings.flags,
+            kind,
+            does,
+            ..Self::unread()
+        }
+    }
+
+    /// One of which nothing is known.
+    pub(super) const fn unread() -> Self {
+        Self {
+            source: None,
+            is_tied: true,
+            own: None,
+            params: 0,
+            first: None,
+            types: None,
+            flags: Flags::NONE,
+            kind: Kind::STATEMENT,
+            does: Does::Anything,
+        }
+    }
+
+    /// What it can be prepared from on another connection, unless it stays on its own.
+    pub(super) fn source(&self) -> Option<&Arc<Source>> {
+        self.source.as_ref().filter(|_| !self.is_tied)
+    }
+
+    /// What sessions before have prepared it from, if it was the same; unless it stays on its own
+    /// connection.
+    pub(super) fn share_source(&mut self, prepared: &Prepared) -> Option<Arc<Source>> {
+        let source = prepared.known(Arc::clone(self.source()?));
+        self.source = Some(Arc::clone(&source));
+        Some(source)
+    }
+
+    /// Types that an execution has.
+    pub(super) fn types_of(&self, execution: Option<&Execution<'_>>) -> Option<Types> {
+        match execution.map(|it| &it.bound) {
+            Some(Bound::Sent(types)) => {
+                let same = self.types.as_ref().filter(|own| ***own == **types);
+                Some(same.map_or_else(|| Types::from(&**types), Arc::clone))
+            }
+            Some(Bound::Kept { .. }) | None => self.types.clone(),
+            Some(Bound::None | Bound::Unknown) => None,
+        }
+    }
+
+    /// What statement of a server an execution with these types needs.
+    pub(super) fn wanted<'a>(
+        &'a self,
+        types: Option<&'a Types>,
+        execution: Option<&Execution<'_>>,
+        types_stick: bool,
+    ) -> Wanted<'a> {
+        let first = self.first.as_ref().or(types).map(AsRef::as_ref);
+        Wanted { first, has_cursor: execution.map(|it| it.has_cursor), types_stick }
+    }
+
+    /// It stays where it is now.
+    pub(super) const fn tie(&mut self) {
+        self.is_tied = true;
+    }
+
+    /// What an execution will have done.
+    pub(super) fn effects(&self, settings: &Settings) -> Option<Box<Effects>> {
+        let text = self.source.as_ref().map(|source| source.text());
+        match (self.does, text) {
+            (Does::Nothing, _) => None,
+            (Does::AsWritten(mode), Some(text)) => {
+                Effects::of(text, &Findings::of(text, mode), settings, mode)
+            }
+            (Does::AsWritten(_) | Does::Anything, _) => Some(Effects::unread()),
+        }
+    }
+}
+
+/// DATABASE() or SCHEMA().
+fn asks_schema(text: &[u8]) -> bool {
+    [&b"database"[..], b"schema"]
+        .iter()
+        .any(|word| text.windows(word.len()).any(|it| it.eq_ignore_ascii_case(word)))
+}
+
+/// All statements of a session.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    by_id: BTreeMap<u32, Box<Statement>>,
+    text_bytes: usize,
+    /// How many of them keep their session on its connection.
+    owning: usize,
+    /// The last one that was prepared, which MariaDB's clients may call by another number.
+    last: Option<u32>,
+}
+
+impl Statements {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether one keeps the session on its connection.
+    pub(super) const fn hold_connection(&self) -> bool {
+        self.owning > 0
+    }
+
+    /// The number of the one prepared last.
+    pub(super) const fn last(&self) -> Option<u32> {
+        self.last
+    }
+
+    /// That one.
+    pub(super) fn get(&self, id: u32) -> Option<&Statement> {
+        self.by_id.get(&id).map(AsRef::as_ref)
+    }
+
+    /// That one.
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Statement> {
+        self.by_id.get_mut(&id).map(AsMut::as_mut)
+    }
+
+    /// A statement was prepared.
+    pub(super) fn add(&mut self, id: u32, mut statement: Box<Statement>) {
+        self.last = Some(id);
+        self.text_bytes += statement.source.as_ref().map_or(0, |source| source.text().len());
+        if self.text_bytes > TEXT_BYTES_KEPT_MAX {
+            self.text_bytes -= statement.source.take().map_or(0, |source| source.text().len());
+            statement.is_tied = true;
+        }
+        self.owning += usize::from(statement.own.is_some());
+        self.by_id.insert(id, statement);
+    }
+
+    /// None was, though it was asked for.
+    pub(super) const fn none_was_prepared(&mut self) {
+        self.last = None;
+    }
+
+    /// The server's statement is this session's alone.
+    pub(super) fn own(&mut self, id: u32, variant: Variant) {
+        if let Some(statement) = self.by_id.get_mut(&id)
+            && statement.own.replace(variant).is_none()
+        {
+            self.owning += 1;
+        }
+    }
+
+    /// It is everybody's again, with what it was made from; unless it is tied.
+    pub(super) fn disown(&mut self, id: u32) -> Option<(Arc<Source>, Variant)> {
+        let statement = self.by_id.get_mut(&id)?;
+        let source = Arc::clone(statement.source()?);
+        let variant = statement.own.take()?;
+        self.owning -= 1;
+        Some((source, variant))
+    }
+
+    /// The client has closed it.
+    pub(super) fn remove(&mut self, id: u32) -> Option<Box<Statement>> {
+        let statement = self.by_id.remove(&id)?;
+        self.text_bytes -= statement.source.as_ref().map_or(0, |source| source.text().len());
+        self.owning -= usize::from(statement.own.is_some());
+        if self.last == Some(id) {
+            self.last = None;
+        }
+        Some(statement)
+    }
+
+    /// The server has forgotten them all.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
