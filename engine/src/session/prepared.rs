@@ -24,6 +24,9 @@ use crate::wire::{
 /// So much of a long execution is looked at: enough for the types of thousands of parameters.
 pub(super) const HEAD_BYTES: usize = 8 << 10;
 
+/// What no statement of a server is called: it says so itself, and knows then that it did.
+const NO_STATEMENT: u32 = u32::MAX - 1;
+
 /// MariaDB: the statement that was prepared last.
 const LAST_PREPARED: u32 = u32::MAX;
 
@@ -33,8 +36,6 @@ enum Place {
     At(u32),
     /// The same, and these types have to be put in, there.
     With(u32, usize, Types),
-    /// The session has no such statement.
-    Unknown,
     /// Something comes before it.
     Later,
 }
@@ -81,21 +82,12 @@ impl Relay {
     }
 
     /// A whole COM_STMT_EXECUTE or COM_STMT_BULK_EXECUTE.
-    pub(super) fn rule_execute(
-        &mut self,
-        payload: &[u8],
-        edits: &mut Edits,
-        ledger: &mut Ledger,
-    ) -> Result<Ruling, Fault> {
+    pub(super) fn rule_execute(&mut self, payload: &[u8], edits: &mut Edits) -> Ruling {
         let (id, place) = self.place(payload, edits);
         let client = self.reply.dialect().client;
         let has_attributes = client.contains(Capabilities::QUERY_ATTRIBUTES);
         let (number, instead) = match place {
-            Place::Later => return Ok(Ruling::Again),
-            Place::Unknown => {
-                self.answer_with(unknown(payload, id, self.is_mariadb), edits, ledger)?;
-                return Ok(Ruling::Done);
-            }
+            Place::Later => return Ruling::Again,
             Place::At(number) => (number, None),
             Place::With(number, at, types) => {
                 let mut instead = with_types(payload, at, &types, has_attributes);
@@ -105,7 +97,7 @@ impl Relay {
         };
         let (kind, effects) = self.execution(id);
         let (of, statement) = (Of::Execution(id), Some(number));
-        Ok(Ruling::Go { expect: Some(Expect::Query), kind, effects, of, instead, statement })
+        Ruling::Go { expect: Some(Expect::Query), kind, effects, of, instead, statement }
     }
 
     /// What an execution of that statement is to the session.
@@ -123,7 +115,9 @@ impl Relay {
         let client = self.reply.dialect().client;
         let has_attributes = client.contains(Capabilities::QUERY_ATTRIBUTES);
         let asked = statement_id(head).unwrap_or_default();
-        let Some(sharing) = self.sharing.as_deref_mut() else { return (asked, Place::Unknown) };
+        let Some(sharing) = self.sharing.as_deref_mut() else {
+            return (asked, Place::At(NO_STATEMENT));
+        };
         let mut id = asked;
         if asked == LAST_PREPARED && sharing.is_mariadb {
             if sharing.issued.iter().any(|issued| issued.kind == Kind::Prepare) {
@@ -132,20 +126,28 @@ impl Relay {
             }
             id = sharing.statements.last().unwrap_or(asked);
         }
-        let Some(statement) = sharing.statements.get(id) else { return (asked, Place::Unknown) };
-        let is_execution = head.first() != Some(&Command::StmtSendLongData.as_byte());
+        let Some(statement) = sharing.statements.get(id) else {
+            return (asked, Place::At(NO_STATEMENT));
+        };
+        let is_execution = matches!(
+            head.first().and_then(|byte| Command::from_byte(*byte)),
+            Some(Command::StmtExecute | Command::StmtBulkExecute)
+        );
         let execution =
             is_execution.then(|| Execution::parse(head, statement.params, has_attributes));
-        if is_execution
-            && statement.flags.contains(Flags::LAST_INSERT_ID)
-            && !self.has_insert_id(edits)
-        {
+        let needs_insert_id = statement.flags.contains(Flags::LAST_INSERT_ID)
+            || statement
+                .effects(&sharing.carried.settings)
+                .is_some_and(|effects| effects.ask_insert_id());
+        if is_execution && needs_insert_id && !self.has_insert_id(edits) {
             return (id, Place::Later);
         }
         if !self.is_ready(id, execution.as_ref(), edits) {
             return (id, Place::Later);
         }
-        let Some(sharing) = self.sharing.as_deref_mut() else { return (id, Place::Unknown) };
+        let Some(sharing) = self.sharing.as_deref_mut() else {
+            return (id, Place::At(NO_STATEMENT));
+        };
         (id, sharing.bind(id, execution.as_ref()))
     }
 
@@ -175,7 +177,8 @@ impl Relay {
         let id = statement_id(payload).unwrap_or_default();
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
         let known = sharing.statements.get(id);
-        let own = known.and_then(|it| it.own.as_ref()).map(|it| it.id);
+        let (is_known, own) = (known.is_some(), known.and_then(|it| it.own.as_ref()?.id.into()));
+        let lacks = sharing.lacks(id, None).is_some();
         let to = |number, expect, of| {
             let (kind, effects, instead) = (Kind::Other, None, None);
             Ruling::Go { expect, kind, effects, of, instead, statement: Some(number) }
@@ -185,29 +188,30 @@ impl Relay {
                 sharing.statements.remove(id);
                 own.map_or(Ruling::Done, |number| to(number, None, Of::Nothing))
             }
-            (Command::StmtSendLongData, _) => match self.place(payload, edits).1 {
-                Place::At(number) | Place::With(number, ..) => to(number, None, Of::Nothing),
-                // There is no answer that could say so.
-                Place::Unknown => Ruling::Done,
-                Place::Later => Ruling::Again,
+            (Command::StmtReset, Some(number)) => to(number, Some(Expect::Ok), Of::Execution(id)),
+            (Command::StmtReset, None) if !is_known => match sharing.lent {
+                Some(_) => to(NO_STATEMENT, Some(Expect::Ok), Of::Nothing),
+                None => Ruling::Acquire,
             },
-            (Command::StmtFetch, Some(number)) => {
-                to(number, Some(Expect::Fetch), Of::Execution(id))
-            }
-            (_, Some(number)) => to(number, Some(Expect::Ok), Of::Execution(id)),
-            (_, None) if known.is_none() => {
-                self.answer_with(unknown(payload, id, self.is_mariadb), edits, ledger)?;
-                Ruling::Done
-            }
-            (Command::StmtFetch, None) => {
+            (Command::StmtFetch, None) if lacks => {
                 self.answer_with(Refusal::NoCursor(id, self.is_mariadb), edits, ledger)?;
                 Ruling::Done
+            }
+            (Command::StmtFetch | Command::StmtSendLongData, _) => {
+                match self.place(payload, edits).1 {
+                    Place::At(number) | Place::With(number, ..) => {
+                        let is_fetch = command == Command::StmtFetch;
+                        let of = if is_fetch { Of::Execution(id) } else { Of::Nothing };
+                        to(number, is_fetch.then_some(Expect::Fetch), of)
+                    }
+                    Place::Later => Ruling::Again,
+                }
             }
             (_, None) if self.owed.is_empty() => {
                 self.answer_ok(edits, ledger);
                 Ruling::Done
             }
-            (_, None) => {
+            _ => {
                 sharing.awaits_answers = true;
                 Ruling::Again
             }
@@ -231,10 +235,6 @@ impl Relay {
         let (number, with) = match place {
             Place::At(number) => (number, None),
             Place::With(number, at, types) => (number, Some((at, types))),
-            Place::Unknown => {
-                self.refuse_head(is_execution.then(|| unknown(&head, id, self.is_mariadb)));
-                return Ok(true);
-            }
             Place::Later => {
                 if let Some(sharing) = self.sharing.as_deref_mut() {
                     sharing.head = Some(head);
@@ -248,7 +248,8 @@ impl Relay {
             payload_bytes += longer.len() - head.len();
             head = longer;
             if payload_bytes >= PAYLOAD_BYTES_MAX {
-                self.refuse_head(Some(Refusal::HugeParameters));
+                self.refusing = Refusal::HugeParameters;
+                self.request.refuse();
                 return Ok(true);
             }
         }
@@ -265,14 +266,6 @@ impl Relay {
         self.owes_current = is_execution;
         self.request.relay();
         Ok(true)
-    }
-
-    pub(super) fn refuse_head(&mut self, why: Option<Refusal>) {
-        if let Some(sharing) = self.sharing.as_deref_mut() {
-            sharing.drops = why.is_none();
-        }
-        self.refusing = why.unwrap_or(Refusal::UnknownCommand);
-        self.request.refuse();
     }
 
     /// A statement was prepared for the client, or could not be.
@@ -357,19 +350,19 @@ impl Sharing {
         let types_stick = !self.is_mariadb;
         let (Some(statement), Some(lent)) = (self.statements.get_mut(id), self.lent.as_deref_mut())
         else {
-            return Place::Unknown;
+            return Place::At(NO_STATEMENT);
         };
         let types = statement.types_of(execution);
         let keeps = execution.is_none_or(|it| it.has_cursor || it.bound == Bound::Unknown);
         if statement.own.is_none() && keeps {
             let wanted = statement.wanted(types.as_ref(), execution, types_stick);
             let taken = statement.source().and_then(|it| lent.prepared.take(it, &wanted));
-            let Some(variant) = taken else { return Place::Unknown };
+            let Some(variant) = taken else { return Place::At(NO_STATEMENT) };
             self.statements.own(id, variant);
         }
-        let Some(statement) = self.statements.get_mut(id) else { return Place::Unknown };
+        let Some(statement) = self.statements.get_mut(id) else { return Place::At(NO_STATEMENT) };
         let Some(execution) = execution else {
-            return statement.own.as_ref().map_or(Place::Unknown, |it| Place::At(it.id));
+            return statement.own.as_ref().map_or(Place::At(NO_STATEMENT), |it| Place::At(it.id));
         };
         if execution.bound == Bound::Unknown {
             statement.tie();
@@ -380,7 +373,7 @@ impl Sharing {
             let wanted = statement.wanted(types.as_ref(), Some(execution), types_stick);
             statement.source.as_ref().and_then(|it| lent.prepared.find(it, &wanted))
         };
-        let Some(variant) = found else { return Place::Unknown };
+        let Some(variant) = found else { return Place::At(NO_STATEMENT) };
         variant.has_cursors = Some(execution.has_cursor);
         let place = match (&execution.bound, &types) {
             (Bound::Kept { flag_at }, Some(types)) if variant.last.as_ref() != Some(types) => {
@@ -413,16 +406,4 @@ fn preparing(source: &Source, lent: &Lent) -> (Words, bool) {
     words.say(Step::Prepare(source.text()), capabilities);
     words.tune(&reading, own, capabilities);
     (words, is_tuned)
-}
-
-/// No statement has that number: in the server's words.
-fn unknown(payload: &[u8], id: u32, is_mariadb: bool) -> Refusal {
-    let function = match payload.first().and_then(|byte| Command::from_byte(*byte)) {
-        _ if !is_mariadb => "mysql_stmt_precheck",
-        Some(Command::StmtFetch) => "mysqld_stmt_fetch",
-        Some(Command::StmtReset) => "mysqld_stmt_reset",
-        Some(Command::StmtBulkExecute) => "mysqld_stmt_bulk_execute",
-        Some(_) | None => "mysqld_stmt_execute",
-    };
-    Refusal::UnknownStatement(id, function)
 }

@@ -371,7 +371,7 @@ impl Relay {
         edits: &mut Edits,
         ledger: &mut Ledger,
     ) -> Result<Ruling, Fault> {
-        if let Command::StmtClose | Command::StmtReset | Command::StmtFetch = command {
+        if let Command::StmtClose | Command::StmtReset = command {
             return self.rule_statement(command, payload, edits, ledger);
         }
         if command == Command::StmtSendLongData && self.is_denied() {
@@ -403,9 +403,9 @@ impl Relay {
             }
             (Command::StmtPrepare, _) => return self.rule_prepare(payload, edits, ledger),
             (Command::StmtExecute | Command::StmtBulkExecute, _) => {
-                return self.rule_execute(payload, edits, ledger);
+                self.rule_execute(payload, edits)
             }
-            (Command::StmtSendLongData, _) => {
+            (Command::StmtSendLongData | Command::StmtFetch, _) => {
                 return self.rule_statement(command, payload, edits, ledger);
             }
             (Command::InitDb, Route::Relay(expect)) => go(expect, Kind::Schema, None),
@@ -441,6 +441,11 @@ impl Relay {
         sharing.asks_found_rows |= findings.flags.contains(Flags::FOUND_ROWS);
         let effects = Effects::of(text, &findings, &sharing.carried.settings, sharing.mode);
         let fresh = sharing.is_fresh && is_idle;
+        // If the connection says the same id behind it as before, it must have been the session's.
+        if effects.as_ref().is_some_and(|it| it.ask_insert_id()) && !self.has_insert_id(edits) {
+            return Ok(Ruling::Again);
+        }
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
         if fresh && findings.flags.contains(Flags::DIAGNOSTICS) && names_row_count(text) {
             self.answer_with(Refusal::Diagnostics, edits, ledger)?;
             return Ok(Ruling::Done);

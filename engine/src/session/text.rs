@@ -38,9 +38,6 @@ pub(super) enum Refusal {
     FoundRows,
     /// GET DIAGNOSTICS of ROW_COUNT, on such a connection.
     Diagnostics,
-    /// No prepared statement of the session has this number, which this function of the server's
-    /// was given.
-    UnknownStatement(u32, &'static str),
     /// COM_STMT_FETCH without a cursor; MariaDB has no full stop there.
     NoCursor(u32, bool),
     /// It has as many prepared statements as it may.
@@ -68,11 +65,6 @@ impl Refusal {
                     "weir: connection {id} is on another backend than this one; kill it from a \
                      connection to that backend"
                 ),
-            ),
-            Self::UnknownStatement(id, function) => (
-                code::UNKNOWN_STMT_HANDLER,
-                *b"HY000",
-                format!("Unknown prepared statement handler ({id}) given to {function}"),
             ),
             Self::NoCursor(id, is_mariadb) => (
                 code::STMT_HAS_NO_OPEN_CURSOR,

@@ -170,6 +170,12 @@ impl Effects {
         Box::new(Self { flags: Flags::UNSURE, single: false, changes, alters: false, calls: false })
     }
 
+    /// Whether it may generate an id that no answer tells.
+    #[must_use]
+    pub fn ask_insert_id(&self) -> bool {
+        self.changes.contains(&Change::AskInsertId)
+    }
+
     fn push(&mut self, change: Change) {
         self.changes.push(change);
     }
