@@ -12,7 +12,7 @@ use crate::session::shared::Ruling;
 use crate::session::sharing::{Kind, Of, Sharing, Topic};
 use crate::session::statements::Statement;
 use crate::session::text::{self, Refusal, Verdict};
-use crate::share::{Effects, Lent, Source, Step, Types, Variant, Words};
+use crate::share::{Asked, Effects, Lent, Question, Source, Step, Types, Variant, Words};
 use crate::sql::{Flags, Previous};
 use crate::wire::frame::PAYLOAD_BYTES_MAX;
 use crate::wire::reply::Expect;
@@ -68,6 +68,10 @@ impl Relay {
             self.answer_with(Refusal::TooManyStatements(count), edits, ledger)?;
             return Ok(Ruling::Done);
         }
+        if !self.knows_reading(edits) {
+            return Ok(Ruling::Again);
+        }
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
         let payload = instead.as_deref().unwrap_or(payload);
         let text = payload.get(1..).unwrap_or_default();
         let statement = Statement::of(text, &sharing.carried.settings, sharing.mode);
@@ -79,6 +83,30 @@ impl Relay {
             instead,
             statement: None,
         })
+    }
+
+    /// Whether all is known of how a text is read, as far as the server told it: each of two
+    /// variables changes with the other, of which it reports one. If it is not, it is asked first.
+    fn knows_reading(&mut self, edits: &mut Edits) -> bool {
+        let is_idle = self.owed.is_empty();
+        let Some(sharing) = self.sharing.as_deref_mut() else { return true };
+        let Some(lent) = sharing.lent.as_deref() else { return true };
+        let pair = [&b"collation_connection"[..], b"character_set_connection"];
+        let mut asked = pair.map(Asked::Variable).to_vec();
+        asked.retain(|it| sharing.carried.is_asking(it));
+        if asked.is_empty() {
+            return true;
+        }
+        if !is_idle {
+            sharing.awaits_answers = true;
+            return false;
+        }
+        for it in &asked {
+            sharing.carried.take_question(it);
+        }
+        let question = Question::new(asked, lent.capabilities);
+        self.talk(Topic::Settle, Words::default(), Some(question), edits);
+        false
     }
 
     /// A whole COM_STMT_EXECUTE or COM_STMT_BULK_EXECUTE.
