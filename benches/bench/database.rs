@@ -53,7 +53,7 @@ impl Database {
             command.arg(format!("--port={}", address.port()));
             // All in memory, no statistics: the server should be as fast as it can be.
             command.args(["--innodb-buffer-pool-size=128M", "--performance-schema=OFF"]);
-            command.args(["--max-connections=1000", "--thread-cache-size=300", "--skip-log-bin"]);
+            command.args(["--max-connections=3000", "--thread-cache-size=300", "--skip-log-bin"]);
             // Weir reads what changed in a session from these.
             command.arg("--session-track-system-variables=autocommit,character_set_client");
         })?;

@@ -33,11 +33,13 @@ pub(crate) enum Kind {
     WeirEpoll,
     /// Weir on io_uring, with backend connections that outlive their client.
     WeirPooling,
+    /// Weir on io_uring, with backend connections that clients share, 16 of them.
+    WeirTransaction,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Direct,
         Self::Haproxy,
         Self::HaproxyLarge,
@@ -45,6 +47,7 @@ impl Kind {
         Self::WeirUring,
         Self::WeirEpoll,
         Self::WeirPooling,
+        Self::WeirTransaction,
     ];
 
     /// Name in tables, the record, and for `--targets`.
@@ -57,12 +60,16 @@ impl Kind {
             Self::WeirUring => "weir-io_uring",
             Self::WeirEpoll => "weir-epoll",
             Self::WeirPooling => "weir-pooling",
+            Self::WeirTransaction => "weir-transaction",
         }
     }
 
     /// It is Weir.
     pub(crate) fn is_weir(self) -> bool {
-        matches!(self, Self::WeirUring | Self::WeirEpoll | Self::WeirPooling)
+        matches!(
+            self,
+            Self::WeirUring | Self::WeirEpoll | Self::WeirPooling | Self::WeirTransaction
+        )
     }
 }
 
@@ -106,7 +113,7 @@ impl Target {
             Kind::HaproxySplice => {
                 (haproxy(kind, "16384", true, (listen, backend), places)?, listen)
             }
-            Kind::WeirUring | Kind::WeirEpoll | Kind::WeirPooling => {
+            Kind::WeirUring | Kind::WeirEpoll | Kind::WeirPooling | Kind::WeirTransaction => {
                 (weir(kind, (listen, admin, backend), places)?, listen)
             }
         };
@@ -163,8 +170,9 @@ fn weir(
 ) -> anyhow::Result<Server> {
     let driver = if kind == Kind::WeirEpoll { "epoll" } else { "io_uring" };
     let pooling = if kind == Kind::WeirPooling { "session" } else { "none" };
+    let file = if kind == Kind::WeirTransaction { "weir-transaction.toml" } else { "weir.toml" };
     Server::start(kind.name(), Path::new(&places.weir), &places.work, |command| {
-        command.arg("run").arg(places.peers.join("weir.toml"));
+        command.arg("run").arg(places.peers.join(file));
         command.env("BENCH_LISTEN", listen.port().to_string());
         command.env("BENCH_BACKEND", backend.port().to_string());
         command.env("BENCH_ADMIN", admin.port().to_string());

@@ -89,6 +89,7 @@ impl Workload {
             behind: Behind::MariaDb,
             encoding,
             value: Value::RowOf(ROWS),
+            targets: DATABASE,
             ..Self::small(&name, &title, clients)
         }
     }
@@ -159,6 +160,11 @@ pub(crate) fn all(quick: bool) -> Vec<Workload> {
     for (kind, encoding) in [("text", Encoding::Text), ("prepared", Encoding::Binary)] {
         list.extend(database.iter().map(|clients| Workload::database(kind, encoding, *clients)));
     }
+    list.push(Workload {
+        targets: CROWDED,
+        reference: Kind::Direct,
+        ..Workload::database("text", Encoding::Text, 2_000)
+    });
     list.push(Workload {
         name: "mariadb-connect-16".to_owned(),
         title: "MariaDB, connect, log in, one point select, close: 16 clients".to_owned(),
@@ -243,8 +249,19 @@ pub(crate) const SCRAPED: (&str, &str) = ("text-64-scraped", "text-64");
 const WEIR: &[Kind] = &[Kind::WeirUring, Kind::WeirEpoll];
 const SMALL: &[Kind] = &[Kind::Direct, Kind::Haproxy, Kind::WeirUring, Kind::WeirEpoll];
 /// The responder could not be reset.
-const CONNECTING: &[Kind] =
-    &[Kind::Direct, Kind::Haproxy, Kind::WeirUring, Kind::WeirEpoll, Kind::WeirPooling];
+const CONNECTING: &[Kind] = &[
+    Kind::Direct,
+    Kind::Haproxy,
+    Kind::WeirUring,
+    Kind::WeirEpoll,
+    Kind::WeirPooling,
+    Kind::WeirTransaction,
+];
+/// Whether a database stays fast when thousands of clients ask it.
+const CROWDED: &[Kind] = &[Kind::Direct, Kind::Haproxy, Kind::WeirUring, Kind::WeirTransaction];
+/// Nor could it say what its sessions set.
+const DATABASE: &[Kind] =
+    &[Kind::Direct, Kind::Haproxy, Kind::WeirUring, Kind::WeirEpoll, Kind::WeirTransaction];
 const LARGE: &[Kind] = &[
     Kind::Direct,
     Kind::Haproxy,
