@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use mysql_async::{Conn, OptsBuilder};
@@ -19,6 +19,9 @@ pub(crate) const USER: &str = "app";
 pub(crate) const PASSWORD: &str = "app-secret";
 /// Account of Weir's probes, another one so that the server can tell them apart.
 const MONITOR: (&str, &str) = ("monitor", "monitor-secret");
+
+/// Held by tests that open ten thousand connections: a process may not have twice as many.
+pub(crate) static CROWD: Mutex<()> = Mutex::new(());
 
 /// No test takes longer; a hang is a failure.
 const TEST_PATIENCE: Duration = Duration::from_secs(180);

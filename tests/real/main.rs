@@ -32,6 +32,7 @@ mod readers;
 mod reload;
 mod rust;
 mod shapes;
+mod sharing;
 mod stall;
 mod storm;
 mod tls;

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use weir::wire::Greeting;
 use weir_tests::{Login, RawClient, Server, WeirConfig, trusting_tls};
 
-use crate::fixture::{Database, On, PASSWORD, Proxy, USER, config, run_for};
+use crate::fixture::{CROWD, Database, On, PASSWORD, Proxy, USER, config, run_for};
 
 // Which server it is makes no difference to a storm, and one takes a while.
 mod mariadb {
@@ -40,6 +40,7 @@ const LOGINS_AT_ONCE: u64 = 16;
 const STORM_PATIENCE: Duration = Duration::from_secs(400);
 
 fn a_storm_of_ten_thousand_logins(on: On) {
+    let _turn = CROWD.lock();
     let database = Database::start(on.flavour);
     let server = &database.server;
     let proxy = Proxy::start_with(on, &patient(on, server));
@@ -65,6 +66,7 @@ fn a_storm_of_ten_thousand_logins(on: On) {
 }
 
 fn a_storm_with_tls_resumes_sessions(on: On) {
+    let _turn = CROWD.lock();
     let database = Database::start(on.flavour);
     let server = &database.server;
     let proxy = Proxy::start_with(on, &patient(on, server));

@@ -69,6 +69,7 @@ counters! {
     BackendReuses, "backend_reuses", "Logins of clients that got a connection which was there already.";
     BackendTunings, "backend_tunings", "Times a shared connection was set to what its next session had set.";
     BackendDenials, "backend_denials", "Commands answered with an error because their session could not have a shared connection.";
+    BackendPrepares, "backend_prepares", "Prepared statements that Weir prepared again, on a connection that did not have them.";
     BackendRecycled, "backend_recycled", "Connections made as good as new after their client left.";
     BackendSpoiled, "backend_spoiled", "Connections closed because they could not be made as good as new.";
     BackendExpired, "backend_expired", "Idle connections closed for idle_backend_ms_max or backend_age_ms_max.";

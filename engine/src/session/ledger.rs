@@ -25,6 +25,8 @@ pub enum Entry {
     BackendError(u16),
     /// The client was sent an ERR of Weir's own.
     OwnError(u16),
+    /// A prepared statement was prepared again, on another connection.
+    Prepared,
 }
 
 impl Ledger {

@@ -525,7 +525,7 @@ impl Relay {
                 break;
             }
             if let Some(Wait { what: What::Exchange(..), .. }) = self.wait.as_deref() {
-                self.on_exchange(input.get(at..).unwrap_or_default(), edits)?;
+                self.on_exchange(input.get(at..).unwrap_or_default(), edits, ledger)?;
                 break;
             }
             if self.owed.is_empty() && !self.unasked {

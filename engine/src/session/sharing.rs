@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::base::{Blame, Fault, Time};
-use crate::session::ledger::Ledger;
+use crate::session::ledger::{Entry, Ledger};
 use crate::session::relay::{Relay, Wait, What, not_a_reply};
 use crate::session::state::Action;
 use crate::session::statements::{Statement, Statements};
@@ -241,7 +241,12 @@ impl Relay {
     }
 
     /// Bytes of the backend, in an exchange of Weir's own.
-    pub(super) fn on_exchange(&mut self, input: &[u8], edits: &mut Edits) -> Result<(), Fault> {
+    pub(super) fn on_exchange(
+        &mut self,
+        input: &[u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<(), Fault> {
         edits.discard(input.len());
         let Some(Wait { what: What::Exchange(exchange, topic), .. }) = self.wait.as_deref_mut()
         else {
@@ -267,6 +272,9 @@ impl Relay {
             Exchanged::Refused(err) => sharing.on_refused(topic, &exchange, &err),
         }
         self.close_statements(edits);
+        if let Topic::Prepare { .. } = topic {
+            ledger.enter(Entry::Prepared);
+        }
         if let Topic::Prepare { id, is_tuned: true } = topic
             && exchange.is_prepare_refused()
             && self.refuse_again(id, edits)

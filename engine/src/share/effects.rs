@@ -340,8 +340,14 @@ impl Effects {
         if !self.single {
             return any;
         }
-        let Some(words) = first_tokens::<5>(text, mode) else { return any };
-        let [_, name, verb, rest, alias] = words;
+        let Some(words) = first_tokens::<7>(text, mode) else { return any };
+        let (name, verb, rest, alias) = match words {
+            // It is known by its last name.
+            [_, _, Some(dot), name, verb, rest, alias] if dot.kind == Kind::Sign(b'.') => {
+                (name, verb, rest, alias)
+            }
+            [_, name, verb, rest, alias, ..] => (name, verb, rest, alias),
+        };
         let (Some(name), Some(verb)) = (name, verb) else { return any };
         let own = |token: Token| lower(&unquoted(token.bytes(text)));
         match &*lower(verb.bytes(text)) {

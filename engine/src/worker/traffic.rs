@@ -109,6 +109,7 @@ impl<D: Driver> Worker<D> {
                 Entry::Answered(nanos) => self.figures.commands(endpoint, nanos, *times),
                 Entry::BackendError(code) => self.figures.backend_errors.count(code, *times),
                 Entry::OwnError(code) => self.figures.own_errors.count(code, *times),
+                Entry::Prepared => self.counters.add(Counter::BackendPrepares, u64::from(*times)),
             }
         }
         self.ledger.clear();

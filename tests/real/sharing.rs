@@ -1,0 +1,250 @@
+//! Many clients on few connections (`pooling = "transaction"`).
+//!
+//! Purpose: all of them are served, the server never has more connections than it may, a connection
+//! is given back the moment nothing needs it, and one that dies is nobody's problem but its user's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+use weir_tests::{PsMode, Server, Sysbench, WeirConfig};
+
+use crate::fixture::{
+    CROWD, Database, On, Proxy, USER, config, connect, database, on_every_server, run, run_for,
+};
+
+on_every_server!(
+    sysbench_over_eight_connections,
+    a_connection_is_given_back_when_nothing_needs_it,
+    a_dead_connection_is_replaced,
+    prepared_statements_are_shared_by_text,
+);
+
+// Which server it is makes no difference to a crowd, and one takes a while.
+mod mariadb_crowd {
+    crate::fixture::on_both_drivers!(
+        weir_tests::Flavour::MariaDb,
+        ten_thousand_clients_on_fifty_connections
+    );
+}
+
+const CLIENTS: usize = 10_000;
+const CROWD_PATIENCE: Duration = Duration::from_secs(400);
+
+fn shared(on: On, server: &Server, connections_max: u64) -> WeirConfig {
+    let mut settings = WeirConfig { pooling: "transaction", ..config(on, server) };
+    settings.backend_keys.push(("connections_max".to_owned(), connections_max));
+    settings
+}
+
+fn counted(proxy: &Proxy, what: &str) -> f64 {
+    let metrics = proxy.weir.metrics().unwrap();
+    metrics.value(&format!("weir_backend_{what}_total"), &[]).unwrap()
+}
+
+fn number(text: &str) -> usize {
+    text.split_whitespace().last().unwrap().parse().unwrap()
+}
+
+fn ten_thousand_clients_on_fifty_connections(on: On) {
+    const CONNECTIONS_MAX: u64 = 50;
+    let _turn = CROWD.lock();
+    let own = Database::start(on.flavour);
+    let server = &own.server;
+    let name = database(server, "crowd", on);
+    server.sql(&format!("CREATE TABLE {name}.t (id INT PRIMARY KEY, n INT)")).unwrap();
+    let mut settings = shared(on, server, CONNECTIONS_MAX);
+    for (key, value) in [("login_timeout_ms", 300_000), ("lease_wait_ms", 300_000)] {
+        settings.limits.push((key.to_owned(), value));
+    }
+    let proxy = Proxy::start_with(on, &settings);
+    // Each takes a descriptor here, and one in Weir.
+    let open_max = usize::try_from(weir::io::raise_open_files()).unwrap() - 1_000;
+    let count = CLIENTS.min(open_max);
+    let before = proxy.weir.resident_kib().unwrap();
+    run_for(CROWD_PATIENCE, async {
+        let (all, mut clients) = (Arc::new(Barrier::new(count)), JoinSet::new());
+        for number in 0..count {
+            let (all, address, name) = (all.clone(), proxy.weir.address(), name.clone());
+            clients.spawn(async move {
+                let mut conn = connect(address, Some(&name)).await;
+                // From here on they are all there at once.
+                all.wait().await;
+                work(&mut conn, number).await.map_err(|error| format!("client {number}: {error}"))
+            });
+        }
+        while let Some(worked) = clients.join_next().await {
+            worked.unwrap().unwrap();
+        }
+    });
+    let sum = server.sql(&format!("SELECT COUNT(*), SUM(n = id + 1) FROM {name}.t")).unwrap();
+    assert_eq!(sum.trim(), format!("{count}\t{count}"), "each has written its row once");
+    let most = number(&server.sql("SHOW GLOBAL STATUS LIKE 'Max_used_connections'").unwrap());
+    // The probe, this test's own client, and one of each that is closing.
+    assert!(most <= usize::try_from(CONNECTIONS_MAX).unwrap() + 4, "{most} connections");
+    let grown = proxy.weir.resident_kib().unwrap().saturating_sub(before);
+    let each = grown * 1024 / u64::try_from(count).unwrap();
+    assert!(each < 24 << 10, "{each} bytes for each client");
+    proxy.finish();
+}
+
+/// What every one of a crowd does: settings, text, prepared statements, a transaction.
+async fn work(conn: &mut Conn, number: usize) -> Result<(), Error> {
+    conn.query_drop(format!("SET @me = {number}")).await?;
+    conn.exec_drop("INSERT INTO t VALUES (?, 0)", (number,)).await?;
+    conn.query_drop("BEGIN").await?;
+    let n: Option<usize> = conn.query_first("SELECT n FROM t WHERE id = @me FOR UPDATE").await?;
+    assert_eq!(n, Some(0), "of client {number}");
+    conn.exec_drop("UPDATE t SET n = ? WHERE id = @me", (number + 1,)).await?;
+    conn.query_drop("COMMIT").await?;
+    let row: Option<(usize, usize)> =
+        conn.exec_first("SELECT id, n FROM t WHERE id = ?", (number,)).await?;
+    assert_eq!(row, Some((number, number + 1)));
+    let me: Option<usize> = conn.query_first("SELECT @me").await?;
+    assert_eq!(me, Some(number));
+    Ok(())
+}
+
+/// In steady load connections change hands without a word of Weir's own.
+fn sysbench_over_eight_connections(on: On) {
+    let own = Database::start(on.flavour);
+    let server = &own.server;
+    let name = database(server, "eight", on);
+    let mut settings = shared(on, server, 8);
+    settings.limits.push(("lease_wait_ms".to_owned(), 60_000));
+    let proxy = Proxy::start_with(on, &settings);
+    let mut sysbench = Sysbench::read_write(proxy.client(), &name);
+    sysbench.ps_mode = PsMode::Auto;
+    sysbench.script = "oltp_point_select".to_owned();
+    sysbench.prepare().unwrap();
+    sysbench.threads = 256;
+    sysbench.seconds = 2;
+    sysbench.run().unwrap();
+    let kinds = ["tunings", "prepares"];
+    let before = kinds.map(|kind| counted(&proxy, kind));
+    let report = sysbench.run().unwrap();
+    assert!(report.transactions > 0);
+    assert_eq!((report.reconnects, report.ignored_errors), (0, 0), "{report:?}");
+    // Eight connections, four tables, one text for each.
+    let [tunings, prepares] = kinds.map(|kind| counted(&proxy, kind));
+    assert_eq!(tunings, before[0], "settings are alike");
+    assert!(prepares <= 32.0, "{prepares} statements were prepared again");
+    assert_eq!(counted(&proxy, "recycled"), 0.0, "nothing was reset");
+    proxy.finish();
+}
+
+/// One connection: while somebody keeps it nobody else is served.
+fn a_connection_is_given_back_when_nothing_needs_it(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "given", on);
+    let proxy = Proxy::start_with(on, &shared(on, server, 1));
+    let reasons: &[(&str, &str)] = &[
+        ("BEGIN", "COMMIT"),
+        ("SET autocommit = 0; SELECT * FROM numbers.n LIMIT 1", "COMMIT"),
+        ("CREATE TEMPORARY TABLE scratch (a INT)", "DROP TEMPORARY TABLE scratch"),
+        ("SELECT GET_LOCK('mine', 1)", "SELECT RELEASE_LOCK('mine')"),
+        ("LOCK TABLES numbers.n READ", "UNLOCK TABLES"),
+        ("PREPARE p FROM 'SELECT 1'", "DEALLOCATE PREPARE p"),
+        ("HANDLER numbers.n OPEN AS h", "HANDLER h CLOSE"),
+        ("SELECT SQL_CALC_FOUND_ROWS * FROM numbers.n LIMIT 1", "DO 0"),
+        ("SELECT 1 + 'x'", "SELECT * FROM numbers.n LIMIT 1"),
+    ];
+    run(async {
+        for (begins, ends) in reasons {
+            let mut keeper = connect(proxy.weir.address(), Some(&name)).await;
+            let mut other = connect(proxy.weir.address(), Some(&name)).await;
+            for statement in begins.split("; ") {
+                keeper.query_drop(statement).await.unwrap();
+            }
+            let mut asked = Box::pin(other.query_first::<u32, _>("SELECT 1"));
+            let early = tokio::time::timeout(Duration::from_millis(100), &mut asked).await;
+            assert!(early.is_err(), "served beside {begins}: {early:?}");
+            keeper.query_drop(*ends).await.unwrap();
+            let answer = asked.await;
+            assert!(matches!(answer, Ok(Some(1))), "after {ends}: {answer:?}");
+            keeper.disconnect().await.unwrap();
+            other.disconnect().await.unwrap();
+        }
+    });
+    proxy.finish();
+}
+
+/// Sessions of the tests' account, killed by the server.
+fn kill_all(server: &Server) {
+    let ids = format!("SELECT id FROM information_schema.processlist WHERE USER = '{USER}'");
+    for id in server.sql(&ids).unwrap().split_whitespace() {
+        drop(server.sql(&format!("KILL {id}")));
+    }
+}
+
+fn a_dead_connection_is_replaced(on: On) {
+    let own = Database::start(on.flavour);
+    let server = &own.server;
+    let name = database(server, "dead", on);
+    server.sql(&format!("CREATE TABLE {name}.t (a INT)")).unwrap();
+    let proxy = Proxy::start_with(on, &shared(on, server, 4));
+    let address = proxy.weir.address();
+    run(async {
+        // Between two statements nobody notices, and what was set is still set.
+        let mut calm = connect(address, Some(&name)).await;
+        calm.query_drop("SET @kept = 7").await.unwrap();
+        let prepared = calm.prep("SELECT @kept + ?").await.unwrap();
+        for _ in 0..3 {
+            kill_all(server);
+            let answer: Option<i64> = calm.exec_first(&prepared, (1,)).await.unwrap();
+            assert_eq!(answer, Some(8));
+        }
+        // In a transaction its session alone is told, and nothing of it is left.
+        let mut writer = connect(address, Some(&name)).await;
+        writer.query_drop("BEGIN").await.unwrap();
+        writer.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+        kill_all(server);
+        writer.query_drop("INSERT INTO t VALUES (2)").await.unwrap_err();
+        // In a statement too.
+        let mut asker = connect(address, Some(&name)).await;
+        let mut sleep = Box::pin(asker.query_drop("SELECT SLEEP(30)"));
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut sleep).await;
+        assert!(early.is_err(), "{early:?}");
+        kill_all(server);
+        // A server may call a SLEEP that was killed a success, but it answers.
+        drop(sleep.await);
+        let rows: Option<u32> = calm.query_first("SELECT COUNT(*) FROM t").await.unwrap();
+        assert_eq!(rows, Some(0), "what was not committed is gone");
+        calm.disconnect().await.unwrap();
+    });
+    proxy.finish();
+}
+
+fn prepared_statements_are_shared_by_text(on: On) {
+    let own = Database::start(on.flavour);
+    let server = &own.server;
+    let proxy = Proxy::start_with(on, &shared(on, server, 1));
+    let open = || number(&server.sql("SHOW GLOBAL STATUS LIKE 'Prepared_stmt_count'").unwrap());
+    run(async {
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            let mut conn = connect(proxy.weir.address(), None).await;
+            let statement = conn.prep("SELECT ? + 1").await.unwrap();
+            clients.push((conn, statement));
+        }
+        for (number, (conn, statement)) in clients.iter_mut().enumerate() {
+            let answer: Option<usize> = conn.exec_first(&*statement, (number,)).await.unwrap();
+            assert_eq!(answer, Some(number + 1));
+        }
+        let count = open();
+        assert!(count <= 2, "{count} statements of the server for twenty clients");
+        let (conn, closed) = clients.remove(0);
+        drop(closed);
+        conn.disconnect().await.unwrap();
+        let (conn, statement) = clients.first_mut().unwrap();
+        let answer: Option<usize> = conn.exec_first(&*statement, (5,)).await.unwrap();
+        assert_eq!(answer, Some(6), "one client's end is no other's");
+        for (conn, _) in clients {
+            conn.disconnect().await.unwrap();
+        }
+    });
+    proxy.finish();
+}
