@@ -56,7 +56,7 @@ pub struct WeirConfig {
     pub limits: Vec<(String, u64)>,
     /// Lines of `[pool]`: key and value.
     pub pool: Vec<(String, u64)>,
-    /// `none` or `session`.
+    /// `none`, `session` or `transaction`.
     pub pooling: &'static str,
     /// Folder of the certificate that Weir makes for itself; shared by all tests unless one is
     /// about it.

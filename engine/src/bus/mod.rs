@@ -24,7 +24,7 @@ use crate::io::Waker;
 use crate::topology::Snapshot;
 
 pub use census::Census;
-pub use directory::{Directory, Place};
+pub use directory::{Directory, Place, Target};
 pub use hosts::Hosts;
 pub use opener::{NotOpened, Opener};
 pub use permits::{Desk, Opened, Permit, Permits};

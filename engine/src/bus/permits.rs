@@ -46,6 +46,9 @@ pub struct Desk {
     wanted: Mutex<Vec<Address>>,
     /// As long, for the same reason.
     opened: Mutex<Vec<Opened>>,
+    /// Sessions that a client has killed. Each once, so no longer than the worker's sessions are
+    /// many.
+    killed: Mutex<Vec<u32>>,
 }
 
 /// A session, and its client's password with a NUL, or that it could not be opened.
@@ -70,7 +73,13 @@ impl Desk {
     /// The desk of the worker that `waker` wakes.
     #[must_use]
     pub fn new(waker: Waker) -> Self {
-        Self { waker, called: Mutex::default(), wanted: Mutex::default(), opened: Mutex::default() }
+        Self {
+            waker,
+            called: Mutex::default(),
+            wanted: Mutex::default(),
+            opened: Mutex::default(),
+            killed: Mutex::default(),
+        }
     }
 
     /// Sessions whose wait is over; each has a permit now.
@@ -89,6 +98,21 @@ impl Desk {
     #[must_use]
     pub fn take_opened(&self) -> Vec<Opened> {
         std::mem::take(&mut *lock(&self.opened))
+    }
+
+    /// Ids of sessions that are to end.
+    #[must_use]
+    pub fn take_killed(&self) -> Vec<u32> {
+        std::mem::take(&mut *lock(&self.killed))
+    }
+
+    pub(super) fn kill(&self, id: u32) {
+        let mut killed = lock(&self.killed);
+        if !killed.contains(&id) {
+            killed.push(id);
+        }
+        drop(killed);
+        self.waker.wake();
     }
 
     pub(super) fn put_opened(&self, key: Key, password: Option<Zeroizing<Vec<u8>>>) {

@@ -224,7 +224,9 @@ impl Exchange {
             _ => Thread::Unknown,
         };
         let threads: Vec<Thread> = ids.iter().map(thread).collect();
-        self.changed(|session, edits, ledger| session.on_threads(&threads, edits, ledger));
+        self.changed(|session, edits, ledger| {
+            session.on_threads(&threads, edits, ledger).map(|(rest, _)| rest)
+        });
     }
 
     /// A command can go on, and what was sent behind it.

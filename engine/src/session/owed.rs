@@ -15,6 +15,8 @@ pub(super) enum Owed {
     Reply { expect: Expect, seq: u8 },
     /// By Weir.
     Refusal { seq: u8, why: Refusal },
+    /// By Weir, which has done it.
+    Done { seq: u8 },
 }
 
 /// Answers owed, oldest first, each with the time its command's first byte came.

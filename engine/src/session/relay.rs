@@ -209,7 +209,9 @@ impl Relay {
         match self.owed.front() {
             Some(_) if self.reply.has_begun() => self.reply.interruption_seq(),
             Some(_) if self.owed.len() == 1 && self.owes_current => Some(self.request.answer_seq()),
-            Some(Owed::Reply { seq, .. } | Owed::Refusal { seq, .. }) => Some(*seq),
+            Some(Owed::Reply { seq, .. } | Owed::Refusal { seq, .. } | Owed::Done { seq }) => {
+                Some(*seq)
+            }
             None => match self.wait.as_deref() {
                 Some(Wait { what: What::Change(change), .. }) => Some(change.next_seq()),
                 // The client takes it for the answer to the command it sends next.
@@ -491,6 +493,17 @@ impl Relay {
         Ok(())
     }
 
+    /// A command is done, by Weir itself.
+    pub(super) fn answer_done(
+        &mut self,
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<(), Fault> {
+        self.owe(Owed::Done { seq: 1 })?;
+        self.refuse_what_is_next(edits, ledger);
+        Ok(())
+    }
+
     pub(super) fn owe_reply(&mut self, expect: Expect) -> Result<(), Fault> {
         let begins = self.owed.is_empty();
         self.owe(Owed::Reply { expect, seq: 1 })?;
@@ -587,7 +600,16 @@ impl Relay {
 
     /// Sends the refusals whose turn has come.
     fn refuse_what_is_next(&mut self, edits: &mut Edits, ledger: &mut Ledger) {
-        while let Some(&Owed::Refusal { seq, why }) = self.owed.front() {
+        loop {
+            let (seq, why) = match self.owed.front() {
+                Some(&Owed::Refusal { seq, why }) => (seq, why),
+                Some(&Owed::Done { seq }) => {
+                    self.owed.pop(ledger);
+                    self.send_ok(seq, edits);
+                    continue;
+                }
+                Some(Owed::Reply { .. }) | None => return,
+            };
             self.owed.pop(ledger);
             let (mut code, mut sqlstate, mut message) = why.error();
             if why == Refusal::Guarded

@@ -436,6 +436,11 @@ impl Relay {
 
     /// Answers a command with an OK of Weir's own.
     pub(super) fn answer_ok(&mut self, edits: &mut Edits, ledger: &mut Ledger) {
+        self.send_ok(1, edits);
+        ledger.answered(self.command_since);
+    }
+
+    pub(super) fn send_ok(&mut self, seq: u8, edits: &mut Edits) {
         let client = self.reply.dialect().client;
         let packet = OkPacket {
             header: OkPacket::OK,
@@ -446,8 +451,7 @@ impl Relay {
             info: &[],
             trackers: &[],
         };
-        edits.send(Side::Client, |out| packet.encode(client, 1, out));
-        ledger.answered(self.command_since);
+        edits.send(Side::Client, |out| packet.encode(client, seq, out));
         if let Some(sharing) = self.sharing.as_deref_mut() {
             sharing.row_count = 0;
             sharing.is_fresh = true;

@@ -453,7 +453,8 @@ impl Session {
     }
 
     /// Where the connections of [`Self::threads_asked_for`] are, in its order. Returns what the client
-    /// sent behind that command; feed it to [`Session::on_client`].
+    /// sent behind that command; feed it to [`Session::on_client`]. And a session without a backend
+    /// connection that is to end, if it is one.
     ///
     /// # Errors
     /// The fault that ends the session.
@@ -462,7 +463,7 @@ impl Session {
         threads: &[Thread],
         edits: &mut Edits,
         ledger: &mut Ledger,
-    ) -> Result<BytesMut, Fault> {
+    ) -> Result<(BytesMut, Option<u32>), Fault> {
         self.relay(|relay| relay.on_threads(threads, edits, ledger))
     }
 

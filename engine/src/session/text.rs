@@ -23,8 +23,23 @@ pub enum Thread {
     Here(u32),
     /// On another backend, of which a KILL here would hit a stranger.
     Elsewhere,
+    /// Nowhere at the moment: it is a session between two backend connections, of the same account
+    /// as the one that asks, or of another.
+    Apart {
+        /// The same.
+        is_own: bool,
+    },
     /// Nowhere.
     Unknown,
+}
+
+/// What becomes of a command that names other connections.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// This payload goes on.
+    Send(BytesMut),
+    /// It is done; this session is to end.
+    Done { kills: Option<u32> },
 }
 
 /// Why a command is answered by Weir, with an error, and not by the backend.
@@ -34,6 +49,9 @@ pub(super) enum Refusal {
     UnknownThread(u32),
     ThreadElsewhere(u32),
     OddKill,
+    /// KILL of another account's session that has no connection, where no server can say whether
+    /// that is allowed.
+    NotOwner(u32),
     /// FOUND_ROWS() of a statement on a connection that was given away.
     FoundRows,
     /// GET DIAGNOSTICS of ROW_COUNT, on such a connection.
@@ -106,6 +124,9 @@ impl Refusal {
                  ask ROW_COUNT(), or in the same transaction"
                     .to_owned(),
             ),
+            Self::NotOwner(id) => {
+                (code::KILL_DENIED_ERROR, *b"HY000", format!("You are not owner of thread {id}"))
+            }
             Self::OddKill => (
                 code::UNKNOWN_ERROR,
                 *b"HY000",
@@ -243,7 +264,7 @@ impl Naming {
         &self,
         own: ConnectionId,
         threads: &[Thread],
-    ) -> Result<BytesMut, Refusal> {
+    ) -> Result<Decision, Refusal> {
         let mut found = Vec::with_capacity(threads.len());
         for (id, thread) in self.ids().zip(threads) {
             found.push(match thread {
@@ -252,11 +273,22 @@ impl Naming {
                 Thread::Unknown if self.places.len() == 1 => {
                     return Err(Refusal::UnknownThread(id));
                 }
+                Thread::Apart { is_own: false } => return Err(Refusal::NotOwner(id)),
+                // It runs no statement that could be ended.
+                Thread::Apart { is_own: true } if self.places.len() == 1 => {
+                    return Ok(Decision::Done { kills: (!self.is_of_query()).then_some(id) });
+                }
                 // No connection has it.
-                Thread::Unknown => 0,
+                Thread::Apart { is_own: true } | Thread::Unknown => 0,
             });
         }
-        Ok(self.filled_in(own, &found))
+        Ok(Decision::Send(self.filled_in(own, &found)))
+    }
+
+    /// KILL QUERY.
+    fn is_of_query(&self) -> bool {
+        let text = self.payload.get(self.text_at..).unwrap_or_default();
+        text.windows(5).any(|it| it.eq_ignore_ascii_case(b"QUERY"))
     }
 
     fn filled_in(&self, own: ConnectionId, threads: &[u32]) -> BytesMut {

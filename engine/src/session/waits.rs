@@ -15,7 +15,7 @@ use crate::session::relay::{Relay, Wait, What, not_a_reply, unexpected};
 use crate::session::sharing::AHEAD_BYTES_MAX;
 use crate::session::stake::Stake;
 use crate::session::state::Action;
-use crate::session::text::{Refusal, Thread};
+use crate::session::text::{Decision, Refusal, Thread};
 use crate::wire::reply::{Dialect, ReplyError};
 use crate::wire::{ChangeUser, Edits, ErrPacket, OkPacket, Side, code, fault};
 
@@ -42,16 +42,24 @@ impl Relay {
         threads: &[Thread],
         edits: &mut Edits,
         ledger: &mut Ledger,
-    ) -> Result<BytesMut, Fault> {
+    ) -> Result<(BytesMut, Option<u32>), Fault> {
         let wait = self.wait.take().map(|wait| *wait);
         let Some(Wait { what: What::Threads(naming), rest, .. }) = wait else {
             return Err(unexpected("threads"));
         };
+        let mut killed = None;
         match naming.decide(self.id, threads) {
-            Ok(payload) => self.send_command(naming.command(), &payload, edits)?,
+            Ok(Decision::Send(payload)) => self.send_command(naming.command(), &payload, edits)?,
+            Ok(Decision::Done { kills }) => {
+                killed = kills;
+                self.answer_done(edits, ledger)?;
+            }
             Err(why) => self.answer_with(why, edits, ledger)?,
         }
-        Ok(rest)
+        if rest.is_empty() {
+            self.settle(edits);
+        }
+        Ok((rest, killed))
     }
 
     pub(super) fn on_change_user(

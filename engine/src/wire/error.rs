@@ -101,6 +101,8 @@ pub mod code {
     pub const SERVER_SHUTDOWN: u16 = 1053;
     /// You have an error in your SQL syntax.
     pub const PARSE_ERROR: u16 = 1064;
+    /// You are not owner of the thread.
+    pub const KILL_DENIED_ERROR: u16 = 1095;
     /// Unknown thread id.
     pub const NO_SUCH_THREAD: u16 = 1094;
     /// Unknown error; what Weir uses where no other code fits.

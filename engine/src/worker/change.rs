@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use crate::auth::BackendAuth;
 use crate::base::{Fault, Key};
+use crate::bus::Target;
 use crate::io::{CloseMode, Driver};
 use crate::observe::Counter;
 use crate::pool::{BackendChange, ChangeStep};
@@ -24,17 +25,24 @@ impl<D: Driver> Worker<D> {
         let directory = &self.resources.directory;
         let own = directory.find(entry.session.id().get()).map(|place| place.server);
         let ids = entry.session.threads_asked_for();
+        let asker = entry.seats.user().unwrap_or_default().to_vec();
         let threads: Vec<Thread> = ids
             .iter()
-            .map(|id| match directory.aim_at(*id) {
+            .map(|id| match directory.aim_at(*id, &asker) {
                 None => Thread::Unknown,
-                Some(place) if Some(&place.server) == own.as_ref() => Thread::Here(place.thread),
-                Some(_) => Thread::Elsewhere,
+                Some(Target::At(place)) if Some(&place.server) == own.as_ref() => {
+                    Thread::Here(place.thread)
+                }
+                Some(Target::At(_)) => Thread::Elsewhere,
+                Some(Target::Apart { is_own }) => Thread::Apart { is_own },
             })
             .collect();
         self.edits.clear();
-        let rest = entry.session.on_threads(&threads, &mut self.edits, &mut self.ledger);
-        self.go_on(key, rest);
+        let decided = entry.session.on_threads(&threads, &mut self.edits, &mut self.ledger);
+        if let Ok((_, Some(killed))) = &decided {
+            directory.kill(*killed);
+        }
+        self.go_on(key, decided.map(|(rest, _)| rest));
     }
 
     /// Lets a session ask its client who it is now.

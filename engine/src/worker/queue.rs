@@ -10,7 +10,7 @@ use crate::io::Driver;
 use crate::observe::Counter;
 use crate::pool::PoolKey;
 use crate::session::LeaseRequest;
-use crate::wire::code;
+use crate::wire::{code, fault};
 use crate::worker::Worker;
 use crate::worker::entry::{BackendLink, Stage};
 
@@ -134,6 +134,12 @@ impl<D: Driver> Worker<D> {
             }
         }
         self.yield_idle();
+        for id in self.desk.take_killed() {
+            if let Some(key) = self.ids.get(&id).copied() {
+                let killed = fault(Blame::Client, code::CONNECTION_KILLED, "Connection was killed");
+                self.fail(key, &killed);
+            }
+        }
     }
 
     /// A login on a server is over, for good or ill: the next one may begin.

@@ -96,6 +96,8 @@ impl<D: Driver> Worker<D> {
             &mut self.edits,
         );
         entry.shares = Some(pool.clone());
+        let user = entry.seats.user().unwrap_or_default();
+        self.resources.directory.join(entry.session.id(), Arc::clone(&self.desk), user);
         if let Some(shared) = self.logins.get_mut(pool) {
             shared.sessions += 1;
         }
@@ -329,7 +331,7 @@ impl<D: Driver> Worker<D> {
             return;
         };
         // A KILL that is on its way there must not hit the next session.
-        let is_aimed_at = self.resources.directory.remove(id);
+        let is_aimed_at = self.resources.directory.leave(id);
         let is_old = self.ledger.now() >= backend.since + self.config.pool.age_max;
         let slot = backend.slot;
         if lent.is_unknown && !is_aimed_at && !self.draining {

@@ -306,7 +306,9 @@ impl Pair {
             Some(Action::FindThreads) => {
                 let ids = self.session.threads_asked_for();
                 let threads: Vec<_> = ids.iter().map(|id| thread_of(*id)).collect();
-                self.answer(|session, edits, ledger| session.on_threads(&threads, edits, ledger));
+                self.answer(|session, edits, ledger| {
+                    session.on_threads(&threads, edits, ledger).map(|(rest, _)| rest)
+                });
             }
             Some(Action::Identify) => {
                 let new = self.new_context.take();

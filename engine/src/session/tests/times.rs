@@ -23,7 +23,7 @@ impl Pair {
         let whole = |(entry, times): &(Entry, u32)| {
             let entry = match *entry {
                 Entry::Answered(nanos) => Entry::Answered(nanos / 1_000_000),
-                error @ (Entry::BackendError(_) | Entry::OwnError(_)) => error,
+                other @ (Entry::BackendError(_) | Entry::OwnError(_) | Entry::Prepared) => other,
             };
             std::iter::repeat_n(entry, *times as usize)
         };
