@@ -294,7 +294,7 @@ impl<'d> Checker<'d> {
                 unix_mode: Self::unix_mode(&table),
                 cluster: self.cluster_of(&table).unwrap_or(ClusterId(0)),
                 mode: table.word("mode").unwrap_or(EndpointMode::Primary),
-                pooling: table.word("pooling").unwrap_or(Pooling::None),
+                pooling: table.word("pooling").unwrap_or(Pooling::Transaction),
                 match_client_address: table.flag("match_client_address"),
                 compression: client_compression(&table),
                 tls: tls::of_endpoint(self.document, &table),

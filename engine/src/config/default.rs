@@ -464,12 +464,13 @@ const ENDPOINT: &[Key] = &[
     Key::word(
         "pooling",
         words::<Pooling>,
-        "How backend connections are shared. \"none\": each client has one of its own. \"session\": \
-         so it has, but when it leaves, the connection is reset (COM_RESET_CONNECTION) and kept \
+        "How backend connections are shared. \"transaction\": a client has a connection for a \
+         statement or a transaction only, set to what the client has set; users with schemas are \
+         pooled as with \"session\", and those with read_only not at all. \"session\": each client has \
+         one of its own, and when it leaves, the connection is reset (COM_RESET_CONNECTION) and kept \
          for the next client with the same user, schema, character set and capabilities, whose \
-         login then costs the server nothing. \"transaction\": a client has a connection for a \
-         statement or a transaction only, set to what the client has set; users with read_only or \
-         schemas are pooled as with \"session\".",
+         login then costs the server nothing. \"none\": each client has one of its own, which ends \
+         with it.",
     ),
     Key::flag(
         "match_client_address",

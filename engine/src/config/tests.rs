@@ -195,7 +195,7 @@ fn a_minimal_file_takes_all_defaults() {
                         0,
                     ),
                     mode: Primary,
-                    pooling: None,
+                    pooling: Transaction,
                     match_client_address: false,
                     compression: ClientCompression {
                         zlib: true,

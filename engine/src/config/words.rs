@@ -85,8 +85,8 @@ impl Word for EndpointAuth {
 
 impl Word for Pooling {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("none", Self::None), ("session", Self::Session), ("transaction", Self::Transaction)];
-    const DEFAULT: Option<Self> = Some(Self::None);
+        &[("transaction", Self::Transaction), ("session", Self::Session), ("none", Self::None)];
+    const DEFAULT: Option<Self> = Some(Self::Transaction);
 }
 
 impl Word for OfEndpoint {

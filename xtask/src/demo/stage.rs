@@ -19,6 +19,8 @@ use super::interrupt::Interrupt;
 pub(super) const ACCOUNT: (&str, &str) = ("demo", "demo-secret");
 /// Database of the demo.
 pub(super) const DATABASE: &str = "demo";
+/// Connections to the primary that Weir's clients share.
+pub(super) const CONNECTIONS_MAX: u64 = 8;
 
 /// A primary, two replicas, and Weir in front. Dropping it ends them all at once.
 pub(super) struct Stage {
@@ -49,6 +51,8 @@ impl Stage {
         fs::create_dir_all(&home)?;
         let mut config = WeirConfig::new("auto", upstreams(&topology), user, password);
         config.workers = "\"auto\"".to_owned();
+        config.pooling = "transaction";
+        config.backend_keys.push(("connections_max".to_owned(), CONNECTIONS_MAX));
         let weir = Weir::start(&binary, &home, &config, Lifetime::WithParent)?;
         progress.say(format!("weir is up on {} (pid {})", weir.address(), weir.pid()));
         for line in weir.log_text().lines().take(6) {

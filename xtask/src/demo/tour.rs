@@ -10,7 +10,7 @@ use weir_tests::{PsMode, Report, Sysbench, cpu_time};
 
 use super::Progress;
 use super::interrupt::Interrupt;
-use super::stage::{ACCOUNT, Stage};
+use super::stage::{ACCOUNT, CONNECTIONS_MAX, Stage};
 use crate::shell::say;
 
 const LOAD_THREADS: u32 = 16;
@@ -90,7 +90,26 @@ fn load(stage: &Stage, progress: &Progress, interrupt: &Interrupt) -> Result<()>
             bail!("{} connections were lost", report.reconnects);
         }
     }
+    shared(stage, progress)?;
     progress.say(format!("weir uses {:.1} MiB of memory", mebibytes(stage.weir.resident_kib()?)));
+    Ok(())
+}
+
+/// Clients were more than connections.
+fn shared(stage: &Stage, progress: &Progress) -> Result<()> {
+    let metrics = stage.weir.metrics()?;
+    let connections = metrics.value("weir_backend_connections", &[("backend", "primary")])?;
+    if connections > f64::from(u32::try_from(CONNECTIONS_MAX)?) {
+        bail!(
+            "{connections} connections to the primary, and no more than {CONNECTIONS_MAX} allowed"
+        );
+    }
+    let tunings = metrics.value("weir_backend_tunings_total", &[])?;
+    progress.say(format!(
+        "{LOAD_THREADS} clients shared {connections} connections to the primary \
+         (connections_max = {CONNECTIONS_MAX}), which were set to another client's settings \
+         {tunings} times"
+    ));
     Ok(())
 }
 
