@@ -31,8 +31,8 @@ pub struct BackendChange {
     assembler: Assembler,
     /// `None` for a reset, which asks nothing.
     auth: Option<BackendAuth>,
-    /// The session may only read afterwards.
-    read_only: bool,
+    /// The session may only read afterwards; with what was negotiated.
+    read_only: Option<Capabilities>,
     /// The server's OK, while it is told so.
     ok: Option<BytesMut>,
 }
@@ -60,12 +60,13 @@ impl BackendChange {
 
     fn new(auth: Option<BackendAuth>) -> Self {
         let assembler = Assembler::new(LOGIN_PACKET_BYTES_MAX);
-        Self { assembler, auth, read_only: false, ok: None }
+        Self { assembler, auth, read_only: None, ok: None }
     }
 
-    /// A change after which the session may only read, if `read_only`.
+    /// A change after which the session may only read, if `read_only`, on a connection that
+    /// negotiated that.
     #[must_use]
-    pub fn with_read_only(self, read_only: bool) -> Self {
+    pub fn with_read_only(self, read_only: Option<Capabilities>) -> Self {
         Self { read_only, ..self }
     }
 
@@ -97,11 +98,13 @@ impl BackendChange {
                 BackendStep::Ready | BackendStep::Refused if !self.assembler.is_empty() => {
                     return ChangeStep::Failed(LoginError::Unasked);
                 }
-                BackendStep::Ready if self.read_only => {
-                    fence(out);
-                    self.ok = Some(packet.payload);
-                }
-                BackendStep::Ready => return ChangeStep::Done(packet.payload),
+                BackendStep::Ready => match self.read_only {
+                    Some(capabilities) => {
+                        fence(capabilities, out);
+                        self.ok = Some(packet.payload);
+                    }
+                    None => return ChangeStep::Done(packet.payload),
+                },
                 BackendStep::Refused => return ChangeStep::Refused(packet.payload),
             }
         }
@@ -193,7 +196,8 @@ mod tests {
     fn a_session_that_may_only_read_is_told_so_before_it_goes_on() {
         let ok: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
         for (answer, good) in [(ok, true), (b"\xFF\x17\x04#HY000x", false)] {
-            let change = BackendChange::reset(&mut BytesMut::new()).with_read_only(true);
+            let change =
+                BackendChange::reset(&mut BytesMut::new()).with_read_only(Some(Capabilities::NONE));
             let (sent, end) = talk(change, &[packet(1, ok), packet(1, answer)].concat(), 11);
             assert_eq!(sent[4..], *b"\x03SET SESSION TRANSACTION READ ONLY");
             match end {

@@ -7,13 +7,15 @@
 //! COM_RESET_CONNECTION rolls back, releases locks, drops temporary tables and prepared statements,
 //! and restores variables. What it keeps, on MariaDB 10.11 as on MySQL 9.7, is the schema and the
 //! roles that SET ROLE made active. So the schema of the login is chosen again, and the server is
-//! asked for both: the answer has to be the one it gave right after the login.
+//! asked for both: the answer has to be the one it gave right after the login. MySQL goes back to its
+//! own default character set and not the login's, so there that is said and asked for as well.
 
 use bytes::BytesMut;
 
 use crate::pool::login::LOGIN_PACKET_BYTES_MAX;
+use crate::share::query;
 use crate::wire::frame::{Assembler, HEADER_BYTES};
-use crate::wire::{Capabilities, Command, OkPacket, Status, frame};
+use crate::wire::{Capabilities, Command, OkPacket, Reader, Status, frame};
 
 /// What to do after bytes were fed.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,11 +28,20 @@ pub enum RecycleStep {
     Spoiled,
 }
 
-/// What a server says of a session that no reset touches: schema and roles, as it wrote them.
+/// What a server says of a session that a reset does not bring back: schema and roles, and on MySQL
+/// character set and collation, as it wrote them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     row: BytesMut,
+    question: Question,
+}
+
+/// What a server can be asked, by its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Question {
     has_roles: bool,
+    /// It forgets the character set of the login.
+    has_names: bool,
 }
 
 /// What is said to a new connection before its client may use it.
@@ -38,8 +49,8 @@ pub struct Identity {
 pub struct Opening {
     awaits_fence: bool,
     answer: Answer,
-    /// If the server was asked who the session is, whether also for its roles.
-    has_roles: Option<bool>,
+    /// What the server was asked, if it was.
+    question: Option<Question>,
 }
 
 /// One connection on its way back.
@@ -47,6 +58,8 @@ pub struct Opening {
 pub struct Recycle {
     wanted: Identity,
     stage: Stage,
+    /// How many words come between the reset and the question.
+    words: u8,
     /// What the server says of the session after the reset.
     status: Status,
     capabilities: Capabilities,
@@ -55,24 +68,32 @@ pub struct Recycle {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    Reset { has_schema: bool },
-    Schema,
+    Reset,
+    /// Words that are answered by an OK, so many.
+    Words(u8),
     Identity,
 }
 
 impl Opening {
-    /// Says what has to be said; it is appended to `out`, to leave in one piece. The server of that
-    /// version is asked for its [`Identity`].
+    /// Says what has to be said to a connection with `capabilities`; it is appended to `out`, to
+    /// leave in one piece. The server of that version is asked for its [`Identity`].
     #[must_use]
-    pub fn begin(read_only: bool, version: Option<&[u8]>, out: &mut BytesMut) -> Self {
+    pub fn begin(
+        read_only: bool,
+        version: Option<&[u8]>,
+        capabilities: Capabilities,
+        out: &mut BytesMut,
+    ) -> Self {
         if read_only {
-            fence(out);
+            fence(capabilities, out);
         }
-        let has_roles = version.map(has_roles);
-        if let Some(has_roles) = has_roles {
-            ask(has_roles, out);
+        let question = version.map(Question::of);
+        if let Some(question) = question {
+            question.ask(capabilities, out);
         }
-        Self { awaits_fence: read_only, answer: Answer::new(), has_roles }
+        let answer =
+            Answer::new(question.unwrap_or(Question { has_roles: false, has_names: false }));
+        Self { awaits_fence: read_only, answer, question }
     }
 
     /// Feeds bytes of the server: `None` while more have to come, then what was asked for.
@@ -88,23 +109,20 @@ impl Opening {
             }
             self.awaits_fence = false;
         }
-        match self.has_roles {
+        match self.question {
             None if self.answer.assembler.is_empty() => Ok(Some(None)),
             None => Err(NoAnswer),
-            Some(has_roles) => {
+            Some(question) => {
                 let row = self.answer.row()?;
-                Ok(row.map(|row| Some(Identity { row, has_roles })))
+                Ok(row.map(|row| Some(Identity { row, question })))
             }
         }
     }
 }
 
 /// From here on the server refuses what the session writes, until it is reset.
-pub(super) fn fence(out: &mut BytesMut) {
-    frame(out, 0, |out| {
-        out.extend_from_slice(&[Command::Query.as_byte()]);
-        out.extend_from_slice(b"SET SESSION TRANSACTION READ ONLY");
-    });
+pub(super) fn fence(capabilities: Capabilities, out: &mut BytesMut) {
+    query(out, capabilities, b"SET SESSION TRANSACTION READ ONLY");
 }
 
 impl Recycle {
@@ -124,13 +142,19 @@ impl Recycle {
                 out.extend_from_slice(schema);
             });
         }
-        ask(wanted.has_roles, out);
+        let mut words = u8::from(schema.is_some());
+        if let Some(names) = wanted.names() {
+            query(out, capabilities, &names);
+            words += 1;
+        }
+        wanted.question.ask(capabilities, out);
         Self {
             wanted: wanted.clone(),
-            stage: Stage::Reset { has_schema: schema.is_some() },
+            stage: Stage::Reset,
+            words,
             status: Status::default(),
             capabilities,
-            answer: Answer::new(),
+            answer: Answer::new(wanted.question),
         }
     }
 
@@ -147,13 +171,15 @@ impl Recycle {
             if ok.header != OkPacket::OK {
                 return Err(NoAnswer);
             }
-            self.stage = match self.stage {
-                Stage::Reset { has_schema } => {
+            let left = match self.stage {
+                Stage::Reset => {
                     self.status = ok.status;
-                    if has_schema { Stage::Schema } else { Stage::Identity }
+                    self.words
                 }
-                Stage::Schema | Stage::Identity => Stage::Identity,
+                Stage::Words(left) => left - 1,
+                Stage::Identity => 0,
             };
+            self.stage = if left == 0 { Stage::Identity } else { Stage::Words(left) };
         }
         Ok(match self.answer.row()? {
             None => RecycleStep::Wait,
@@ -169,21 +195,22 @@ impl Recycle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoAnswer;
 
-/// The answer to a question for two values.
+/// The answer to a question for a few values.
 #[derive(Debug)]
 struct Answer {
     assembler: Assembler,
     /// Packets of it so far.
     packets: u8,
+    /// Behind the count of columns and their definitions.
+    row_at: u8,
     row: BytesMut,
 }
 
 impl Answer {
-    /// Behind the count of columns and two definitions.
-    const ROW: u8 = 3;
-
-    fn new() -> Self {
-        Self { assembler: Assembler::new(LOGIN_PACKET_BYTES_MAX), packets: 0, row: BytesMut::new() }
+    fn new(question: Question) -> Self {
+        let row_at = if question.has_names { 5 } else { 3 };
+        let assembler = Assembler::new(LOGIN_PACKET_BYTES_MAX);
+        Self { assembler, packets: 0, row_at, row: BytesMut::new() }
     }
 
     fn packet(&mut self) -> Result<Option<BytesMut>, NoAnswer> {
@@ -202,9 +229,9 @@ impl Answer {
             self.packets += 1;
             let is_end = payload.first() == Some(&OkPacket::END);
             match place {
-                Self::ROW => self.row = payload,
-                place if place < Self::ROW && !is_end => {}
-                _ if is_end && place > Self::ROW && self.assembler.is_empty() => {
+                place if place == self.row_at => self.row = payload,
+                place if place < self.row_at && !is_end => {}
+                _ if is_end && place > self.row_at && self.assembler.is_empty() => {
                     return Ok(Some(std::mem::take(&mut self.row)));
                 }
                 _ => return Err(NoAnswer),
@@ -216,19 +243,41 @@ impl Answer {
 
 const ERR: u8 = 0xFF;
 
-fn ask(has_roles: bool, out: &mut BytesMut) {
-    frame(out, 0, |out| {
-        out.extend_from_slice(&[Command::Query.as_byte()]);
-        let roles: &[u8] = if has_roles { b"CURRENT_ROLE()" } else { b"NULL" };
-        out.extend_from_slice(b"SELECT DATABASE(), ");
-        out.extend_from_slice(roles);
-    });
+impl Question {
+    /// MariaDB has roles since 10.0.5, MySQL since 8.0.
+    fn of(version: &[u8]) -> Self {
+        let is_mariadb = version.windows(b"MariaDB".len()).any(|part| part == b"MariaDB");
+        Self { has_roles: is_mariadb || !version.starts_with(b"5."), has_names: !is_mariadb }
+    }
+
+    fn ask(self, capabilities: Capabilities, out: &mut BytesMut) {
+        let roles: &[u8] = if self.has_roles { b"CURRENT_ROLE()" } else { b"NULL" };
+        let mut text = [b"SELECT DATABASE(), ", roles].concat();
+        if self.has_names {
+            text.extend_from_slice(b", @@character_set_client, @@collation_connection");
+        }
+        query(out, capabilities, &text);
+    }
 }
 
-/// MariaDB has roles since 10.0.5, MySQL since 8.0.
-fn has_roles(version: &[u8]) -> bool {
-    let is_mariadb = version.windows(b"MariaDB".len()).any(|part| part == b"MariaDB");
-    is_mariadb || !version.starts_with(b"5.")
+impl Identity {
+    /// What makes the character set again what it was.
+    fn names(&self) -> Option<Vec<u8>> {
+        const NULL: u8 = 0xFB;
+        if !self.question.has_names {
+            return None;
+        }
+        let mut reader = Reader::new(&self.row);
+        for _ in [(), ()] {
+            if reader.remaining().first() == Some(&NULL) {
+                reader.u8().ok()?;
+            } else {
+                reader.lenenc_bytes().ok()?;
+            }
+        }
+        let (charset, collation) = (reader.lenenc_bytes().ok()?, reader.lenenc_bytes().ok()?);
+        Some([b"SET NAMES '", charset, b"' COLLATE '", collation, b"'"].concat())
+    }
 }
 
 /// What a server says when a login is over.

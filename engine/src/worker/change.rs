@@ -95,7 +95,7 @@ impl<D: Driver> Worker<D> {
                 BackendChange::reset(&mut out)
             }
         };
-        let change = change.with_read_only(read_only);
+        let change = change.with_read_only(read_only.then_some(lease.capabilities));
         backend.stage = Stage::Changing(Box::new(change), lease);
         self.send_to_backend(key, &out);
     }

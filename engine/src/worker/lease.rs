@@ -255,7 +255,7 @@ impl<D: Driver> Worker<D> {
             return;
         }
         let mut words = BytesMut::new();
-        let opening = Opening::begin(backend.read_only, version, &mut words);
+        let opening = Opening::begin(backend.read_only, version, lease.capabilities, &mut words);
         let deadline = self.driver.now() + self.config.limits.connect_timeout;
         backend.stage = Stage::Opening(Box::new(opening), lease, established.ok, deadline);
         self.start_backend_compression(key, lease.capabilities);

@@ -43,9 +43,9 @@ const BASIC: Capabilities = OLDEST.union(Capabilities::CONNECT_WITH_DB);
 
 /// Of utf8mb4, latin1, utf8mb3, and utf8mb4 again.
 const COLLATIONS_OF_MARIADB: [u8; 6] = [45, 45, 45, 8, 33, 224];
-/// The server's own: at COM_RESET_CONNECTION MySQL forgets those of logins. (Columns are shown with
-/// the number of the login, which for another one of utf8mb4 no SET NAMES brings back.)
-const COLLATIONS_OF_MYSQL: [u8; 1] = [255];
+/// The server's own, latin1, utf8mb3. (Columns are shown with the number of the login, which for
+/// another one of utf8mb4 no SET NAMES brings back after a reset.)
+const COLLATIONS_OF_MYSQL: [u8; 3] = [255, 8, 33];
 
 const WORDS: &[&str] = &["'one'", "''", "'zwölf'", "'it''s'", "'a \\\\ b'", "'x;y'", "'5'", "NULL"];
 const TEXTS: &[&str] = &["", "text", "wörd", "7", "a longer one"];

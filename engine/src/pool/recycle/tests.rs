@@ -25,8 +25,11 @@ const NOWHERE: &[u8] = &[0xFB, 0xFB];
 const END: &[u8] = &[0xFE, 0, 0, 2, 0, 0, 0];
 
 fn identity(row: &[u8]) -> Identity {
-    Identity { row: row.into(), has_roles: true }
+    Identity { row: row.into(), question: Question { has_roles: true, has_names: false } }
 }
+
+/// Of MySQL, which is asked for its character set as well.
+const IN_LATIN: &[u8] = b"\x04shop\xFB\x06latin1\x0elatin1_swedish";
 
 fn answer(row: &'static [u8]) -> [&'static [u8]; 5] {
     [COUNT, DEFINITION, DEFINITION, row, END]
@@ -117,17 +120,26 @@ fn a_new_connection_is_asked_who_it_is() {
         (b"5.7.44-log", false),
     ] {
         let mut out = BytesMut::new();
-        let said = packets(&answer(IN_SHOP));
+        let has_names = !version.ends_with(b"MariaDB") && !version.ends_with(b"deb12u1");
+        let row = if has_names { IN_LATIN } else { IN_SHOP };
+        let said = if has_names {
+            packets(&[COUNT, DEFINITION, DEFINITION, DEFINITION, DEFINITION, row, END])
+        } else {
+            packets(&answer(row))
+        };
         for piece in 1..=said.len() {
             out.clear();
-            let mut opening = Opening::begin(false, Some(version), &mut out);
+            let mut opening = Opening::begin(false, Some(version), TRACKING, &mut out);
             let mut answers = said.chunks(piece).map(|bytes| opening.on_bytes(bytes).unwrap());
-            let expected = Identity { row: IN_SHOP.into(), has_roles };
+            let question = Question { has_roles, has_names };
+            let expected = Identity { row: row.into(), question };
             assert_eq!(answers.find_map(|answer| answer), Some(Some(expected)));
         }
-        assert_eq!(out.ends_with(b"CURRENT_ROLE()"), has_roles, "{version:?}");
+        let asked = |what: &[u8]| out.windows(what.len()).any(|it| it == what);
+        assert_eq!(asked(b"CURRENT_ROLE()"), has_roles, "{version:?}");
+        assert_eq!(asked(b"@@collation_connection"), has_names, "{version:?}");
     }
-    let mut opening = Opening::begin(false, Some(b"9.7.4"), &mut BytesMut::new());
+    let mut opening = Opening::begin(false, Some(b"9.7.4"), TRACKING, &mut BytesMut::new());
     assert_eq!(opening.on_bytes(&packets(&[REFUSED])), Err(NoAnswer));
 }
 
@@ -137,13 +149,42 @@ fn a_session_that_may_only_read_is_told_so_first() {
     let said = packets(&[OK]);
     for piece in 1..=said.len() {
         out.clear();
-        let mut opening = Opening::begin(true, None, &mut out);
+        let mut opening = Opening::begin(true, None, TRACKING, &mut out);
         let mut answers = said.chunks(piece).map(|bytes| opening.on_bytes(bytes).unwrap());
         assert_eq!(answers.find_map(|answer| answer), Some(None));
     }
     assert_eq!(out[..], *b"\x22\0\0\0\x03SET SESSION TRANSACTION READ ONLY");
     for said in [&[REFUSED][..], &[END], &[OK, OK]] {
-        let mut opening = Opening::begin(true, None, &mut BytesMut::new());
+        let mut opening = Opening::begin(true, None, TRACKING, &mut BytesMut::new());
         assert_eq!(opening.on_bytes(&packets(said)), Err(NoAnswer), "{said:?}");
     }
+}
+
+#[test]
+fn mysql_is_told_the_character_set_of_the_login_again() {
+    let question = Question { has_roles: true, has_names: true };
+    let wanted = Identity { row: IN_LATIN.into(), question };
+    let mut out = BytesMut::new();
+    let mut recycle = Recycle::begin(Some(b"shop"), &wanted, TRACKING, &mut out);
+    let names = b"SET NAMES 'latin1' COLLATE 'latin1_swedish'";
+    assert!(out.windows(names.len()).any(|it| it == names));
+    let rows = [COUNT, DEFINITION, DEFINITION, DEFINITION, DEFINITION, IN_LATIN, END];
+    let said = packets(&[&[OK, OK, OK][..], &rows].concat());
+    assert_eq!(recycle.on_bytes(&said), clean());
+    let mut recycle = Recycle::begin(Some(b"shop"), &wanted, TRACKING, &mut out);
+    let other = b"\x04shop\xFB\x07utf8mb4\x12utf8mb4_0900_ai_ci";
+    let rows = [COUNT, DEFINITION, DEFINITION, DEFINITION, DEFINITION, &other[..], END];
+    let said = packets(&[&[OK, OK, OK][..], &rows].concat());
+    assert_eq!(recycle.on_bytes(&said), RecycleStep::Spoiled);
+}
+
+#[test]
+fn words_have_the_form_that_was_negotiated() {
+    let negotiated = TRACKING.union(Capabilities::QUERY_ATTRIBUTES);
+    let mut out = BytesMut::new();
+    drop(Opening::begin(true, Some(b"8.4.0"), negotiated, &mut out));
+    assert!(out[4..].starts_with(b"\x03\0\x01SET SESSION TRANSACTION READ ONLY"));
+    out.clear();
+    drop(Recycle::begin(None, &identity(NOWHERE), negotiated, &mut out));
+    assert!(out.ends_with(b"\x03\0\x01SELECT DATABASE(), CURRENT_ROLE()"));
 }
