@@ -23,6 +23,7 @@ on_every_server!(
     a_dead_connection_is_replaced,
     prepared_statements_are_shared_by_text,
     a_client_between_two_connections_can_be_killed,
+    long_parameters_and_long_texts,
 );
 
 // Which server it is makes no difference to a crowd, and one takes a while.
@@ -289,6 +290,48 @@ fn a_client_between_two_connections_can_be_killed(on: On) {
         killer.query_drop(format!("KILL {id}")).await.unwrap();
         busy.query_drop("SELECT 1").await.unwrap_err();
         killer.disconnect().await.unwrap();
+    });
+    proxy.finish();
+}
+
+fn long_parameters_and_long_texts(on: On) {
+    let own = Database::start(on.flavour);
+    let server = &own.server;
+    let name = database(server, "long", on);
+    server.sql(&format!("CREATE TABLE {name}.t (id INT PRIMARY KEY, b LONGBLOB)")).unwrap();
+    let proxy = Proxy::start_with(on, &shared(on, server, 2));
+    run(async {
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            let mut conn = connect(proxy.weir.address(), Some(&name)).await;
+            // Numbers of the server's are others than the client's from here on.
+            conn.prep("SELECT 1").await.unwrap();
+            let insert = conn.prep("REPLACE INTO t VALUES (?, ?)").await.unwrap();
+            let length =
+                conn.prep("SELECT LENGTH(b), SHA2(b, 256) FROM t WHERE id = ?").await.unwrap();
+            clients.push((conn, insert, length));
+        }
+        for bytes in [100, 8_190, 16_380, 20_000, 1 << 20, 5 << 20] {
+            for (id, (conn, insert, length)) in clients.iter_mut().enumerate() {
+                let value = vec![b'a' + u8::try_from(id).unwrap(); bytes];
+                let sum: Option<String> =
+                    conn.exec_first("SELECT SHA2(?, 256)", (value.clone(),)).await.unwrap();
+                conn.exec_drop(&*insert, (id, value)).await.unwrap();
+                let row: Option<(usize, String)> = conn.exec_first(&*length, (id,)).await.unwrap();
+                assert_eq!(row, Some((bytes, sum.unwrap())));
+                let text = format!("SELECT LENGTH('{}') + ?", "x".repeat(bytes));
+                let sum: Option<usize> = conn.exec_first(text.as_str(), (id,)).await.unwrap();
+                assert_eq!(sum, Some(bytes + id));
+                // Nothing is known of what a long text does: a reset lets the connection go.
+                conn.reset().await.unwrap();
+                *insert = conn.prep("REPLACE INTO t VALUES (?, ?)").await.unwrap();
+                *length =
+                    conn.prep("SELECT LENGTH(b), SHA2(b, 256) FROM t WHERE id = ?").await.unwrap();
+            }
+        }
+        for (conn, ..) in clients {
+            conn.disconnect().await.unwrap();
+        }
     });
     proxy.finish();
 }

@@ -305,7 +305,8 @@ impl Relay {
             sharing.statements.none_was_prepared();
             return;
         };
-        let mut statement = statement.unwrap_or_else(|| Box::new(Statement::unread()));
+        let kept = statement.filter(|it| sharing.statements.have_room_for(it));
+        let mut statement = kept.unwrap_or_else(|| Box::new(Statement::unread()));
         statement.params = answer.params;
         match statement.share_source(&lent.prepared) {
             Some(source) => lent.prepared.put_new(&source, answer.statement_id),
@@ -399,7 +400,7 @@ impl Sharing {
             statement.own.as_mut()
         } else {
             let wanted = statement.wanted(types.as_ref(), Some(execution), types_stick);
-            statement.source.as_ref().and_then(|it| lent.prepared.find(it, &wanted))
+            statement.source().and_then(|it| lent.prepared.find(it, &wanted))
         };
         let Some(variant) = found else { return Place::At(NO_STATEMENT) };
         variant.has_cursors = Some(execution.has_cursor);

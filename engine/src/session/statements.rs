@@ -37,7 +37,7 @@ enum Does {
 #[derive(Debug)]
 pub(super) struct Statement {
     /// What it can be prepared from again.
-    pub(super) source: Option<Arc<Source>>,
+    source: Option<Arc<Source>>,
     /// It stays on its connection, and the session with it, until it is closed.
     is_tied: bool,
     /// The server's statement that only this session uses: for ever, or while it has a cursor or
@@ -90,6 +90,10 @@ impl Statement {
             kind: Kind::STATEMENT,
             does: Does::Anything,
         }
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.source.as_ref().map_or(0, |source| source.text().len())
     }
 
     /// What it can be prepared from on another connection, unless it stays on its own.
@@ -190,14 +194,15 @@ impl Statements {
         self.by_id.get_mut(&id).map(AsMut::as_mut)
     }
 
+    /// Whether the text of a statement can be kept.
+    pub(super) fn have_room_for(&self, statement: &Statement) -> bool {
+        self.text_bytes + statement.text_bytes() <= TEXT_BYTES_KEPT_MAX
+    }
+
     /// A statement was prepared.
-    pub(super) fn add(&mut self, id: u32, mut statement: Box<Statement>) {
+    pub(super) fn add(&mut self, id: u32, statement: Box<Statement>) {
         self.last = Some(id);
-        self.text_bytes += statement.source.as_ref().map_or(0, |source| source.text().len());
-        if self.text_bytes > TEXT_BYTES_KEPT_MAX {
-            self.text_bytes -= statement.source.take().map_or(0, |source| source.text().len());
-            statement.is_tied = true;
-        }
+        self.text_bytes += statement.text_bytes();
         self.owning += usize::from(statement.own.is_some());
         self.by_id.insert(id, statement);
     }
@@ -228,7 +233,7 @@ impl Statements {
     /// The client has closed it.
     pub(super) fn remove(&mut self, id: u32) -> Option<Box<Statement>> {
         let statement = self.by_id.remove(&id)?;
-        self.text_bytes -= statement.source.as_ref().map_or(0, |source| source.text().len());
+        self.text_bytes -= statement.text_bytes();
         self.owning -= usize::from(statement.own.is_some());
         if self.last == Some(id) {
             self.last = None;
@@ -239,5 +244,61 @@ impl Statements {
     /// The server has forgotten them all.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(text: &str) -> Box<Statement> {
+        let mut settings = Settings::default();
+        settings.set_schema(b"shop");
+        Box::new(Statement::of(text.as_bytes(), &Arc::new(settings), LexMode::unknown(true)))
+    }
+
+    #[test]
+    fn what_depends_on_the_connection_stays_there() {
+        for text in ["SELECT ?", "INSERT INTO t VALUES (?)", "SELECT LAST_INSERT_ID()"] {
+            assert!(statement(text).source().is_some(), "{text}");
+        }
+        for text in ["SELECT FOUND_ROWS()", "SHOW WARNINGS", "SELECT @@warning_count"] {
+            assert!(statement(text).source().is_none(), "{text}");
+        }
+        let nowhere = Arc::new(Settings::default());
+        let of = |text: &str| Statement::of(text.as_bytes(), &nowhere, LexMode::unknown(true));
+        assert!(of("SELECT DATABASE()").source().is_none());
+        assert!(of("SELECT 1").source().is_some());
+    }
+
+    #[test]
+    fn texts_have_a_bound_for_a_session() {
+        let long = format!("SELECT '{}'", "x".repeat(TEXT_BYTES_KEPT_MAX / 4));
+        let mut statements = Statements::default();
+        for id in 1..=3 {
+            assert!(statements.have_room_for(&statement(&long)));
+            statements.add(id, statement(&long));
+        }
+        assert!(!statements.have_room_for(&statement(&long)));
+        assert!(statements.remove(2).is_some() && statements.remove(2).is_none());
+        assert!(statements.have_room_for(&statement(&long)));
+    }
+
+    #[test]
+    fn a_connection_is_kept_while_a_statement_has_one_to_itself() {
+        let mut statements = Statements::default();
+        statements.add(1, statement("SELECT 1"));
+        assert_eq!((statements.last(), statements.hold_connection()), (Some(1), false));
+        statements.own(1, Variant::new(7));
+        assert!(statements.hold_connection());
+        let (_, variant) = statements.disown(1).unwrap();
+        assert_eq!((variant.id, statements.hold_connection()), (7, false));
+        statements.own(1, variant);
+        if let Some(statement) = statements.get_mut(1) {
+            statement.tie();
+        }
+        assert!(statements.disown(1).is_none(), "it is tied");
+        statements.remove(1);
+        assert_eq!((statements.last(), statements.hold_connection()), (None, false));
     }
 }

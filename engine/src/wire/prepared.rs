@@ -248,3 +248,59 @@ pub fn statement_id(payload: &[u8]) -> Option<u32> {
         | Command::Clone => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = b"\x17\x05\0\0\0\0\x01\0\0\0";
+
+    fn bound(payload: &[u8], params: u16, has_attributes: bool) -> Bound<'_> {
+        Execution::parse(payload, params, has_attributes).bound
+    }
+
+    #[test]
+    fn types_of_parameters_are_found() {
+        let sent = [HEAD, b"\0\x01\x03\0\xFD\0\x07\0\0\0\x01a"].concat();
+        assert_eq!(bound(&sent, 2, false), Bound::Sent(Cow::Borrowed(b"\x03\0\xFD\0")));
+        let kept = [HEAD, b"\0\0\x07\0\0\0\x01a"].concat();
+        assert_eq!(bound(&kept, 2, false), Bound::Kept { flag_at: 11 });
+        assert_eq!(bound(HEAD, 0, false), Bound::None);
+        assert_eq!(bound(HEAD, 2, false), Bound::Unknown, "cut");
+        let named = [HEAD, b"\x01\0\x01\x03\0\0\x07\0\0\0"].concat();
+        assert_eq!(bound(&named, 1, true), Bound::Sent(Cow::Borrowed(b"\x03\0")));
+        let attribute = [HEAD, b"\x02\0\x01\x03\0\0\x03\0\x01n\x07\0\0\0\x07\0\0\0"].concat();
+        assert_eq!(bound(&attribute, 1, true), Bound::Unknown, "one is no parameter");
+        let bulk = b"\xFA\x05\0\0\0\x80\0\x03\0\0\x07\0\0\0";
+        assert_eq!(bound(bulk, 1, false), Bound::Sent(Cow::Borrowed(b"\x03\0")));
+        let bulk = b"\xFA\x05\0\0\0\0\0\0\x07\0\0\0";
+        assert_eq!(bound(bulk, 1, false), Bound::Kept { flag_at: 5 });
+    }
+
+    #[test]
+    fn types_that_are_put_in_are_found_there() {
+        let types = b"\x03\0\xFD\0";
+        let kept = [HEAD, b"\0\0\x07\0\0\0\x01a"].concat();
+        let bulk = b"\xFA\x05\0\0\0\0\0\0\x07\0\0\0\0\x01a".to_vec();
+        let counted = [HEAD, b"\x02\0\0\x07\0\0\0\x01a"].concat();
+        for (payload, has_attributes) in [(kept, false), (bulk, false), (counted, true)] {
+            let Bound::Kept { flag_at } = bound(&payload, 2, has_attributes) else {
+                unreachable!("{payload:02x?}");
+            };
+            let with = with_types(&payload, flag_at, types, has_attributes);
+            assert_eq!(bound(&with, 2, has_attributes), Bound::Sent(Cow::Borrowed(types)));
+            let values = &payload[payload.len() - 6..];
+            assert!(with.ends_with(values), "{with:02x?}");
+        }
+    }
+
+    #[test]
+    fn only_cursors_are_cursors() {
+        for (flags, has_cursor) in [(0, false), (1, true), (8, false), (9, true)] {
+            let mut payload = HEAD.to_vec();
+            payload[5] = flags;
+            assert_eq!(Execution::parse(&payload, 0, false).has_cursor, has_cursor, "{flags}");
+        }
+        assert!(!Execution::parse(b"\xFA\x05\0\0\0\x81\0", 0, false).has_cursor);
+    }
+}

@@ -131,6 +131,53 @@ fn a_held_command_is_given_whole() {
     }
 }
 
+#[test]
+fn a_head_is_given_and_the_rest_goes_on() {
+    let bytes = [command(b"\x17head and rest"), command(b"\x0E")].concat();
+    let pieces = (1..bytes.len()).map(|at| vec![at, bytes.len()]);
+    for ends in pieces.chain([(1..=bytes.len()).collect(), vec![bytes.len()]]) {
+        let mut walk = RequestWalk::default();
+        let (mut heads, mut forwarded, mut start) = (Vec::new(), Vec::new(), 0);
+        for end in ends {
+            let mut input = bytes[start..end].to_vec();
+            let (mut edits, mut at) = (Edits::default(), 0);
+            loop {
+                let walked = walk.feed(&mut input[at..], &mut edits).unwrap();
+                at += walked.used;
+                match walked.event {
+                    None => break,
+                    Some(RequestEvent::Command(Some(Command::StmtExecute))) => walk.hold_head(5),
+                    Some(RequestEvent::Head) => {
+                        heads.push(walk.take_held());
+                        walk.relay();
+                    }
+                    Some(_) => walk.relay(),
+                }
+            }
+            forwarded.extend(forwarded_of(&input, &edits));
+            start = end;
+        }
+        assert_eq!(heads, [&b"\x17head"[..]]);
+        assert_eq!(forwarded, [&b" and rest"[..], &command(b"\x0E")].concat());
+    }
+}
+
+/// What goes on of an input, and what is sent besides.
+fn forwarded_of(input: &[u8], edits: &Edits) -> Vec<u8> {
+    let (mut out, mut at) = (Vec::new(), 0);
+    for edit in edits.list() {
+        match edit {
+            Edit::Forward(count) => {
+                out.extend_from_slice(&input[at..at + count]);
+                at += count;
+            }
+            Edit::Discard(count) => at += count,
+            Edit::Send(_, range) => out.extend_from_slice(edits.bytes(range)),
+        }
+    }
+    out
+}
+
 /// The short way is taken for nothing that needs the long one.
 #[test]
 fn whole_commands_are_told_from_others() {
