@@ -27,23 +27,29 @@ fn walk_with(
             }
             events.push(event);
         }
-        let mut at = 0;
-        for edit in edits.list() {
-            match edit {
-                Edit::Forward(count) => {
-                    out.extend_from_slice(&input[at..at + count]);
-                    at += count;
-                }
-                Edit::Discard(count) => at += count,
-                Edit::Send(side, range) => {
-                    assert_eq!(*side, Side::Backend);
-                    out.extend_from_slice(edits.bytes(range));
-                }
-            }
-        }
-        assert_eq!(at, input.len(), "every byte has an edit");
+        out.extend(relayed_of(&input, &edits));
     }
     (out, events)
+}
+
+/// What the backend gets of an input.
+fn relayed_of(input: &[u8], edits: &Edits) -> Vec<u8> {
+    let (mut out, mut at) = (Vec::new(), 0);
+    for edit in edits.list() {
+        match edit {
+            Edit::Forward(count) => {
+                out.extend_from_slice(&input[at..at + count]);
+                at += count;
+            }
+            Edit::Discard(count) => at += count,
+            Edit::Send(side, range) => {
+                assert_eq!(*side, Side::Backend);
+                out.extend_from_slice(edits.bytes(range));
+            }
+        }
+    }
+    assert_eq!(at, input.len(), "every byte has an edit");
+    out
 }
 
 fn command(bytes: &[u8]) -> BytesMut {
@@ -154,28 +160,12 @@ fn a_head_is_given_and_the_rest_goes_on() {
                     Some(_) => walk.relay(),
                 }
             }
-            forwarded.extend(forwarded_of(&input, &edits));
+            forwarded.extend(relayed_of(&input, &edits));
             start = end;
         }
         assert_eq!(heads, [&b"\x17head"[..]]);
         assert_eq!(forwarded, [&b" and rest"[..], &command(b"\x0E")].concat());
     }
-}
-
-/// What goes on of an input, and what is sent besides.
-fn forwarded_of(input: &[u8], edits: &Edits) -> Vec<u8> {
-    let (mut out, mut at) = (Vec::new(), 0);
-    for edit in edits.list() {
-        match edit {
-            Edit::Forward(count) => {
-                out.extend_from_slice(&input[at..at + count]);
-                at += count;
-            }
-            Edit::Discard(count) => at += count,
-            Edit::Send(_, range) => out.extend_from_slice(edits.bytes(range)),
-        }
-    }
-    out
 }
 
 /// The short way is taken for nothing that needs the long one.
