@@ -305,6 +305,7 @@ role = "primary"
 name = "app"
 listen = "127.0.0.1:6033"
 cluster = "main"
+pooling = "none"
 [[user]]
 name = "app"
 password = ""

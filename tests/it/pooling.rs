@@ -25,12 +25,20 @@ pub(crate) const RESET: u8 = 0x1F;
 
 /// Echoes, and says who it is.
 pub(crate) fn answer(talk: &mut Talk<'_>, command: &[u8]) -> std::io::Result<Next> {
-    if command != b"\x03SELECT DATABASE(), CURRENT_ROLE()" {
+    if command == b"\x03SET NAMES 'utf8mb4' COLLATE 'utf8mb4_bin'" {
+        return talk.send(&talk.reply().ok().bytes());
+    }
+    let question = "SELECT DATABASE(), CURRENT_ROLE(), @@character_set_client, \
+                    @@collation_connection";
+    if command != [b"\x03", question.as_bytes()].concat() {
         return echo(talk, command);
     }
-    let definition = b"\x03def";
-    let answer = talk.reply().payload(&[2]).payload(definition).payload(definition);
-    talk.send(&answer.payload(b"\x04shop\xFB").end(Status::AUTOCOMMIT).bytes())
+    let mut answer = talk.reply().payload(&[4]);
+    for _ in 0..4 {
+        answer = answer.payload(b"\x03def");
+    }
+    let row = b"\x04shop\xFB\x07utf8mb4\x0Butf8mb4_bin";
+    talk.send(&answer.payload(row).end(Status::AUTOCOMMIT).bytes())
 }
 
 fn in_schema() -> Login {

@@ -369,7 +369,8 @@ fn a_client_of_a_unix_socket_is_told_as_nobody(driver: &str) {
     let (script, headers) = told();
     let setting = Setting::default().script(script).backend("proxy_protocol = true");
     let listen = format!("listen = \"unix:{}\"", socket.display());
-    let endpoint = format!("[[endpoint]]\nname = \"local\"\n{listen}\ncluster = \"main\"");
+    let endpoint =
+        format!("[[endpoint]]\nname = \"local\"\n{listen}\ncluster = \"main\"\npooling = \"none\"");
     let bed = setting.endpoint(&endpoint).start(driver);
     let mut client = UnixStream::connect(&socket).unwrap();
     let greeting = Greeting::parse(&packet(&mut client)).unwrap();

@@ -302,6 +302,7 @@ role = "replica"
 name = "app"
 listen = "127.0.0.1:6033"
 cluster = "main"
+pooling = "none"
 [[user]]
 name = "plain"
 password = "s3cret"
