@@ -13,7 +13,7 @@ use crate::session::sharing::{Kind, Of, Sharing, Topic};
 use crate::session::statements::Statement;
 use crate::session::text::{self, Refusal, Verdict};
 use crate::share::{Asked, Effects, Lent, Question, Source, Step, Types, Variant, Words};
-use crate::sql::{Flags, Previous};
+use crate::sql::Previous;
 use crate::wire::frame::PAYLOAD_BYTES_MAX;
 use crate::wire::reply::Expect;
 use crate::wire::{
@@ -163,11 +163,7 @@ impl Relay {
         );
         let execution =
             is_execution.then(|| Execution::parse(head, statement.params, has_attributes));
-        let needs_insert_id = statement.flags.contains(Flags::LAST_INSERT_ID)
-            || statement
-                .effects(&sharing.carried.settings)
-                .is_some_and(|effects| effects.ask_insert_id());
-        if is_execution && needs_insert_id && !self.has_insert_id(edits) {
+        if is_execution && statement.needs_insert_id && !self.has_insert_id(edits) {
             return (id, Place::Later);
         }
         if !self.is_ready(id, execution.as_ref(), edits) {
@@ -235,13 +231,9 @@ impl Relay {
                     Place::Later => Ruling::Again,
                 }
             }
-            (_, None) if self.owed.is_empty() => {
-                self.answer_ok(edits, ledger);
-                Ruling::Done
-            }
             _ => {
-                sharing.awaits_answers = true;
-                Ruling::Again
+                self.answer_done(edits, ledger)?;
+                Ruling::Done
             }
         })
     }

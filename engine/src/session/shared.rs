@@ -14,7 +14,7 @@ use crate::session::sharing::{Kind, LongText, Of, Topic};
 use crate::session::state::Tally;
 use crate::session::text::{self, Refusal, Verdict};
 use crate::share::{Asked, Effects, Pin, Question, Step, Words};
-use crate::sql::{Findings, FindingsInPieces, Flags, FoundRows, Previous};
+use crate::sql::{Findings, FindingsInPieces, Flags, Previous};
 use crate::wire::frame::{HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use crate::wire::reply::Expect;
 use crate::wire::request::RequestEvent;
@@ -385,7 +385,7 @@ impl Relay {
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
         if sharing.lent.is_none() {
             if command == Command::Ping {
-                self.answer_ok(edits, ledger);
+                self.answer_done(edits, ledger)?;
                 return Ok(Ruling::Done);
             }
             return Ok(Ruling::Acquire);
@@ -450,9 +450,7 @@ impl Relay {
             self.answer_with(Refusal::Diagnostics, edits, ledger)?;
             return Ok(Ruling::Done);
         }
-        let inserts = !begins_with_select(text);
-        let found_rows = FoundRows::after(text, sharing.mode);
-        let kind = Kind::Statement { found_rows, inserts };
+        let kind = Kind::of_text(text, sharing.mode);
         let previous = Previous {
             row_count: fresh && findings.flags.contains(Flags::ROW_COUNT),
             found_rows: is_idle
@@ -556,10 +554,6 @@ impl Relay {
 /// Commands of which more than the first byte is needed, however long they are.
 const fn has_head(command: Command) -> bool {
     matches!(command, Command::StmtExecute | Command::StmtBulkExecute | Command::StmtSendLongData)
-}
-
-fn begins_with_select(text: &[u8]) -> bool {
-    text.first_chunk::<6>().is_some_and(|first| first.eq_ignore_ascii_case(b"SELECT"))
 }
 
 /// GET DIAGNOSTICS … = ROW_COUNT.

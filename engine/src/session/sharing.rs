@@ -76,6 +76,13 @@ impl Kind {
     /// A statement of which nothing more is known.
     pub(super) const STATEMENT: Self =
         Self::Statement { found_rows: FoundRows::Unknown, inserts: true };
+
+    /// A statement with that text.
+    pub(super) fn of_text(text: &[u8], mode: LexMode) -> Self {
+        let first = text.first_chunk::<6>();
+        let inserts = !first.is_some_and(|first| first.eq_ignore_ascii_case(b"SELECT"));
+        Self::Statement { found_rows: FoundRows::after(text, mode), inserts }
+    }
 }
 
 /// What Weir itself is talking about with the backend.
@@ -434,12 +441,7 @@ impl Relay {
         ahead + waiting >= AHEAD_BYTES_ENOUGH
     }
 
-    /// Answers a command with an OK of Weir's own.
-    pub(super) fn answer_ok(&mut self, edits: &mut Edits, ledger: &mut Ledger) {
-        self.send_ok(1, edits);
-        ledger.answered(self.command_since);
-    }
-
+    /// Sends an OK of Weir's own.
     pub(super) fn send_ok(&mut self, seq: u8, edits: &mut Edits) {
         let client = self.reply.dialect().client;
         let packet = OkPacket {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::session::sharing::Kind;
 use crate::share::{Effects, Prepared, Settings, Source, Types, Variant, Wanted};
-use crate::sql::{Findings, Flags, FoundRows, LexMode};
+use crate::sql::{Findings, Flags, LexMode};
 use crate::wire::{Bound, Execution};
 
 /// Texts kept for one session, in bytes.
@@ -48,7 +48,8 @@ pub(super) struct Statement {
     pub(super) first: Option<Types>,
     /// Types of its last execution.
     pub(super) types: Option<Types>,
-    pub(super) flags: Flags,
+    /// The connection has to say the session's LAST_INSERT_ID() before it is executed.
+    pub(super) needs_insert_id: bool,
     pub(super) kind: Kind,
     does: Does,
 }
@@ -57,21 +58,16 @@ impl Statement {
     /// One whose text is known.
     pub(super) fn of(text: &[u8], settings: &Arc<Settings>, mode: LexMode) -> Self {
         let findings = Findings::of(text, mode);
-        let does = match Effects::of(text, &findings, settings, mode) {
-            None => Does::Nothing,
-            Some(_) => Does::AsWritten(mode),
-        };
-        let kind = Kind::Statement {
-            found_rows: FoundRows::after(text, mode),
-            inserts: !text.get(..6).is_some_and(|it| it.eq_ignore_ascii_case(b"SELECT")),
-        };
+        let effects = Effects::of(text, &findings, settings, mode);
+        let does = if effects.is_some() { Does::AsWritten(mode) } else { Does::Nothing };
         // Without a schema it has none for ever, which another connection may have by then.
         let lacks_schema = settings.schema().is_empty() && asks_schema(text);
         Self {
             source: Some(Arc::new(Source::new(text, settings))),
             is_tied: findings.flags.intersects(NEEDS_PREVIOUS) || lacks_schema,
-            flags: findings.flags,
-            kind,
+            needs_insert_id: findings.flags.contains(Flags::LAST_INSERT_ID)
+                || effects.is_some_and(|it| it.ask_insert_id()),
+            kind: Kind::of_text(text, mode),
             does,
             ..Self::unread()
         }
@@ -86,7 +82,7 @@ impl Statement {
             params: 0,
             first: None,
             types: None,
-            flags: Flags::NONE,
+            needs_insert_id: true,
             kind: Kind::STATEMENT,
             does: Does::Anything,
         }
