@@ -66,8 +66,10 @@ pub(crate) fn measure(kind: Kind, backend: SocketAddr, places: &Places) -> anyho
     Ok(Idle { kind, clients, before, with })
 }
 
-/// Proxies measured.
+/// Proxies whose clients have a connection each, which the responder gives them.
 pub(crate) const KINDS: [Kind; 3] = [Kind::Haproxy, Kind::WeirUring, Kind::WeirEpoll];
+/// The one whose clients share connections, which a server has to be behind.
+pub(crate) const SHARED: Kind = Kind::WeirTransaction;
 /// Clients wanted.
 pub(crate) const CLIENTS: usize = 10_000;
 const SETTLE: Duration = Duration::from_millis(300);

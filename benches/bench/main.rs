@@ -139,18 +139,20 @@ impl Bench {
         if self.has(Behind::Responder) || self.idle {
             let (server, address) = start_responder(&self.places, false)?;
             self.group(Behind::Responder, (server.pid(), address), &mut patience, &mut results)?;
-            idle = self.idle(address)?;
+            idle = self.idle(&idle::KINDS, address)?;
         }
         if self.has(Behind::TlsResponder) {
             let (server, address) = start_responder(&self.places, true)?;
             let server = (server.pid(), address);
             self.group(Behind::TlsResponder, server, &mut patience, &mut results)?;
         }
-        if self.has(Behind::MariaDb) {
+        let shares = self.idle && self.kinds.contains(&idle::SHARED);
+        if self.has(Behind::MariaDb) || shares {
             progress("starting MariaDB")?;
             let database = Database::start(&self.places.work)?;
             let server = (database.pid(), database.address);
             self.group(Behind::MariaDb, server, &mut patience, &mut results)?;
+            idle.extend(self.idle(&[idle::SHARED], database.address)?);
         }
         for workload in &self.workloads {
             report += &report::table(workload, &results);
@@ -203,7 +205,7 @@ impl Bench {
         plan.run(&workloads, results)
     }
 
-    fn idle(&self, backend: SocketAddr) -> anyhow::Result<Vec<Idle>> {
+    fn idle(&self, kinds: &[Kind], backend: SocketAddr) -> anyhow::Result<Vec<Idle>> {
         let mut list = Vec::new();
         if !self.idle {
             return Ok(list);
@@ -215,7 +217,7 @@ impl Bench {
                 self.places.descriptors
             ))?;
         }
-        for kind in idle::KINDS.into_iter().filter(|kind| self.kinds.contains(kind)) {
+        for kind in kinds.iter().copied().filter(|kind| self.kinds.contains(kind)) {
             progress(&format!("memory of {count} idle clients: {}", kind.name()))?;
             list.push(idle::measure(kind, backend, &self.places)?);
         }

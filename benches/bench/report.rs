@@ -149,24 +149,48 @@ pub(crate) fn verdicts(workloads: &[Workload], results: &Results, idle: &[Idle])
 
 fn goals(workloads: &[Workload], results: &Results, idle: &[Idle]) -> Vec<Verdict> {
     let mut list = Vec::new();
-    for (name, wanted) in CPU_GOALS {
+    for (name, kind, wanted) in CPU_GOALS {
         let Some(workload) = workloads.iter().find(|workload| workload.name == *name) else {
             continue;
         };
-        let Some(ratio) = cpu_ratio(results, workload, Kind::WeirUring) else { continue };
+        let Some(ratio) = cpu_ratio(results, workload, *kind) else { continue };
         let reference = workload.reference.name();
-        let line =
-            format!("{}: CPU {ratio:.2} x {reference}, wanted <= {wanted:.2}", workload.title);
+        let line = format!(
+            "{}, {}: CPU {ratio:.2} x {reference}, wanted <= {wanted:.2}",
+            workload.title,
+            kind.name()
+        );
         list.push(Verdict { excess: ratio / wanted, line });
     }
-    list.extend(scraped(workloads, results));
-    for row in idle.iter().filter(|row| row.kind == Kind::WeirUring) {
-        let kib = row.anonymous_kib();
+    for (name, wanted) in RATE_GOALS {
+        let named = workloads.iter().find(|workload| workload.name == *name);
+        let Some(workload) = named else { continue };
+        let rate = |kind| {
+            let series = results.of(workload, kind)?;
+            Some(summary(series, |figures| Some(figures.queries_per_s))?.median)
+        };
+        let Some((own, direct)) = rate(Kind::WeirTransaction).zip(rate(Kind::Direct)) else {
+            continue;
+        };
+        let ratio = own / direct.max(f64::MIN_POSITIVE);
+        let title = &workload.title;
         let line = format!(
-            "{} idle clients: {kib:.2} KiB each, wanted <= {IDLE_KIB_GOAL:.2}",
-            row.clients
+            "{title}, {}: {ratio:.2} x direct per second, wanted >= {wanted:.2}",
+            Kind::WeirTransaction.name()
         );
-        list.push(Verdict { excess: kib / IDLE_KIB_GOAL, line });
+        list.push(Verdict { excess: wanted / ratio.max(f64::MIN_POSITIVE), line });
+    }
+    list.extend(scraped(workloads, results));
+    for row in idle.iter().filter(|row| matches!(row.kind, Kind::WeirUring | Kind::WeirTransaction)) {
+        let kib = row.anonymous_kib();
+        let is_shared = row.kind == Kind::WeirTransaction;
+        let wanted = if is_shared { SHARED_IDLE_KIB_GOAL } else { IDLE_KIB_GOAL };
+        let line = format!(
+            "{} idle clients, {}: {kib:.2} KiB each, wanted <= {wanted:.2}",
+            row.clients,
+            row.kind.name()
+        );
+        list.push(Verdict { excess: kib / wanted, line });
     }
     list
 }
@@ -252,16 +276,23 @@ const NAME_WIDTH: usize = 16;
 const WIDTHS: [usize; COLUMNS.len()] = [NAME_WIDTH, 10, 6, 6, 8, 8, 10, 6, 6, 11, 11, 9, 7];
 
 /// Workloads and the CPU per query, in units of their reference's, that is wanted of Weir.
-const CPU_GOALS: &[(&str, f64)] = &[
-    ("text-64", 0.80),
-    ("text-1", 0.85),
-    ("text-1m-8", 0.80),
-    ("paced-64", 0.85),
-    ("prepared-64", 0.85),
+const CPU_GOALS: &[(&str, Kind, f64)] = &[
+    ("text-64", Kind::WeirUring, 0.80),
+    ("text-1", Kind::WeirUring, 0.85),
+    ("text-1m-8", Kind::WeirUring, 0.80),
+    ("paced-64", Kind::WeirUring, 0.85),
+    ("prepared-64", Kind::WeirUring, 0.85),
+    ("mariadb-text-64", Kind::WeirTransaction, 0.85),
+    ("mariadb-prepared-64", Kind::WeirTransaction, 0.85),
 ];
+/// Workloads, and how much of what clients get from the server directly they are to get from shared
+/// connections.
+const RATE_GOALS: &[(&str, f64)] = &[("mariadb-connect-16", 1.3)];
 /// Queries per second left while metrics are read, of those without.
 const SCRAPED_RATE_GOAL: f64 = 0.99;
 /// User-space memory per idle client.
 const IDLE_KIB_GOAL: f64 = 4.0;
+/// The same where clients share connections.
+const SHARED_IDLE_KIB_GOAL: f64 = 2.0;
 /// Differences up to this are noise.
 const BEHIND: f64 = 1.02;
