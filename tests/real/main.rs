@@ -12,6 +12,7 @@
 
 mod blob;
 mod capabilities;
+mod chatter;
 mod clients;
 mod commands;
 mod differential;

@@ -10,11 +10,12 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
-use weir_tests::{PsMode, Server, Sysbench, WeirConfig};
+use weir::wire::Capabilities;
+use weir_tests::{Login, PsMode, RawClient, Server, Sysbench, WeirConfig, http_get};
 
 use crate::fixture::{
-    CROWD, Database, On, PASSWORD, Proxy, USER, config, connect, database, on_every_server,
-    options, run, run_for,
+    CROWD, Database, On, PASSWORD, Proxy, USER, config, connect, database, eventually,
+    on_every_server, options, run, run_for,
 };
 
 on_every_server!(
@@ -24,6 +25,8 @@ on_every_server!(
     prepared_statements_are_shared_by_text,
     a_client_between_two_connections_can_be_killed,
     long_parameters_and_long_texts,
+    a_client_that_is_silent_too_long_is_told_so,
+    a_session_can_be_looked_at,
 );
 
 // Which server it is makes no difference to a crowd, and one takes a while.
@@ -147,7 +150,8 @@ fn a_connection_is_given_back_when_nothing_needs_it(on: On) {
     let name = database(server, "given", on);
     let proxy = Proxy::start_with(on, &shared(on, server, 1));
     let reasons: &[(&str, &str)] = &[
-        ("BEGIN", "COMMIT"),
+        ("BEGIN; SELECT * FROM numbers.n LIMIT 1", "COMMIT"),
+        ("START TRANSACTION WITH CONSISTENT SNAPSHOT", "ROLLBACK"),
         ("SET autocommit = 0; SELECT * FROM numbers.n LIMIT 1", "COMMIT"),
         ("CREATE TEMPORARY TABLE scratch (a INT)", "DROP TEMPORARY TABLE scratch"),
         ("SELECT GET_LOCK('mine', 1)", "SELECT RELEASE_LOCK('mine')"),
@@ -334,4 +338,82 @@ fn long_parameters_and_long_texts(on: On) {
         }
     });
     proxy.finish();
+}
+
+/// Also while it has no connection of which the server could see to that.
+fn a_client_that_is_silent_too_long_is_told_so(on: On) {
+    let server = Database::shared(on);
+    let proxy = Proxy::start_with(on, &shared(on, server, 1));
+    let login = Login::new(USER, PASSWORD).without(Capabilities::QUERY_ATTRIBUTES);
+    let [direct, through] = [server.address(), proxy.weir.address()].map(|address| {
+        let mut client = RawClient::log_in(address, &login).unwrap();
+        client.ask(b"\x03SET wait_timeout = 1").unwrap();
+        // As long as it says something it stays.
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(400));
+            client.ask(b"\x03COMMIT").unwrap();
+        }
+        client.rest().unwrap().0
+    });
+    assert_eq!(through, direct);
+    let metrics = proxy.weir.metrics().unwrap();
+    assert_eq!(metrics.value("weir_sessions_silent_total", &[]).unwrap(), 1.0);
+    proxy.finish();
+}
+
+/// What it has set, and why it keeps its connection.
+fn a_session_can_be_looked_at(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "looked_at", on);
+    let proxy = Proxy::start_with(on, &shared(on, server, 2));
+    let held = |reason: &str| {
+        let metrics = proxy.weir.metrics().unwrap();
+        let labels = [("reason", reason)];
+        ["weir_session_pins", "weir_session_pins_total"]
+            .map(|name| metrics.value(name, &labels).unwrap())
+    };
+    run(async {
+        let mut conn = connect(proxy.weir.address(), Some(&name)).await;
+        let id = conn.id();
+        let shown = || {
+            let page = http_get(proxy.weir.admin(), &format!("/sessions?id={id}")).unwrap();
+            let page: serde_json::Value = serde_json::from_str(&page.body).unwrap();
+            page[0].clone()
+        };
+        conn.query_drop("SET time_zone = '+05:00', @mine = 'secret'").await.unwrap();
+        conn.query_drop("BEGIN").await.unwrap();
+        let begun = shown();
+        assert_eq!(begun["backend"], serde_json::Value::Null, "{begun}");
+        assert_eq!(begun["in_transaction"], true, "{begun}");
+        conn.query_drop("CREATE TEMPORARY TABLE scratch (a INT)").await.unwrap();
+        conn.query_drop("SELECT * FROM scratch").await.unwrap();
+        let session = shown();
+        assert_eq!(session["user"], USER);
+        assert_eq!(session["client"], "127.0.0.1");
+        assert_eq!(session["backend"], "primary");
+        assert_eq!(session["thread"].as_u64().unwrap(), thread_of(&mut conn).await);
+        let shared = &session["shared"];
+        assert_eq!(shared["schema"], *name);
+        assert_eq!(shared["settings"], serde_json::json!({ "time_zone": "+05:00" }));
+        assert_eq!(shared["user_variables"], serde_json::json!(["mine"]));
+        assert_eq!(shared["pins"], serde_json::json!(["temporary_table", "transaction"]));
+        assert!(!session.to_string().contains("secret"), "{session}");
+        assert_eq!((held("transaction"), held("temporary_table")), ([1.0, 1.0], [1.0, 1.0]));
+        conn.query_drop("COMMIT").await.unwrap();
+        assert_eq!((held("transaction"), held("temporary_table")), ([0.0, 1.0], [1.0, 1.0]));
+        conn.disconnect().await.unwrap();
+    });
+    eventually("the session is over", Duration::from_secs(5), || {
+        held("temporary_table") == [0.0, 1.0]
+    });
+    let all = http_get(proxy.weir.admin(), "/sessions").unwrap();
+    assert_eq!(all.body.trim(), "[]");
+    proxy.finish();
+}
+
+/// The server's id of the connection, which is not the client's.
+async fn thread_of(conn: &mut Conn) -> u64 {
+    let sql = "SELECT /* of the server */ id FROM information_schema.processlist \
+               WHERE info LIKE '%of the server%'";
+    conn.query_first(sql).await.unwrap().unwrap()
 }

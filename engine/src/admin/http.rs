@@ -16,6 +16,8 @@ pub enum Page {
     Healthz,
     /// Whether clients should be sent here.
     Readyz,
+    /// What sessions there are, or one of them by its id.
+    Sessions(Option<u32>),
 }
 
 /// An answer as a whole.
@@ -61,16 +63,23 @@ impl Answer {
     }
 }
 
-/// The page that is asked for.
+/// The page that is asked for. `query` is what stands behind the question mark; only one page looks
+/// at it.
 ///
 /// # Errors
 /// The answer to a request for something else.
-pub fn route(method: &str, path: &str, has_body: bool) -> Result<Page, Answer> {
+pub fn route(
+    method: &str,
+    path: &str,
+    query: Option<&str>,
+    has_body: bool,
+) -> Result<Page, Answer> {
     let page = match path {
         "/metrics" => Page::Metrics,
         "/histograms" => Page::Histograms,
         "/healthz" => Page::Healthz,
         "/readyz" => Page::Readyz,
+        "/sessions" => Page::Sessions(session(query)?),
         _ => return Err(Answer::line(404, UNKNOWN)),
     };
     if !matches!(method, "GET" | "HEAD") {
@@ -83,15 +92,22 @@ pub fn route(method: &str, path: &str, has_body: bool) -> Result<Page, Answer> {
     Ok(page)
 }
 
+/// The id in `id=7`.
+fn session(query: Option<&str>) -> Result<Option<u32>, Answer> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
+    let id = query.strip_prefix("id=").and_then(|id| id.parse().ok());
+    id.map(Some).ok_or_else(|| Answer::line(400, "it is /sessions, or /sessions?id=NUMBER"))
+}
+
 const PLAIN: &str = "text/plain; charset=utf-8";
-const UNKNOWN: &str = "pages are /metrics, /histograms, /healthz and /readyz";
+const UNKNOWN: &str = "pages are /metrics, /histograms, /sessions, /healthz and /readyz";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn refused(method: &str, path: &str, has_body: bool) -> (u16, Option<&'static str>) {
-        let answer = route(method, path, has_body).unwrap_err();
+        let answer = route(method, path, None, has_body).unwrap_err();
         assert!(answer.body.ends_with(b"\n"));
         (answer.status, answer.allow)
     }
@@ -103,10 +119,16 @@ mod tests {
             ("/histograms", Page::Histograms),
             ("/healthz", Page::Healthz),
             ("/readyz", Page::Readyz),
+            ("/sessions", Page::Sessions(None)),
         ] {
             for method in ["GET", "HEAD"] {
-                assert_eq!(route(method, path, false), Ok(page));
+                assert_eq!(route(method, path, None, false), Ok(page));
+                assert_eq!(route(method, path, Some(""), false), Ok(page));
             }
+        }
+        assert_eq!(route("GET", "/sessions", Some("id=7"), false), Ok(Page::Sessions(Some(7))));
+        for query in ["id=", "id=x", "id=-1", "id=4294967296", "user=a"] {
+            assert_eq!(route("GET", "/sessions", Some(query), false).unwrap_err().status, 400);
         }
     }
 

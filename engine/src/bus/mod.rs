@@ -11,6 +11,7 @@ mod permits;
 mod report;
 mod resources;
 mod seed;
+mod view;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -31,6 +32,7 @@ pub use permits::{Desk, Opened, Permit, Permits};
 pub use report::Report;
 pub use resources::{Bound, Resources, Shared};
 pub use seed::{DriverKind, Seed, Spawned};
+pub use view::{SessionQuestion, SessionView, SharedView};
 
 /// Messages one worker may have waiting. Snapshots are the only frequent ones, a few a second.
 const WAITING_MAX: usize = 256;
@@ -46,6 +48,8 @@ pub enum ToWorker {
     Drain(Duration),
     /// Say how things stand. A channel without room, or without receiver, is passed over.
     Report(Sender<Box<Report>>),
+    /// Describe sessions.
+    Sessions(SessionQuestion),
 }
 
 /// A configuration with the picture and the resources made for it: ids in the picture are positions

@@ -20,7 +20,11 @@ use crate::io;
 use crate::observe::{
     self, Counters, Figures, INTERVAL_LOG_TYPE, Metric, MetricsPage, Seconds, interval_log,
 };
+use crate::share::Pin;
 use crate::topology::Snapshot;
+
+/// Sessions of one worker on a page.
+const SESSIONS_MAX: usize = 1000;
 
 /// Everything a page is made of.
 #[derive(Debug)]
@@ -98,6 +102,13 @@ impl Desk {
         match page {
             Page::Healthz => Answer::healthz(),
             Page::Readyz => Answer::readyz(&self.readiness()),
+            Page::Sessions(id) => {
+                let sessions = self.scraper.sessions(id, SESSIONS_MAX).await;
+                match serde_json::to_vec_pretty(&sessions) {
+                    Ok(text) => Answer::page("application/json", text),
+                    Err(error) => Answer::line(500, &format!("weir: {error}")),
+                }
+            }
             Page::Metrics => {
                 self.scraper.refresh(Instant::now()).await;
                 Answer::page(MetricsPage::CONTENT_TYPE, self.metrics().into_bytes())
@@ -187,7 +198,10 @@ fn backends(page: &mut MetricsPage, view: &View) {
 }
 
 fn figures(page: &mut MetricsPage, figures: &Figures) {
-    let Figures { endpoints, backends, backend_errors, own_errors } = figures;
+    let Figures { endpoints, backends, pins, backend_errors, own_errors } = figures;
+    let reasons = || Pin::ALL.iter().map(|(_, name)| [*name]).zip(pins);
+    page.family(Metric::SessionPins, reasons().map(|(reason, it)| (reason, it.held)));
+    page.family(Metric::SessionPinsBegun, reasons().map(|(reason, it)| (reason, it.begun)));
     let connections = backends.iter().map(|it| ([&*it.name], it.connections));
     page.family(Metric::BackendConnections, connections);
     let idle = backends.iter().map(|it| ([&*it.name], it.idle));

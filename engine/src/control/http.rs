@@ -92,7 +92,8 @@ async fn connection(stream: TcpStream, desk: Rc<Desk>, at_work: Rc<Cell<bool>>) 
 
 async fn respond(request: &Request<Incoming>, desk: &Desk) -> Response<Full<Bytes>> {
     let has_body = !request.body().is_end_stream();
-    let answer = match route(request.method().as_str(), request.uri().path(), has_body) {
+    let uri = request.uri();
+    let answer = match route(request.method().as_str(), uri.path(), uri.query(), has_body) {
         Ok(page) => desk.answer(page).await,
         Err(refusal) => refusal,
     };

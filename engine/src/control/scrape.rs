@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::bus::{Outbox, Report, SendError, ToWorker};
+use crate::bus::{Outbox, Report, SendError, SessionQuestion, SessionView, ToWorker};
 use crate::observe::{Counters, Figures};
 
 /// How long a page waits for a busy worker.
@@ -107,6 +107,29 @@ impl Scraper {
         let sources = self.sources.borrow();
         let reports = sources.iter().filter_map(|source| source.last.as_deref());
         self.figures.borrow_mut().set_to_sum(reports.map(|report| &report.figures));
+    }
+
+    /// Describes sessions, `count_max` of each worker at most. A worker that is busy is left out.
+    pub(super) async fn sessions(&self, id: Option<u32>, count_max: usize) -> Vec<SessionView> {
+        let (to, mut answers) = {
+            let mut sources = self.sources.borrow_mut();
+            let (to, answers) = mpsc::channel(sources.len().max(1));
+            for source in sources.iter_mut() {
+                let question = SessionQuestion { id, count_max, to: to.clone() };
+                if source.outbox.send(ToWorker::Sessions(question)).is_err() {
+                    source.timeouts += 1;
+                }
+            }
+            (to, answers)
+        };
+        drop(to);
+        let until = Instant::now() + self.patience;
+        let mut sessions = Vec::new();
+        while let Ok(Some(mut views)) = timeout_at(until, answers.recv()).await {
+            sessions.append(&mut views);
+        }
+        sessions.sort_unstable_by_key(|view| view.id);
+        sessions
     }
 
     /// Keeps what a worker said, asked or on its own at its end.

@@ -85,6 +85,8 @@ metrics! {
     Ready, "weir_ready", Gauge, [], "1 if /readyz says 200.";
     WorkerResponsive, "weir_worker_responsive", Gauge, ["worker"], "1 if the worker gave its figures for this page; 0 if it has ended or was busy for 2 s: then those of an earlier page are shown.";
     Sessions, "weir_sessions", Gauge, ["worker"], "Client sessions open, those logging in included.";
+    SessionPins, "weir_session_pins", Gauge, ["reason"], "Sessions that keep a shared connection, by reason: docs/pooling.md.";
+    SessionPinsBegun, "weir_session_pins_total", Counter, ["reason"], "Times sessions got a reason to keep a shared connection.";
     SessionsLoggingIn, "weir_sessions_logging_in", Gauge, ["worker"], "Client sessions that are logging in.";
     RememberedUsers, "weir_remembered_users", Gauge, [], "Accounts whose password a client has told and a backend has taken.";
     RememberedUsersEvicted, "weir_remembered_users_evicted_total", Counter, [], "Accounts no longer remembered because remembered_users_max others came.";
@@ -140,6 +142,7 @@ Weir serves these pages on `[admin]` `listen`, http://127.0.0.1:6032 unless conf
 |---|---|
 | `/metrics` | Everything below, in Prometheus' text format 0.0.4. |
 | `/histograms` | Every latency histogram since the start, in the HDR V2 log format, in microseconds with two significant digits. Intervals of several nodes with the same tag can be added: `command:ENDPOINT`, `login:ENDPOINT`, `backend-login:BACKEND`. |
+| `/sessions` | What sessions there are, up to 1,000 of each worker, in JSON: who, from where, on which backend connection, what they have set and why they keep their connection. `/sessions?id=NUMBER` shows one. No values of user variables, no statements. |
 | `/healthz` | 200 while the process serves. |
 | `/readyz` | 200 when the primary of every cluster has been reached and Weir is not draining, otherwise 503 and the reason. |
 
@@ -147,7 +150,7 @@ Weir serves these pages on `[admin]` `listen`, http://127.0.0.1:6032 unless conf
 curl http://127.0.0.1:6032/metrics
 ```
 
-There is no password: the pages show names of backends and endpoints, and counts.
+There is no password: the pages show names of backends, endpoints and accounts, addresses of clients, and counts.
 Whoever reads `/metrics` never stops a worker: each copies its figures in its next turn, at most 20 times a second.
 Counts and histograms are those of the process since its start, over all workers.
 ";

@@ -33,6 +33,15 @@ pub struct BackendFigures {
     pub logins: Latency,
 }
 
+/// One reason to keep a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PinFigures {
+    /// Sessions that have it now.
+    pub held: u64,
+    /// Times it began.
+    pub begun: u64,
+}
+
 /// Figures of one worker, or the sum of several.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
@@ -40,6 +49,8 @@ pub struct Figures {
     pub endpoints: Vec<EndpointFigures>,
     /// In the configuration's order.
     pub backends: Vec<BackendFigures>,
+    /// Reasons for which sessions keep their shared connections, by the bits of their sets.
+    pub pins: [PinFigures; u32::BITS as usize],
     /// Errors of backends that clients were shown.
     pub backend_errors: ErrorCodes,
     /// Weir's own errors.
@@ -67,6 +78,7 @@ impl Figures {
                 None => BackendFigures::new(name.into()),
             })
             .collect();
+        self.pins = old.pins;
         self.backend_errors = old.backend_errors;
         self.own_errors = old.own_errors;
     }
@@ -96,8 +108,35 @@ impl Figures {
                 sum.logins.add(&other.logins);
             }
         }
+        for (place, sum) in self.pins.iter_mut().enumerate() {
+            let of_parts = parts.clone().filter_map(|part| part.pins.get(place));
+            *sum = of_parts.fold(PinFigures::default(), |sum, part| PinFigures {
+                held: sum.held + part.held,
+                begun: sum.begun + part.begun,
+            });
+        }
         self.backend_errors.set_to_sum(parts.clone().map(|part| &part.backend_errors));
         self.own_errors.set_to_sum(parts.map(|part| &part.own_errors));
+    }
+
+    /// So many times a session got this set of reasons to keep its connection.
+    pub fn pinned(&mut self, pins: u32, times: u32) {
+        for figures in self.pins_of(pins) {
+            figures.held += u64::from(times);
+            figures.begun += u64::from(times);
+        }
+    }
+
+    /// So many times a session lost these reasons.
+    pub fn unpinned(&mut self, pins: u32, times: u32) {
+        for figures in self.pins_of(pins) {
+            figures.held = figures.held.saturating_sub(u64::from(times));
+        }
+    }
+
+    fn pins_of(&mut self, pins: u32) -> impl Iterator<Item = &mut PinFigures> {
+        let all = (0..u32::BITS).zip(&mut self.pins);
+        all.filter(move |(place, _)| pins >> place & 1 != 0).map(|(_, figures)| figures)
     }
 
     /// So many commands of a client were answered, each after so many nanoseconds.

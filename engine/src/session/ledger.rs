@@ -25,6 +25,12 @@ pub enum Entry {
     BackendError(u16),
     /// The client was sent an ERR of Weir's own.
     OwnError(u16),
+    /// A command was answered without the backend.
+    Local,
+    /// Reasons to keep the backend connection have begun, by [`crate::share::Pin::bit`].
+    Pinned(u32),
+    /// Such reasons have ended.
+    Unpinned(u32),
     /// A prepared statement was prepared again, on another connection.
     Prepared,
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod chatter;
 mod course;
 mod guard;
 mod header;

@@ -585,7 +585,7 @@ impl Relay {
             self.unasked = false;
         } else {
             self.owed.pop(ledger);
-            self.on_shared_answer(failed, edits)?;
+            self.on_shared_answer(failed, edits, ledger)?;
         }
         self.refuse_what_is_next(edits, ledger);
         if let Some(&Owed::Reply { expect, .. }) = self.owed.front() {
@@ -605,7 +605,7 @@ impl Relay {
                 Some(&Owed::Refusal { seq, why }) => (seq, why),
                 Some(&Owed::Done { seq }) => {
                     self.owed.pop(ledger);
-                    self.send_ok(seq, edits);
+                    self.send_ok(seq, &[], edits);
                     continue;
                 }
                 Some(Owed::Reply { .. }) | None => return,

@@ -384,11 +384,8 @@ impl Relay {
         let dialect = self.reply.dialect();
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
         if sharing.lent.is_none() {
-            if command == Command::Ping {
-                self.answer_done(edits, ledger)?;
-                return Ok(Ruling::Done);
-            }
-            return Ok(Ruling::Acquire);
+            let is_done = self.answers(command, payload, edits, ledger);
+            return Ok(if is_done { Ruling::Done } else { Ruling::Acquire });
         }
         if spoils(command) {
             sharing.carried.pins.add(Pin::Protocol);

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -21,9 +22,9 @@ use crate::session::state::Action;
 use crate::session::statements::{Statement, Statements};
 use crate::share::{
     Answered, Asked, Carried, Effects, Exchange, Exchanged, Lent, Pin, Question, Settings, Step,
-    Variant, Words, track,
+    Traits, Variant, Words, track,
 };
-use crate::sql::{FindingsInPieces, FoundRows, LexMode, Server};
+use crate::sql::{FindingsInPieces, FoundRows, LexMode};
 use crate::wire::reply::{Expect, ReplyError};
 use crate::wire::{Edits, ErrPacket, OkPacket, Side, Status, code, fault};
 
@@ -88,7 +89,8 @@ impl Kind {
 /// What Weir itself is talking about with the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topic {
-    /// The connection is being set to what the session has set.
+    /// The connection is being set to what the session has set, and a transaction begun if its client
+    /// was told that it has.
     Tune,
     /// The session's LAST_INSERT_ID is being restored.
     InsertId,
@@ -109,7 +111,7 @@ pub(super) struct Sharing {
     /// No statement of this session has run on the connection since it was lent.
     pub(super) is_fresh: bool,
     pub(super) mode: LexMode,
-    server: Server,
+    pub(super) traits: Arc<Traits>,
     pub(super) is_mariadb: bool,
     /// One for each answer the backend owes.
     pub(super) issued: VecDeque<Issued>,
@@ -122,6 +124,8 @@ pub(super) struct Sharing {
     /// The last id that an answer told of since LAST_INSERT_ID() was asked for.
     insert_id_seen: u64,
     was_in_transaction: bool,
+    /// The client was told that a transaction has begun; the backend was not.
+    pub(super) begins: bool,
     /// The backend reports nothing any more, since a reset.
     is_untracked: bool,
     /// The head of a command has come, which waits for a connection.
@@ -144,6 +148,11 @@ pub(super) struct Sharing {
     pub(super) head: Option<BytesMut>,
     /// The command that is dropped has no answer.
     pub(super) drops: bool,
+    /// Why it keeps its connection, as it was entered last.
+    pub(super) pins_told: u32,
+    /// How long its client may be silent (`wait_timeout`), and since when it has been.
+    pub(super) silence_max: Duration,
+    pub(super) silent_since: Time,
     /// A text that is too long to be held, read as it goes by.
     pub(super) long: Option<Box<LongText>>,
 }
@@ -157,15 +166,16 @@ pub(super) struct LongText {
 }
 
 impl Sharing {
-    pub(super) fn new(settings: Arc<Settings>, server: Server, statements_max: usize) -> Self {
-        let is_mariadb = matches!(server, Server::MariaDb(_));
+    pub(super) fn new(settings: Arc<Settings>, traits: Arc<Traits>, statements_max: usize) -> Self {
+        let (server, is_mariadb) = (traits.server, traits.is_mariadb());
         let mode = settings.lex_mode(server);
+        let silence_max = settings.wait_timeout();
         Self {
-            carried: Carried::new(settings, is_mariadb),
+            carried: Carried::new(settings, server),
             lent: None,
             is_fresh: true,
             mode,
-            server,
+            traits,
             is_mariadb,
             issued: VecDeque::new(),
             row_count: 0,
@@ -174,6 +184,7 @@ impl Sharing {
             asks_found_rows: false,
             insert_id_seen: 0,
             was_in_transaction: false,
+            begins: false,
             is_untracked: false,
             undecided: None,
             ahead: BytesMut::new(),
@@ -186,8 +197,17 @@ impl Sharing {
             statements_max,
             head: None,
             drops: false,
+            pins_told: 0,
+            silence_max,
+            silent_since: Time::ZERO,
             long: None,
         }
+    }
+
+    /// What the session has set is another now.
+    fn adopt_settings(&mut self) {
+        self.mode = self.carried.settings.lex_mode(self.traits.server);
+        self.silence_max = self.carried.settings.wait_timeout();
     }
 
     /// The server has closed all prepared statements.
@@ -201,6 +221,34 @@ impl Sharing {
     fn is_pinned(&self) -> bool {
         !self.carried.pins.is_empty() || self.statements.hold_connection()
     }
+
+    fn set_in_transaction(&mut self, in_transaction: bool) {
+        if self.was_in_transaction && !in_transaction {
+            self.carried.pins.remove(Pin::NextTransaction);
+        }
+        self.was_in_transaction = in_transaction;
+    }
+
+    /// Enters which reasons to keep the connection have begun and ended.
+    fn tell_pins(&mut self, in_transaction: bool, ledger: &mut Ledger) {
+        let mut pins = self.carried.pins.bits();
+        if self.statements.hold_connection() {
+            pins |= Pin::Statement.bit();
+        }
+        if in_transaction {
+            pins |= Pin::Transaction.bit();
+        }
+        let before = std::mem::replace(&mut self.pins_told, pins);
+        if before == pins {
+            return;
+        }
+        let (begun, ended) = (pins & !before, before & !pins);
+        for (entry, bits) in [(Entry::Pinned(begun), begun), (Entry::Unpinned(ended), ended)] {
+            if bits != 0 {
+                ledger.enter(entry);
+            }
+        }
+    }
 }
 
 impl Relay {
@@ -212,25 +260,32 @@ impl Relay {
         }
     }
 
-    /// A connection is there: sets it to what the session has set, if it is not.
-    pub(super) fn on_attached(&mut self, mut lent: Box<Lent>, edits: &mut Edits) {
-        let Some(sharing) = self.sharing.as_deref_mut() else { return };
+    /// A connection is there: sets it to what the session has set, if it is not; whether it is not.
+    pub(super) fn on_attached(&mut self, lent: Box<Lent>, edits: &mut Edits) -> bool {
+        let Some(sharing) = self.sharing.as_deref_mut() else { return false };
         self.reply.set_backend(lent.capabilities);
         sharing.is_fresh = true;
         sharing.knows_found_rows = false;
-        if lent.settings.distance_to(&sharing.carried.settings).is_some_and(|it| it < 2) {
-            lent.settings = Arc::clone(&sharing.carried.settings);
-            sharing.lent = Some(lent);
-            return;
-        }
         let mut words = Words::default();
-        words.tune(&lent.settings, &sharing.carried.settings, lent.capabilities);
-        if !sharing.is_mariadb {
-            // Clears the warnings that deprecated settings cause.
-            words.say(Step::Statement(b"DO 0"), lent.capabilities);
+        if lent.settings.distance_to(&sharing.carried.settings).is_some_and(|it| it < 2) {
+            // One copy for all who have set the same.
+            sharing.carried.settings = Arc::clone(&lent.settings);
+        } else {
+            words.tune(&lent.settings, &sharing.carried.settings, lent.capabilities);
+            if !sharing.is_mariadb {
+                // Clears the warnings that deprecated settings cause.
+                words.say(Step::Statement(b"DO 0"), lent.capabilities);
+            }
+        }
+        let differs = !words.is_empty();
+        if sharing.begins {
+            words.say(Step::Statement(b"BEGIN"), lent.capabilities);
         }
         sharing.lent = Some(lent);
-        self.talk(Topic::Tune, words, None, edits);
+        if !words.is_empty() {
+            self.talk(Topic::Tune, words, None, edits);
+        }
+        differs
     }
 
     /// Says something of Weir's own to the backend. Commands of the client wait meanwhile.
@@ -279,6 +334,10 @@ impl Relay {
             Exchanged::Refused(err) => sharing.on_refused(topic, &exchange, &err),
         }
         self.close_statements(edits);
+        let in_transaction = self.reply.status().contains(Status::IN_TRANS);
+        if let Some(sharing) = self.sharing.as_deref_mut() {
+            sharing.tell_pins(in_transaction && !sharing.begins, ledger);
+        }
         if let Topic::Prepare { .. } = topic {
             ledger.enter(Entry::Prepared);
         }
@@ -302,6 +361,7 @@ impl Relay {
         &mut self,
         failed: bool,
         edits: &mut Edits,
+        ledger: &mut Ledger,
     ) -> Result<(), Fault> {
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(()) };
         let Some(issued) = sharing.issued.pop_front() else { return Ok(()) };
@@ -348,10 +408,7 @@ impl Relay {
             sharing.row_count = rows.unwrap_or(-1);
         }
         let in_transaction = self.reply.status().contains(Status::IN_TRANS);
-        if sharing.was_in_transaction && !in_transaction {
-            sharing.carried.pins.remove(Pin::NextTransaction);
-        }
-        sharing.was_in_transaction = in_transaction;
+        sharing.set_in_transaction(in_transaction);
         if notes.last_insert_id != 0 {
             sharing.insert_id_seen = notes.last_insert_id;
         }
@@ -362,7 +419,7 @@ impl Relay {
             // Until it goes back it is whatever the session is.
             if !Arc::ptr_eq(&lent.settings, &sharing.carried.settings) {
                 lent.settings = Arc::clone(&sharing.carried.settings);
-                sharing.mode = sharing.carried.settings.lex_mode(sharing.server);
+                sharing.adopt_settings();
             }
         }
         self.gone |= sharing.carried.ends;
@@ -371,6 +428,9 @@ impl Relay {
             (Of::Nothing, Kind::Prepare) => self.on_prepared(None, edits),
             (Of::Execution(id), _) => self.on_executed(id, failed, edits),
             (Of::Nothing, _) => {}
+        }
+        if let Some(sharing) = self.sharing.as_deref_mut() {
+            sharing.tell_pins(in_transaction, ledger);
         }
         Ok(())
     }
@@ -381,11 +441,12 @@ impl Relay {
             && self.wait.is_none()
             && self.request.is_idle()
             && !self.unasked
-            && !self.reply.status().contains(Status::IN_TRANS)
             && !self.spoiled;
+        let is_open = self.reply.status().contains(Status::IN_TRANS);
         let Some(sharing) = self.sharing.as_deref_mut() else { return };
         let Some(lent) = sharing.lent.as_deref() else { return };
-        if !rests || sharing.is_pinned() || !sharing.ahead.is_empty() {
+        if !rests || is_open && !sharing.begins || sharing.is_pinned() || !sharing.ahead.is_empty()
+        {
             return;
         }
         if lent.is_unknown {
@@ -442,17 +503,10 @@ impl Relay {
     }
 
     /// Sends an OK of Weir's own.
-    pub(super) fn send_ok(&mut self, seq: u8, edits: &mut Edits) {
+    pub(super) fn send_ok(&mut self, seq: u8, trackers: &[u8], edits: &mut Edits) {
         let client = self.reply.dialect().client;
-        let packet = OkPacket {
-            header: OkPacket::OK,
-            affected_rows: 0,
-            last_insert_id: 0,
-            status: self.reply.status().without(Status::SESSION_STATE_CHANGED),
-            warnings: 0,
-            info: &[],
-            trackers: &[],
-        };
+        let status = self.reply.status().without(Status::SESSION_STATE_CHANGED);
+        let packet = OkPacket { trackers, ..OkPacket::nothing(status) };
         edits.send(Side::Client, |out| packet.encode(client, seq, out));
         if let Some(sharing) = self.sharing.as_deref_mut() {
             sharing.row_count = 0;
@@ -494,10 +548,12 @@ impl Sharing {
                     | Asked::Warnings
                     | Asked::Variable(_)
                     | Asked::Switch(_)
+                    | Asked::Utf8mb4Collation
+                    | Asked::VersionComment
                     | Asked::User(_) => self.carried.on_answer(asked, answer.as_deref()),
                 }
             }
-            self.mode = self.carried.settings.lex_mode(self.server);
+            self.adopt_settings();
         }
         let Some(lent) = &mut self.lent else { return };
         if let Some(answer) = exchange.prepared() {
@@ -511,6 +567,9 @@ impl Sharing {
             return;
         }
         lent.settings = Arc::clone(&self.carried.settings);
+        if topic == Topic::Tune {
+            self.was_in_transaction |= std::mem::take(&mut self.begins);
+        }
         if topic == Topic::InsertId && exchange.question().is_none() {
             lent.last_insert_id = Some(self.carried.last_insert_id);
         }

@@ -19,12 +19,10 @@ use crate::session::parting::Parting;
 use crate::session::relay::Relay;
 use crate::session::sharing::Sharing;
 use crate::session::text::Thread;
-use crate::share::{Lent, Settings};
-use crate::sql::Server;
+use crate::share::{Lent, Settings, Traits};
 use crate::wire::compress::Algorithm;
 use crate::wire::proxy::Origin;
-use crate::wire::reply::Tracked;
-use crate::wire::{Capabilities, Edits, ErrPacket, Side, code, fault};
+use crate::wire::{Capabilities, Edits, ErrPacket, Side, Status, code, fault};
 
 /// What a session wants its worker to do.
 #[derive(Debug)]
@@ -77,6 +75,8 @@ pub struct Session {
     action: Option<Action>,
     compression: Option<Algorithm>,
     leaves_backend_clean: bool,
+    /// Of a session that is over.
+    pins_left: u32,
 }
 
 #[derive(Debug)]
@@ -99,14 +99,28 @@ impl Session {
         let id = context.id;
         let login = Login::greet(context, edits);
         let phase = Phase::Login(Box::new(login));
-        Self { id, phase, action: None, compression: None, leaves_backend_clean: false }
+        Self {
+            id,
+            phase,
+            action: None,
+            compression: None,
+            leaves_backend_clean: false,
+            pins_left: 0,
+        }
     }
 
     /// A session whose client has to be named by a PROXY header, before the deadline.
     #[must_use]
     pub fn unnamed(id: ConnectionId, deadline: Time) -> Self {
         let phase = Phase::Header(Box::new(Header::new(deadline)));
-        Self { id, phase, action: None, compression: None, leaves_backend_clean: false }
+        Self {
+            id,
+            phase,
+            action: None,
+            compression: None,
+            leaves_backend_clean: false,
+            pins_left: 0,
+        }
     }
 
     /// The connection id the client was told.
@@ -344,9 +358,8 @@ impl Session {
     }
 
     /// A login that shares backend connections is over: the client is told so, with `ok`, the payload
-    /// of a server's OK. A connection has these settings after a login, and it is a server
-    /// of that kind, which tells its clients that much of what changes. `statements_max`: how many
-    /// prepared statements it may have open.
+    /// of a server's OK. A connection has these settings after a login, and its server these traits.
+    /// `statements_max`: how many prepared statements it may have open.
     /// Returns what the client sent ahead of that, as [`Self::on_lease`].
     ///
     /// # Errors
@@ -356,7 +369,7 @@ impl Session {
         backend: Capabilities,
         ok: &[u8],
         settings: Arc<Settings>,
-        server: (Server, Arc<Tracked>),
+        traits: Arc<Traits>,
         statements_max: usize,
         edits: &mut Edits,
     ) -> Result<BytesMut, Fault> {
@@ -364,8 +377,8 @@ impl Session {
         let phase = std::mem::replace(&mut self.phase, Phase::Over);
         self.phase = match phase {
             Phase::Relay(relay) => {
-                let (server, tracked) = server;
-                let sharing = Sharing::new(settings, server, statements_max);
+                let tracked = Arc::clone(&traits.tracked);
+                let sharing = Sharing::new(settings, traits, statements_max);
                 Phase::Relay(relay.shared(Box::new(sharing), tracked))
             }
             other @ (Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over) => other,
@@ -376,35 +389,93 @@ impl Session {
     /// What it has set, if it shares backend connections.
     #[must_use]
     pub fn settings(&self) -> Option<&Arc<Settings>> {
+        Some(&self.sharing()?.carried.settings)
+    }
+
+    /// What it would have after a reset, if it shares backend connections.
+    #[must_use]
+    pub fn base_settings(&self) -> Option<&Arc<Settings>> {
+        Some(&self.sharing()?.carried.base)
+    }
+
+    /// Prepared statements that are open, if it shares backend connections.
+    #[must_use]
+    pub fn prepared_statements(&self) -> usize {
+        self.sharing().map_or(0, |sharing| sharing.statements.len())
+    }
+
+    /// Its client is in a transaction, as far as it was told.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        matches!(&self.phase, Phase::Relay(relay) if relay.reply.status().contains(Status::IN_TRANS))
+    }
+
+    fn sharing(&self) -> Option<&Sharing> {
         match &self.phase {
-            Phase::Relay(relay) => relay.sharing.as_ref().map(|it| &it.carried.settings),
+            Phase::Relay(relay) => relay.sharing.as_deref(),
             Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => None,
         }
     }
 
-    /// The connection of [`Action::Acquire`]. Feed it [`Self::take_ahead`] then.
-    pub fn on_attached(&mut self, lent: Box<Lent>, edits: &mut Edits) {
-        if let Phase::Relay(relay) = &mut self.phase {
-            relay.on_attached(lent, edits);
+    /// The connection of [`Action::Acquire`]. Feed it [`Self::take_ahead`] then. Whether it has to be
+    /// set to something else first.
+    pub fn on_attached(&mut self, lent: Box<Lent>, edits: &mut Edits) -> bool {
+        match &mut self.phase {
+            Phase::Relay(relay) => relay.on_attached(lent, edits),
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => false,
         }
     }
 
     /// There is no connection for [`Action::Acquire`], and why: said to the client in answer to the
     /// command that needs one. Feed it [`Self::take_ahead`] then.
     pub fn deny_backend(&mut self, fault: Fault) {
-        if let Phase::Relay(relay) = &mut self.phase
-            && let Some(sharing) = &mut relay.sharing
-        {
+        if let Some(sharing) = self.sharing_mut() {
             sharing.denied = Some(fault);
         }
     }
 
     /// Gives its connection back.
     pub fn release(&mut self) -> Option<Box<Lent>> {
+        self.sharing_mut()?.lent.take()
+    }
+
+    /// Reasons why it keeps a shared connection, as they were entered in the ledger: by [`crate::share::Pin::bit`].
+    #[must_use]
+    pub fn pins(&self) -> u32 {
+        self.sharing().map_or(self.pins_left, |sharing| sharing.pins_told)
+    }
+
+    fn sharing_mut(&mut self) -> Option<&mut Sharing> {
         match &mut self.phase {
-            Phase::Relay(relay) => relay.sharing.as_mut()?.lent.take(),
+            Phase::Relay(relay) => relay.sharing.as_deref_mut(),
             Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => None,
         }
+    }
+
+    /// Its client has been silent since then, without a connection. Returns when that will have been
+    /// too long.
+    pub fn set_silent_since(&mut self, since: Time) -> Time {
+        let Some(sharing) = self.sharing_mut() else { return Time::NEVER };
+        sharing.silent_since = since;
+        sharing.silent_since + sharing.silence_max
+    }
+
+    /// When its client will have been silent for too long (`wait_timeout`): only while it has no
+    /// connection of which the server itself sees to that.
+    #[must_use]
+    pub fn silent_until(&self) -> Time {
+        match &self.phase {
+            Phase::Relay(relay) => relay.silent_until(),
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => Time::NEVER,
+        }
+    }
+
+    /// Its client was silent for too long: what a server says to that. The session is over.
+    pub fn end_silent(&mut self, edits: &mut Edits) {
+        if let Phase::Relay(relay) = &self.phase {
+            relay.tell_silent(edits);
+        }
+        self.close();
     }
 
     /// Keeps input for later, while it waits for a connection.
@@ -592,6 +663,7 @@ impl Session {
     }
 
     fn part(&mut self, fault: Fault, deadline: Time) {
+        self.pins_left = self.pins();
         if let Phase::Relay(relay) = std::mem::replace(&mut self.phase, Phase::Over) {
             let parting = Parting::new(relay.into_request(), fault, deadline);
             self.phase = Phase::Parting(Box::new(parting));
@@ -611,6 +683,7 @@ impl Session {
     }
 
     fn close(&mut self) {
+        self.pins_left = self.pins();
         self.phase = Phase::Over;
         self.action = Some(Action::Close);
     }

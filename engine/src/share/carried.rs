@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use crate::share::chatter::Charsets;
 use crate::share::effects::{ASKS_DIAGNOSTICS, Change, EXPLAINS, Effects};
 use crate::share::pins::{Pin, Pins};
-use crate::share::question::{Asked, base};
+use crate::share::question::Asked;
 use crate::share::settings::Settings;
-use crate::sql::Flags;
+use crate::share::traits::base;
+use crate::sql::{Flags, Server};
 use crate::wire::{Malformed, Tracker, Trackers, code};
 
 /// What a session carries.
@@ -30,7 +32,9 @@ pub struct Carried {
     pub last_insert_id: u64,
     /// The session ends: COMMIT RELEASE.
     pub ends: bool,
-    is_mariadb: bool,
+    /// What its character sets come from.
+    pub charsets: Charsets,
+    server: Server,
 }
 
 /// How an answer ended, as far as it matters here.
@@ -51,7 +55,7 @@ pub struct Answered {
 impl Carried {
     /// At the beginning of a session.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, is_mariadb: bool) -> Self {
+    pub fn new(settings: Arc<Settings>, server: Server) -> Self {
         Self {
             base: Arc::clone(&settings),
             settings,
@@ -60,7 +64,8 @@ impl Carried {
             harmless: Vec::new(),
             last_insert_id: 0,
             ends: false,
-            is_mariadb,
+            charsets: Charsets::Login,
+            server,
         }
     }
 
@@ -68,9 +73,15 @@ impl Carried {
     pub fn reset(&mut self) {
         self.settings = Arc::new(self.settings.reset_to(&self.base));
         self.pins.reset();
-        self.asked = base(self.is_mariadb, false);
+        self.asked = base(self.server, false);
+        // MySQL's go back to the server's own, and not to those of the login.
+        self.charsets = if self.is_mariadb() { Charsets::Login } else { Charsets::Other };
         self.harmless.clear();
         self.last_insert_id = 0;
+    }
+
+    const fn is_mariadb(&self) -> bool {
+        matches!(self.server, Server::MariaDb(_))
     }
 
     /// What has to be asked for now; it will be known then.
@@ -123,6 +134,8 @@ impl Carried {
             }
             // They are their owner's to keep.
             Asked::LastInsertId | Asked::FoundRows | Asked::Roles => {}
+            // They are the server's.
+            Asked::Utf8mb4Collation | Asked::VersionComment => {}
         }
     }
 
@@ -144,7 +157,7 @@ impl Carried {
             self.pins.remove(Pin::Diagnostics);
             if failed || answered.warnings > 0 {
                 self.pins.add(Pin::Diagnostics);
-            } else if had_diagnostics && self.is_mariadb {
+            } else if had_diagnostics && self.is_mariadb() {
                 self.ask(Asked::Warnings);
             }
         }
@@ -271,6 +284,10 @@ impl Carried {
                     reported.push(name.to_ascii_lowercase().into());
                     if !passing {
                         self.on_variable(name, value);
+                    }
+                    if name.starts_with(b"character_set_") || name == b"collation_connection" {
+                        let is_named = flags == Flags::SET_NAMES;
+                        self.charsets = if is_named { Charsets::Named } else { Charsets::Other };
                     }
                 }
                 Tracker::Schema(schema) => {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod carried;
+mod chatter;
 mod effects;
 mod exchange;
 mod lent;
@@ -13,16 +14,19 @@ mod pins;
 mod prepared;
 mod question;
 mod settings;
+mod traits;
 mod variables;
 
 pub use carried::{Answered, Carried};
+pub use chatter::{Charsets, Chatter, Circumstances, chatter};
 pub use effects::Effects;
 pub use exchange::{Exchange, Exchanged, Step, Words};
 pub use lent::Lent;
 pub use pins::{Pin, Pins};
 pub use prepared::{Prepared, Source, StatementBudget, Types, Variant, Wanted};
-pub use question::{Asked, Question, base, tracked};
+pub use question::{Asked, Question};
 pub use settings::Settings;
+pub use traits::{Traits, VersionComment, asked_of_server, base};
 pub use variables::track;
 
 use bytes::{BufMut, BytesMut};

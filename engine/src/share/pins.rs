@@ -51,6 +51,8 @@ pub enum Pin {
     Unexplained,
     /// Replication, COM_SET_OPTION, COM_CHANGE_USER. Does not end.
     Protocol,
+    /// A transaction is open, as the server says. Ends with that.
+    Transaction,
 }
 
 impl Pin {
@@ -76,6 +78,7 @@ impl Pin {
         (Self::Unread, "unread"),
         (Self::Unexplained, "unexplained"),
         (Self::Protocol, "protocol"),
+        (Self::Transaction, "transaction"),
     ];
 
     /// Its name in metrics.
@@ -84,7 +87,9 @@ impl Pin {
         Self::ALL.get(self as usize).map_or("", |(_, name)| name)
     }
 
-    const fn bit(self) -> u32 {
+    /// Its place in a set of them.
+    #[must_use]
+    pub const fn bit(self) -> u32 {
         1 << self as u8
     }
 }
@@ -114,7 +119,14 @@ impl Pins {
         self.set & pin.bit() != 0 || self.named.iter().any(|(held, _)| *held == pin)
     }
 
+    /// Those there are, by [`Pin::bit`].
+    #[must_use]
+    pub fn bits(&self) -> u32 {
+        self.named.iter().fold(self.set, |bits, (pin, _)| bits | pin.bit())
+    }
+
     /// Those there are, each once.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = Pin> {
         Pin::ALL.iter().map(|(pin, _)| *pin).filter(|pin| self.has(*pin))
     }

@@ -3,6 +3,8 @@
 //! Purpose: one SELECT for everything that neither trackers nor texts tell, and its one row.
 //! Never: be asked twice: the question itself is the statement before the next one.
 
+use bytes::BytesMut;
+
 use crate::wire::frame::{Assembler, Packet};
 use crate::wire::{Capabilities, Malformed, OkPacket, Reader};
 
@@ -29,6 +31,10 @@ pub enum Asked {
     Switch(&'static [u8]),
     /// A user variable, by name without `@`.
     User(Box<[u8]>),
+    /// The collation of utf8mb4 where none is named.
+    Utf8mb4Collation,
+    /// `@@version_comment`.
+    VersionComment,
 }
 
 /// A question on its way.
@@ -42,6 +48,8 @@ pub struct Question {
     /// Of each column.
     kinds: Vec<ColumnKind>,
     answers: Vec<Option<Vec<u8>>>,
+    /// The definition of [`Asked::VersionComment`], which is kept.
+    definition: Option<BytesMut>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +83,7 @@ impl Question {
             stage: Stage::Count,
             kinds: Vec::new(),
             answers: Vec::new(),
+            definition: None,
         }
     }
 
@@ -101,6 +110,8 @@ impl Question {
                 Asked::Warnings => put(&[b"@@warning_count"]),
                 Asked::Variable(name) => put(&[b"@@", name]),
                 Asked::Switch(name) => put(&[b"IF(@@", name, b", 'ON', 'OFF')"]),
+                Asked::Utf8mb4Collation => put(&[b"COLLATION(CONVERT('' USING utf8mb4))"]),
+                Asked::VersionComment => put(&[b"@@version_comment"]),
                 Asked::User(name) => {
                     put(&[b"@`", name, b"`, HEX(@`", name, b"`), COLLATION(@`", name, b"`)"]);
                 }
@@ -148,6 +159,9 @@ impl Question {
                 Stage::Definitions
             }
             Stage::Definitions => {
+                if self.place_of(&Asked::VersionComment) == Some(self.kinds.len()) {
+                    self.definition = Some(packet.payload.clone());
+                }
                 self.kinds.push(self.kind_of(payload)?);
                 let wanted: usize = self.asked.iter().map(columns).sum();
                 if self.kinds.len() < wanted {
@@ -170,6 +184,17 @@ impl Question {
             Stage::End | Stage::Over => return Err(odd()),
         };
         Ok(self.stage == Stage::Over)
+    }
+
+    /// The payload of the definition of [`Asked::VersionComment`].
+    pub fn version_comment_definition(&self) -> Option<&[u8]> {
+        self.definition.as_deref()
+    }
+
+    /// The first column of what was asked for.
+    fn place_of(&self, wanted: &Asked) -> Option<usize> {
+        let place = self.asked.iter().position(|asked| asked == wanted)?;
+        Some(self.asked.iter().take(place).map(columns).sum())
     }
 
     /// What was asked for, with what the server said.
@@ -253,40 +278,6 @@ fn nullable(reader: &mut Reader<'_>) -> Result<Option<Vec<u8>>, Malformed> {
         return Ok(None);
     }
     reader.lenenc_bytes().map(|value| Some(value.to_vec()))
-}
-
-/// What a new connection, or one that was reset, is asked for: what no reset restores, and what the
-/// handshake or the server's global values decide.
-#[must_use]
-pub fn base(is_mariadb: bool, has_roles: bool) -> Vec<Asked> {
-    let isolation: &[u8] = if is_mariadb { b"tx_isolation" } else { b"transaction_isolation" };
-    let mut asked = vec![Asked::Schema];
-    if has_roles {
-        asked.push(Asked::Roles);
-    }
-    asked.push(Asked::Switch(b"autocommit"));
-    for name in [
-        &b"character_set_client"[..],
-        b"character_set_connection",
-        b"character_set_results",
-        b"collation_connection",
-        b"sql_mode",
-        b"time_zone",
-        isolation,
-    ] {
-        asked.push(Asked::Variable(name));
-    }
-    asked
-}
-
-/// What a server is asked besides, to know what its clients get to know of changes.
-#[must_use]
-pub fn tracked() -> [Asked; 3] {
-    [
-        Asked::Variable(b"GLOBAL.session_track_system_variables"),
-        Asked::Switch(b"GLOBAL.session_track_schema"),
-        Asked::Switch(b"GLOBAL.session_track_state_change"),
-    ]
 }
 
 #[cfg(test)]

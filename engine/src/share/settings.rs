@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::sql::{Charset, LexMode, Server};
 
@@ -51,6 +52,20 @@ impl Settings {
     #[must_use]
     pub fn user_variable(&self, name: &[u8]) -> Option<&[u8]> {
         self.user.get(name).map(AsRef::as_ref)
+    }
+
+    /// System variables that are others than with those settings, with their values.
+    pub fn changed_from<'a>(
+        &'a self,
+        base: &'a Self,
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let all = self.variables.iter().map(|(name, value)| (&**name, &**value));
+        all.filter(|(name, value)| base.variable(name) != Some(value))
+    }
+
+    /// Names of user variables, without `@`.
+    pub fn user_names(&self) -> impl Iterator<Item = &[u8]> {
+        self.user.keys().map(AsRef::as_ref)
     }
 
     /// The default schema is this one now.
@@ -144,8 +159,15 @@ impl Settings {
         self.variable(b"sql_mode").map_or(mode, |sql_mode| mode.with_sql_mode(sql_mode))
     }
 
+    /// How long a client may be silent.
+    #[must_use]
+    pub fn wait_timeout(&self) -> Duration {
+        let seconds = self.variable(b"wait_timeout").and_then(|it| std::str::from_utf8(it).ok());
+        seconds.and_then(|it| it.parse().ok()).map_or(Duration::MAX, Duration::from_secs)
+    }
+
     /// Character set and collation, where SET NAMES could have set them.
-    fn names(&self) -> Option<(&[u8], &[u8])> {
+    pub(super) fn names(&self) -> Option<(&[u8], &[u8])> {
         let charset = self.variable(b"character_set_client")?;
         let others = [&b"character_set_connection"[..], b"character_set_results"];
         let collation = self.variable(b"collation_connection")?;

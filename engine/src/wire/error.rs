@@ -136,6 +136,8 @@ pub mod code {
     /// Query execution was interrupted.
     pub const QUERY_INTERRUPTED: u16 = 1317;
     /// The statement has no open cursor.
+    pub const CLIENT_INTERACTION_TIMEOUT: u16 = 4031;
+    /// A statement has no cursor to fetch from.
     pub const STMT_HAS_NO_OPEN_CURSOR: u16 = 1421;
     /// Can't create more than max_prepared_stmt_count statements.
     pub const MAX_PREPARED_STMT_COUNT_REACHED: u16 = 1461;

@@ -46,6 +46,20 @@ impl<'a> OkPacket<'a> {
     /// The first byte at the end of a result set.
     pub const END: u8 = 0xFE;
 
+    /// The success of a statement that did nothing.
+    #[must_use]
+    pub const fn nothing(status: Status) -> Self {
+        Self {
+            header: Self::OK,
+            affected_rows: 0,
+            last_insert_id: 0,
+            status,
+            warnings: 0,
+            info: &[],
+            trackers: &[],
+        }
+    }
+
     /// Reads one as a connection with `capabilities` sends it. Bytes after the last field are not
     /// looked at.
     ///

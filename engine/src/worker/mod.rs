@@ -23,9 +23,11 @@ mod queue;
 mod reload;
 mod seat;
 mod share;
+mod silence;
 mod thread;
 mod traffic;
 mod transport;
+mod view;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -103,6 +105,8 @@ pub struct Worker<D: Driver> {
     /// Those that are being made as good as new, and until when that has to be done.
     recycling: VecDeque<(Time, Key)>,
     next_idle_check: Time,
+    /// When a client may have been silent for too long.
+    next_silence_check: Time,
     /// Sessions that a connection of their pool would serve, besides a new one.
     wanting: HashMap<PoolKey, Line<Key>>,
     /// What is known of logins whose connections change hands between two commands.
@@ -158,6 +162,7 @@ impl<D: Driver> Worker<D> {
             shelf: Shelf::default(),
             recycling: VecDeque::new(),
             next_idle_check: Time::NEVER,
+            next_silence_check: Time::NEVER,
             wanting: HashMap::new(),
             logins: HashMap::new(),
             freed: VecDeque::new(),
@@ -223,6 +228,9 @@ impl<D: Driver> Worker<D> {
         if now >= self.next_idle_check {
             self.tend_idle(now);
         }
+        if now >= self.next_silence_check {
+            self.check_silence(now);
+        }
         if now >= self.drain_deadline {
             self.end_all_sessions();
         }
@@ -262,7 +270,8 @@ impl<D: Driver> Worker<D> {
             // No event tells that the last bytes have left.
             return self.driver.now() + LAST_BYTES_CHECK;
         }
-        self.next_login_check.min(self.drain_deadline).min(self.next_idle_check)
+        let checks = self.next_login_check.min(self.next_idle_check).min(self.next_silence_check);
+        checks.min(self.drain_deadline)
     }
 
     // A call of its own would move each event into it once more.
@@ -319,6 +328,7 @@ impl<D: Driver> Worker<D> {
                 ToWorker::Config(new) => self.on_config(new),
                 ToWorker::Drain(within) => self.begin_drain(within),
                 // Who asked may have stopped waiting.
+                ToWorker::Sessions(question) => self.describe(&question),
                 ToWorker::Report(to) => drop(to.try_send(Box::new(self.report()))),
             }
         }

@@ -18,11 +18,10 @@ use crate::observe::Counter;
 use crate::pool::{Lease, PoolKey};
 use crate::session::LeaseRequest;
 use crate::share::{
-    Asked, Exchange, Exchanged, Lent, Question, Settings, StatementBudget, Step, Words, base,
-    track, tracked,
+    Asked, Exchange, Exchanged, Lent, Question, Settings, StatementBudget, Step, Traits, Words,
+    asked_of_server, base, track,
 };
 use crate::sql::Server;
-use crate::wire::reply::Tracked;
 use crate::wire::{Capabilities, ErrPacket, LoginRequest, Side, code, fault};
 use crate::worker::coded::encode;
 use crate::worker::entry::{BackendLink, Holder, Parked, Stage};
@@ -51,8 +50,7 @@ struct Known {
     ok: BytesMut,
     /// Without a schema.
     settings: Arc<Settings>,
-    server: Server,
-    tracked: Arc<Tracked>,
+    traits: Arc<Traits>,
 }
 
 impl<D: Driver> Worker<D> {
@@ -86,12 +84,12 @@ impl<D: Driver> Worker<D> {
             Arc::make_mut(&mut settings).set_schema(schema);
         }
         self.edits.clear();
-        let Known { capabilities, ok, server, tracked, .. } = known;
+        let Known { capabilities, ok, traits, .. } = known;
         let early = entry.session.on_shared_login(
             capabilities,
             &ok,
             settings,
-            (server, tracked),
+            traits,
             self.config.pool.statements_per_session_max,
             &mut self.edits,
         );
@@ -101,6 +99,7 @@ impl<D: Driver> Worker<D> {
         if let Some(shared) = self.logins.get_mut(pool) {
             shared.sessions += 1;
         }
+        self.falls_silent(key);
         self.after_login(key, early);
     }
 
@@ -157,10 +156,10 @@ impl<D: Driver> Worker<D> {
             Ok(Exchanged::Wait) => {}
             Ok(Exchanged::Done) => {
                 let (lease, ok) = (*lease, std::mem::take(ok));
-                let told = Told::of(exchange);
+                let told = Told::of(backend.server, exchange);
                 backend.roles = told.roles;
                 backend.stage = Stage::Leased(lease);
-                self.on_greeted(key, lease, ok, told.settings, told.tracked);
+                self.on_greeted(key, lease, ok, told.settings, told.traits);
             }
             Ok(Exchanged::Refused(_)) | Err(_) => {
                 self.counters.increment(Counter::BackendLoginFailures);
@@ -177,18 +176,17 @@ impl<D: Driver> Worker<D> {
         lease: Lease,
         ok: BytesMut,
         settings: Settings,
-        tracked: Tracked,
+        traits: Arc<Traits>,
     ) {
         let Some(entry) = self.sessions.get(key) else { return };
         let Some(backend) = &entry.backend else { return };
-        let (Some(pool), server) = (backend.pool.clone(), backend.server) else { return };
+        let Some(pool) = backend.pool.clone() else { return };
         let is_login = entry.session.is_logging_in();
         let schema = settings.schema().to_vec();
         let settings = Arc::new(settings);
         let mut bare = Arc::clone(&settings);
         Arc::make_mut(&mut bare).set_schema(b"");
-        let (capabilities, tracked) = (lease.capabilities, Arc::new(tracked));
-        let known = Known { capabilities, ok, settings: bare, server, tracked };
+        let known = Known { capabilities: lease.capabilities, ok, settings: bare, traits };
         if let Some(shared) = self.logins.get_mut(&pool) {
             shared.known = Some(known.clone());
             if shared.verified.len() >= SCHEMAS_MAX {
@@ -272,9 +270,10 @@ impl<D: Driver> Worker<D> {
             self.resources.directory.insert(entry.session.id(), place);
         }
         self.edits.clear();
-        entry.session.on_attached(lent, &mut self.edits);
-        if !self.edits.list().is_empty() {
+        if entry.session.on_attached(lent, &mut self.edits) {
             self.counters.increment(Counter::BackendTunings);
+        }
+        if !self.edits.list().is_empty() {
             self.send_edits(key);
         }
         self.login_over(key);
@@ -332,6 +331,7 @@ impl<D: Driver> Worker<D> {
         };
         // A KILL that is on its way there must not hit the next session.
         let is_aimed_at = self.resources.directory.leave(id);
+        self.falls_silent(key);
         let is_old = self.ledger.now() >= backend.since + self.config.pool.age_max;
         let slot = backend.slot;
         if lent.is_unknown && !is_aimed_at && !self.draining {
@@ -447,7 +447,7 @@ impl<D: Driver> Worker<D> {
         let told = match exchanged {
             Some(Ok(Exchanged::Wait)) => return,
             Some(Ok(Exchanged::Done)) => {
-                Some(Told::of(exchange)).filter(|told| told.roles == backend.roles)
+                Some(Told::of(backend.server, exchange)).filter(|told| told.roles == backend.roles)
             }
             Some(Ok(Exchanged::Refused(_)) | Err(_)) | None => None,
         };
@@ -511,25 +511,21 @@ impl<D: Driver> Worker<D> {
 struct Told {
     settings: Settings,
     roles: Option<Vec<u8>>,
-    tracked: Tracked,
+    traits: Arc<Traits>,
 }
 
 impl Told {
-    fn of(exchange: &Exchange) -> Self {
-        let answers: Vec<_> =
-            exchange.question().map_or_else(Vec::new, |it| it.answers().collect());
+    fn of(server: Server, exchange: &Exchange) -> Self {
+        let Some(question) = exchange.question() else {
+            let traits = Arc::new(Traits::of(server));
+            return Self { settings: Settings::default(), roles: None, traits };
+        };
+        let answers: Vec<_> = question.answers().collect();
         let of = |wanted: &Asked| {
             let found = answers.iter().find(|(asked, _)| *asked == wanted);
             found.and_then(|(_, answer)| answer.clone())
         };
         let schema = of(&Asked::Schema).unwrap_or_default();
-        let [variables, has_schema, has_state] = tracked().map(|it| of(&it));
-        let is_on = |answer: Option<Vec<u8>>| answer.is_some_and(|it| it == b"ON");
-        let tracked = Tracked {
-            variables: variables.unwrap_or_default(),
-            schema: is_on(has_schema),
-            state_change: is_on(has_state),
-        };
         let variables = answers.iter().filter_map(|(asked, answer)| match asked {
             Asked::Variable(name) | Asked::Switch(name) if name.starts_with(b"GLOBAL.") => None,
             Asked::Variable(name) | Asked::Switch(name) => {
@@ -540,9 +536,13 @@ impl Told {
             | Asked::LastInsertId
             | Asked::FoundRows
             | Asked::Warnings
-            | Asked::User(_) => None,
+            | Asked::User(_)
+            | Asked::Utf8mb4Collation
+            | Asked::VersionComment => None,
         });
-        Self { settings: Settings::new(&schema, variables), roles: of(&Asked::Roles), tracked }
+        let settings = Settings::new(&schema, variables);
+        let traits = Arc::new(Traits::told(server, question));
+        Self { settings, roles: of(&Asked::Roles), traits }
     }
 }
 
@@ -555,8 +555,8 @@ fn introduction(server: Server, capabilities: Capabilities, resets: bool) -> (Ex
         words.say(Step::Reset, capabilities);
     }
     words.say(Step::Statement(&track(is_mariadb)), capabilities);
-    let mut asked = base(is_mariadb, has_roles);
-    asked.extend(tracked());
+    let mut asked = base(server, has_roles);
+    asked.extend(asked_of_server());
     let question = Question::new(asked, capabilities);
     let mut out = BytesMut::new();
     let exchange = words.send(Some(question), &mut out);

@@ -109,6 +109,9 @@ impl<D: Driver> Worker<D> {
                 Entry::Answered(nanos) => self.figures.commands(endpoint, nanos, *times),
                 Entry::BackendError(code) => self.figures.backend_errors.count(code, *times),
                 Entry::OwnError(code) => self.figures.own_errors.count(code, *times),
+                Entry::Pinned(pins) => self.figures.pinned(pins, *times),
+                Entry::Unpinned(pins) => self.figures.unpinned(pins, *times),
+                Entry::Local => self.counters.add(Counter::CommandsLocal, u64::from(*times)),
                 Entry::Prepared => self.counters.add(Counter::BackendPrepares, u64::from(*times)),
             }
         }
@@ -375,6 +378,7 @@ impl<D: Driver> Worker<D> {
         self.leave_backend(key);
         let Some(mut entry) = self.sessions.remove(key) else { return };
         let id = entry.session.id();
+        self.figures.unpinned(entry.session.pins(), 1);
         if let Some(pool) = &entry.shares {
             self.leave_login(pool);
         }

@@ -52,8 +52,8 @@ pub(super) const MODULES: &[Module] = &[
     kernel(
         "control",
         &[
-            "wire", "sql", "config", "observe", "io", "tls", "auth", "topology", "route", "pool",
-            "failover", "bpf", "bus", "admin",
+            "wire", "sql", "share", "config", "observe", "io", "tls", "auth", "topology", "route",
+            "pool", "failover", "bpf", "bus", "admin",
         ],
     ),
     // Test support, compiled into the library because the fuzz workspace links it.

@@ -23,7 +23,12 @@ impl Pair {
         let whole = |(entry, times): &(Entry, u32)| {
             let entry = match *entry {
                 Entry::Answered(nanos) => Entry::Answered(nanos / 1_000_000),
-                other @ (Entry::BackendError(_) | Entry::OwnError(_) | Entry::Prepared) => other,
+                other @ (Entry::BackendError(_)
+                | Entry::OwnError(_)
+                | Entry::Prepared
+                | Entry::Pinned(_)
+                | Entry::Unpinned(_)
+                | Entry::Local) => other,
             };
             std::iter::repeat_n(entry, *times as usize)
         };

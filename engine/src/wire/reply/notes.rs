@@ -94,7 +94,9 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    fn has(&self, name: &[u8]) -> bool {
+    /// Whether clients are told of changes of that variable.
+    #[must_use]
+    pub fn has(&self, name: &[u8]) -> bool {
         let mut names = self.variables.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         names.any(|own| own == b"*" || own.eq_ignore_ascii_case(name))
     }
