@@ -181,7 +181,8 @@ fn goals(workloads: &[Workload], results: &Results, idle: &[Idle]) -> Vec<Verdic
         list.push(Verdict { excess: wanted / ratio.max(f64::MIN_POSITIVE), line });
     }
     list.extend(scraped(workloads, results));
-    for row in idle.iter().filter(|row| matches!(row.kind, Kind::WeirUring | Kind::WeirTransaction)) {
+    for row in idle.iter().filter(|row| matches!(row.kind, Kind::WeirUring | Kind::WeirTransaction))
+    {
         let kib = row.anonymous_kib();
         let is_shared = row.kind == Kind::WeirTransaction;
         let wanted = if is_shared { SHARED_IDLE_KIB_GOAL } else { IDLE_KIB_GOAL };

@@ -122,8 +122,9 @@ fn what_weir_answers_is_what_the_server_would(on: On) {
         let [mut direct, mut through] = [server.address(), proxy.weir.address()]
             .map(|address| RawClient::log_in(address, &login).unwrap());
         for (place, sql) in SCRIPT.iter().enumerate() {
-            let told = through.ask(&query(sql)).unwrap();
-            assert_eq!(told, direct.ask(&query(sql)).unwrap(), "{place}: {sql}: {login:?}");
+            let [told, said] =
+                [&mut through, &mut direct].map(|client| client.ask(&query(sql)).unwrap());
+            assert_eq!(in_order(told), in_order(said), "{place}: {sql}: {login:?}");
             // For the connection to be given back.
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -131,6 +132,17 @@ fn what_weir_answers_is_what_the_server_would(on: On) {
     let local = proxy.weir.metrics().unwrap().value("weir_commands_local_total", &[]).unwrap();
     assert!(local > 60.0, "Weir answered {local} commands itself");
     proxy.finish();
+}
+
+/// MariaDB reports several variables in an order that is another one in each of its processes.
+fn in_order(mut reply: Vec<(u8, Vec<u8>)>) -> Vec<(u8, Vec<u8>)> {
+    for (_, payload) in &mut reply {
+        let reports = payload.windows(14).any(|it| it == b"character_set_");
+        if payload.first() == Some(&0) && reports {
+            payload.sort_unstable();
+        }
+    }
+    reply
 }
 
 /// Also if what begins it is prepared, fails, or is the end of it.
