@@ -24,6 +24,7 @@ on_every_server!(
     a_dead_connection_is_replaced,
     prepared_statements_are_shared_by_text,
     a_client_between_two_connections_can_be_killed,
+    what_is_sent_behind_a_command_that_waits_stays_behind,
     long_parameters_and_long_texts,
     a_client_that_is_silent_too_long_is_told_so,
     a_session_can_be_looked_at,
@@ -255,6 +256,47 @@ fn prepared_statements_are_shared_by_text(on: On) {
             conn.disconnect().await.unwrap();
         }
     });
+    proxy.finish();
+}
+
+/// Whatever comes while a session waits for a connection waits as well, in packets or in pieces.
+fn what_is_sent_behind_a_command_that_waits_stays_behind(on: On) {
+    let own = Database::start(on.flavour);
+    let server = &own.server;
+    let proxy = Proxy::start_with(on, &shared(on, server, 1));
+    // MySQL warns of the last at every statement, and a warning keeps a connection.
+    let account = Login::new(USER, PASSWORD)
+        .without(Capabilities::QUERY_ATTRIBUTES)
+        .without(Capabilities::OPTIONAL_RESULTSET_METADATA)
+        .without(Capabilities::NO_SCHEMA);
+    let log_in = || RawClient::log_in(proxy.weir.address(), &account).unwrap();
+    let (mut keeper, mut waiter) = (log_in(), log_in());
+    let running = "SELECT COUNT(*) FROM information_schema.processlist \
+                   WHERE info = 'SELECT SLEEP(0.5)'";
+    for _ in 0..3 {
+        keeper.send_packet(0, b"\x03SELECT SLEEP(0.5)").unwrap();
+        eventually("the keeper has it", Duration::from_secs(30), || {
+            server.sql(running).unwrap().trim() == "1"
+        });
+        let more = b"\x09\0\0\0\x03SELECT 8";
+        for piece in [&b"\x09\0\0\0\x03SELECT 7"[..], b"\x01\0\0\0\x0E", &more[..7], &more[7..]] {
+            waiter.send(piece).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let mut first_of_each = Vec::new();
+        while first_of_each.len() < 3 {
+            let (seq, payload) = waiter.packet().unwrap();
+            assert_ne!(payload[0], 0xFF, "{}", String::from_utf8_lossy(&payload));
+            if seq == 1 {
+                first_of_each.push(payload[0]);
+            }
+        }
+        assert_eq!(first_of_each, [1, 0, 1], "rows, the ping's OK, rows");
+        // The rest of the last rows, and all of the keeper's.
+        (0..3).for_each(|_| drop(waiter.packet().unwrap()));
+        (0..4).for_each(|_| drop(keeper.packet().unwrap()));
+    }
+    drop((keeper, waiter));
     proxy.finish();
 }
 

@@ -47,6 +47,11 @@ impl<D: Driver> Worker<D> {
 
     /// Lets a machine see bytes of one side, and does what it wants done.
     pub(super) fn feed(&mut self, key: Key, side: Side, mut input: Input<'_>) {
+        if side == Side::Client && self.is_acquiring(key) {
+            // A command before it waits for a connection.
+            self.set_ahead(key, input.bytes());
+            return;
+        }
         loop {
             self.feed_once(key, side, &mut input);
             // Only a session that waits for its backend connection leaves any of its input.
