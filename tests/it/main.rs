@@ -49,6 +49,8 @@ mod metrics;
 #[cfg(test)]
 mod pooling;
 #[cfg(test)]
+mod processlist;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod queue;

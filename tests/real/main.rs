@@ -26,6 +26,7 @@ mod load;
 mod local;
 mod login;
 mod pooling;
+mod processlist;
 mod programs;
 mod protocol;
 mod proxy;

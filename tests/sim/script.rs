@@ -87,7 +87,8 @@ impl Ask {
             Command::SetOption.as_byte(),
             Command::Query.as_byte(),
         ];
-        const RARE: [u8; 13] = [
+        // Not COM_PROCESS_INFO: its answer is read, and these answers are of anything.
+        const RARE: [u8; 12] = [
             Command::Statistics.as_byte(),
             Command::ResetConnection.as_byte(),
             Command::StmtReset.as_byte(),
@@ -95,7 +96,6 @@ impl Ask {
             Command::StmtSendLongData.as_byte(),
             Command::Refresh.as_byte(),
             Command::Debug.as_byte(),
-            Command::ProcessInfo.as_byte(),
             Command::StmtBulkExecute.as_byte(),
             Command::Daemon.as_byte(),
             Command::Clone.as_byte(),

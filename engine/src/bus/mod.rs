@@ -25,7 +25,7 @@ use crate::io::Waker;
 use crate::topology::Snapshot;
 
 pub use census::Census;
-pub use directory::{Directory, Place, Target};
+pub use directory::{Client, Connection, Directory, Place, Rest, Sight, Target};
 pub use hosts::Hosts;
 pub use opener::{NotOpened, Opener};
 pub use permits::{Desk, Opened, Permit, Permits};

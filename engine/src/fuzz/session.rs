@@ -18,7 +18,9 @@ use crate::config::{
 };
 use crate::fuzz::Sides;
 use crate::fuzz::walks::{form, optional};
-use crate::session::{Action, Entry, Ledger, LoginContext, Session, Tally, Thread};
+use crate::session::{
+    Action, Entry, Ledger, LoginContext, Seated, Session, Tally, Thread, Threads,
+};
 use crate::wire::{Capabilities, Edits, Greeting, LoginRequest, Side, Status, ZSTD_LEVEL_DEFAULT};
 
 /// Longer inputs reach the limit of bytes sent ahead of a login, which counts pieces.
@@ -260,6 +262,17 @@ impl Exchange {
                 self.came.leases += 1;
             }
             Some(Action::FindThreads) => self.find(&self.session.threads_asked_for()),
+            Some(Action::ListThreads) => {
+                let seated = Seated { id: 3, host: "192.0.2.1:50000".to_owned() };
+                let threads = Threads { seated: [(1, seated)].into(), ..Threads::default() };
+                let mut behind = BytesMut::new();
+                self.changed(|session, edits, ledger| {
+                    let (rest, unasked) = session.on_list(&threads, edits, ledger)?;
+                    behind = unasked;
+                    Ok(rest)
+                });
+                self.feed(Side::Backend, &behind);
+            }
             Some(Action::Identify) => {
                 let context = context(self.backend);
                 self.free(|session, edits, _| session.on_identity(context, edits));

@@ -8,7 +8,7 @@ use crate::wire::Command;
 use crate::wire::reply::Expect;
 
 /// An id of four bytes, and what a clumsy client may put behind it.
-const PROCESS_KILL_BYTES_MAX: usize = 64;
+const SMALL_BYTES_MAX: usize = 64;
 
 /// What becomes of a command.
 pub(super) enum Route {
@@ -46,9 +46,7 @@ pub(super) const fn route(command: Command) -> Route {
         Command::Quit => Route::Quit,
         Command::Query => Route::Text(Expect::Query),
         Command::StmtPrepare => Route::Text(Expect::Prepare),
-        Command::StmtExecute | Command::StmtBulkExecute | Command::ProcessInfo => {
-            Route::Relay(Expect::Query)
-        }
+        Command::StmtExecute | Command::StmtBulkExecute => Route::Relay(Expect::Query),
         Command::StmtFetch => Route::Relay(Expect::Fetch),
         Command::FieldList => Route::Relay(Expect::FieldList),
         Command::Statistics => Route::Relay(Expect::Statistics),
@@ -62,7 +60,7 @@ pub(super) const fn route(command: Command) -> Route {
         | Command::Debug => Route::Relay(Expect::Ok),
         Command::BinlogDump | Command::BinlogDumpGtid => Route::Relay(Expect::Stream),
         Command::StmtClose | Command::StmtSendLongData => Route::Silent,
-        Command::ProcessKill => Route::Hold { bytes_max: PROCESS_KILL_BYTES_MAX },
+        Command::ProcessKill | Command::ProcessInfo => Route::Hold { bytes_max: SMALL_BYTES_MAX },
         Command::ChangeUser => Route::Hold { bytes_max: LOGIN_PACKET_BYTES_MAX },
         Command::Daemon | Command::Clone => Route::Refuse,
     }

@@ -54,7 +54,7 @@ impl Relay {
         if text::may_matter(payload, client) {
             let nothing = (Previous::default(), (0, None));
             match text::judge_shared(payload, 1, sharing.mode, nothing.0, nothing.1, self.id) {
-                Verdict::AsIs => {}
+                Verdict::AsIs | Verdict::List => {}
                 Verdict::Instead(payload) => instead = Some(payload),
                 Verdict::Refuse(why) => {
                     self.answer_with(why, edits, ledger)?;

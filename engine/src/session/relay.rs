@@ -12,6 +12,7 @@ use crate::session::change::Change;
 use crate::session::course::{Route, route, spoils};
 use crate::session::guard::Guard;
 use crate::session::ledger::{Entry, Ledger};
+use crate::session::listing::Listing;
 use crate::session::owed::{Owed, OwedQueue};
 use crate::session::sharing::{Kind, Of, Sharing, Topic};
 use crate::session::state::{Action, Tally};
@@ -43,6 +44,8 @@ pub(super) enum What {
     Threads(Naming),
     /// For another account.
     Change(Change),
+    /// For the backend's list of threads, and what Weir knows of them.
+    List(Listing),
     /// For the backend's answers to Weir's own words.
     Exchange(Box<Exchange>, Topic),
 }
@@ -207,7 +210,9 @@ impl Relay {
             return Some(self.request.answer_seq());
         }
         match self.owed.front() {
-            Some(_) if self.reply.has_begun() => self.reply.interruption_seq(),
+            Some(_) if self.reply.has_begun() && !self.is_list_next() => {
+                self.reply.interruption_seq()
+            }
             Some(_) if self.owed.len() == 1 && self.owes_current => Some(self.request.answer_seq()),
             Some(Owed::Reply { seq, .. } | Owed::Refusal { seq, .. } | Owed::Done { seq }) => {
                 Some(*seq)
@@ -415,12 +420,14 @@ impl Relay {
             Some(Command::InitDb) => Verdict::AsIs,
             Some(Command::ChangeUser) => return self.on_change_user(payload, edits, ledger),
             Some(Command::ProcessKill) => text::judge_process_kill(payload, dialect),
+            Some(Command::ProcessInfo) => Verdict::List,
             Some(_) | None => text::judge(payload, dialect, self.reply.status(), self.id),
         };
         match verdict {
             Verdict::AsIs => self.send_command(command, payload, edits),
             Verdict::Instead(payload) => self.send_command(command, &payload, edits),
             Verdict::Refuse(why) => self.answer_with(why, edits, ledger),
+            Verdict::List => self.begin_list(command, payload, edits),
             Verdict::Ask(naming) => {
                 let action = Some(Action::FindThreads);
                 self.wait = Some(Box::new(Wait::new(What::Threads(naming), action)));
@@ -541,6 +548,11 @@ impl Relay {
                 self.on_exchange(input.get(at..).unwrap_or_default(), edits, ledger)?;
                 break;
             }
+            if self.is_list_next() {
+                let rest = input.get_mut(at..).unwrap_or_default();
+                at += self.collect(rest, edits, (&mut tally, ledger))?;
+                continue;
+            }
             if self.owed.is_empty() && !self.unasked {
                 self.unasked = true;
                 self.reply.begin(Expect::Unasked);
@@ -575,7 +587,7 @@ impl Relay {
         Ok(tally)
     }
 
-    fn reply_over(
+    pub(super) fn reply_over(
         &mut self,
         failed: bool,
         edits: &mut Edits,
@@ -632,14 +644,17 @@ impl Relay {
         if let Some(sharing) = self.sharing.as_deref_mut()
             && (sharing.action.is_some()
                 || !sharing.ahead.is_empty()
-                || matches!(self.wait.as_deref(), Some(Wait { what: What::Exchange(..), .. })))
+                || self
+                    .wait
+                    .as_deref()
+                    .is_some_and(|wait| matches!(wait.what, What::Exchange(..) | What::List(_))))
         {
             // What came before the end is dealt with first.
             sharing.client_ended = true;
             return;
         }
         self.gone = true;
-        if self.request.is_idle() && self.wait.is_none() {
+        if self.request.is_idle() && (self.wait.is_none() || self.lists()) {
             if self.keeps_backend {
                 return;
             }

@@ -506,7 +506,7 @@ impl Relay {
                 self.answer_with(why, edits, ledger)?;
                 Ruling::Done
             }
-            Verdict::Ask(_) => Ruling::Usual,
+            Verdict::Ask(_) | Verdict::List => Ruling::Usual,
         })
     }
 

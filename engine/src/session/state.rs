@@ -16,6 +16,7 @@ use crate::session::header::Header;
 use crate::session::ledger::Ledger;
 use crate::session::login::{LeaseRequest, Login, LoginContext, Verdict};
 use crate::session::parting::Parting;
+use crate::session::processlist::Threads;
 use crate::session::relay::Relay;
 use crate::session::sharing::Sharing;
 use crate::session::text::Thread;
@@ -39,6 +40,8 @@ pub enum Action {
     Lease(Box<LeaseRequest>),
     /// Say where the connections of [`Session::threads_asked_for`] are: [`Session::on_threads`].
     FindThreads,
+    /// Say whose the threads of its server are: [`Session::on_list`].
+    ListThreads,
     /// Give it a nonce and the rules of the moment, to learn anew who the client is:
     /// [`Session::on_identity`].
     Identify,
@@ -536,6 +539,20 @@ impl Session {
         ledger: &mut Ledger,
     ) -> Result<(BytesMut, Option<u32>), Fault> {
         self.relay(|relay| relay.on_threads(threads, edits, ledger))
+    }
+
+    /// Whose the threads of its server are, after [`Action::ListThreads`]. Returns what the client
+    /// sent behind that command, and what the backend did: feed both, in this order.
+    ///
+    /// # Errors
+    /// The fault that ends the session.
+    pub fn on_list(
+        &mut self,
+        threads: &Threads,
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<(BytesMut, BytesMut), Fault> {
+        self.relay(|relay| relay.on_list(threads, edits, ledger))
     }
 
     /// A fresh nonce, and the rules of the moment, after [`Action::Identify`].

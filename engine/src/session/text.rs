@@ -6,6 +6,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::base::ConnectionId;
+use crate::session::listing::NoList;
 use crate::sql::{
     Finding, Known, LexMode, Place, Previous, Put, Unsure, find, find_with, may_name_connections,
     render,
@@ -56,6 +57,8 @@ pub(super) enum Refusal {
     FoundRows,
     /// GET DIAGNOSTICS of ROW_COUNT, on such a connection.
     Diagnostics,
+    /// The server's list of threads cannot be shown.
+    NoList(NoList),
     /// COM_STMT_FETCH without a cursor; MariaDB has no full stop there.
     NoCursor(u32, bool),
     /// It has as many prepared statements as it may.
@@ -124,6 +127,7 @@ impl Refusal {
                  ask ROW_COUNT(), or in the same transaction"
                     .to_owned(),
             ),
+            Self::NoList(why) => (code::UNKNOWN_ERROR, *b"HY000", why.text()),
             Self::NotOwner(id) => {
                 (code::KILL_DENIED_ERROR, *b"HY000", format!("You are not owner of thread {id}"))
             }
@@ -145,6 +149,8 @@ pub(super) enum Verdict {
     Instead(BytesMut),
     /// It depends on where these connections are.
     Ask(Naming),
+    /// It goes on as it is, and its answer, a list of connections, is to be changed.
+    List,
     /// It is answered with an error.
     Refuse(Refusal),
 }
@@ -219,6 +225,9 @@ fn verdict_of(
     match found {
         Err(Unsure) | Ok(Finding::Nothing) => Verdict::AsIs,
         Ok(Finding::OddKill) => Verdict::Refuse(Refusal::OddKill),
+        // Of one that is prepared the answer comes in another form.
+        Ok(Finding::Threads) if payload.first() != Some(&Command::Query.as_byte()) => Verdict::AsIs,
+        Ok(Finding::Threads) => Verdict::List,
         Ok(Finding::Places(places)) => {
             let naming = Naming { payload: payload.into(), text_at, places, previous };
             if naming.ids().next().is_some() {

@@ -194,7 +194,7 @@ impl Relay {
     fn take_change(&mut self) -> Option<(Change, BytesMut)> {
         match *self.wait.take()? {
             Wait { what: What::Change(change), rest, .. } => Some((change, rest)),
-            Wait { what: What::Threads(_) | What::Exchange(..), .. } => None,
+            Wait { what: What::Threads(_) | What::List(_) | What::Exchange(..), .. } => None,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Purpose: a client knows its connection, and others', by the ids Weir gave out; servers know them
 //! by their own. Find the places where one has to stand for the other: `CONNECTION_ID()`,
-//! `@@pseudo_thread_id`, and the number in `KILL`.
+//! `@@pseudo_thread_id`, and the number in `KILL`; and the statement that is answered with ids.
 //! Never: touch a string, a comment, a quoted name, or text that runs later on its own (stored
 //! programs, views, defaults, `PREPARE … FROM '…'`).
 //!
@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use crate::sql::lex::{Kind, Lexer, Token, Unsure};
 use crate::sql::mode::LexMode;
+use crate::sql::processlist;
 
 /// The longest alias servers take for a column, in characters; longer names are not kept.
 const ALIAS_BYTES_MAX: usize = 250;
@@ -30,6 +31,8 @@ pub enum Finding {
     Nothing,
     /// These places, in their order.
     Places(Vec<Place>),
+    /// The whole text is SHOW PROCESSLIST.
+    Threads,
     /// A KILL whose connection is neither a number nor `CONNECTION_ID()`. The server would take
     /// its value for one of its own ids, and end a stranger's statement.
     OddKill,
@@ -86,9 +89,10 @@ pub struct Known<'a> {
 #[inline]
 #[must_use]
 pub fn may_name_connections(text: &[u8]) -> bool {
-    // KILL may follow a comment or a semicolon; everything else has an underscore before an "id".
+    // KILL may follow a comment or a semicolon, SHOW PROCESSLIST a comment; everything else has an
+    // underscore before an "id".
     let odd_start = match text {
-        [b'k' | b'K', b'i' | b'I', ..] => true,
+        [b'k' | b'K', b'i' | b'I', ..] | [b's' | b'S', b'h' | b'H', ..] => true,
         [first, ..] => !first.is_ascii_alphabetic(),
         [] => false,
     };
@@ -124,6 +128,7 @@ fn has_mark(text: &[u8]) -> bool {
 #[cold]
 fn look_closer(text: &[u8]) -> bool {
     begins_with_kill(text)
+        || processlist::may_begin(text)
         || memchr::memchr2_iter(b'_', b';', text).any(|at| match text.get(at..) {
             Some([b';', rest @ ..]) => begins_with_kill(rest),
             Some([_, b'i' | b'I', b'd' | b'D', ..]) => {
@@ -162,6 +167,9 @@ pub fn find_with(text: &[u8], mode: LexMode, previous: Previous) -> Result<Findi
     let mut tokens = Vec::new();
     while let Some(token) = lexer.next_token()? {
         tokens.push(token);
+    }
+    if processlist::is_all(text, &tokens) {
+        return Ok(Finding::Threads);
     }
     let (places, levels) = (Vec::new(), Vec::new());
     let mut search = Search { text, tokens: &tokens, places, levels, previous };
@@ -533,7 +541,7 @@ impl Search<'_> {
     }
 }
 
-fn is(text: &[u8], token: Token, word: &[u8]) -> bool {
+pub(super) fn is(text: &[u8], token: Token, word: &[u8]) -> bool {
     text.get(token.start..token.end).is_some_and(|bytes| bytes.eq_ignore_ascii_case(word))
 }
 

@@ -13,6 +13,7 @@ mod glance;
 mod lex;
 mod mode;
 mod pieces;
+mod processlist;
 mod state;
 mod words;
 

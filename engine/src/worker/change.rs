@@ -136,7 +136,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Sends what a session wrote, then feeds it what its client sent meanwhile.
-    fn go_on(&mut self, key: Key, rest: Result<BytesMut, Fault>) {
+    pub(super) fn go_on(&mut self, key: Key, rest: Result<BytesMut, Fault>) {
         self.send_edits(key);
         if let Some(entry) = self.sessions.get(key) {
             self.book(entry.endpoint);

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::base::{Address, BackendId, EndpointId, Key, Time};
-use crate::io::{ConnId, RecvMode};
+use crate::bus::{Client, Connection};
+use crate::io::{ConnId, Driver, RecvMode};
 use crate::pool::{BackendChange, BackendLogin, Identity, Lease, Opening, PoolKey, Recycle};
 use crate::session::Session;
 use crate::share::{Exchange, Lent};
@@ -127,6 +128,8 @@ pub(super) struct BackendLink {
     pub(super) roles: Option<Vec<u8>>,
     /// When connecting began.
     pub(super) since: Time,
+    /// That it is Weir's, once its thread is known.
+    pub(super) listed: Option<Connection>,
     pub(super) connected: bool,
     /// It begins with a PROXY header, sent when it is connected.
     pub(super) names_client: bool,
@@ -225,6 +228,18 @@ impl Entry {
     pub(super) fn culprit(&self) -> Option<IpAddr> {
         let by_itself = matches!(self.header.as_deref(), Some(Origin::Itself | Origin::Unix));
         self.address.filter(|_| self.is_shaking_hands() && !by_itself)
+    }
+
+    /// Whose session it is, for others to see. Once it is logged in.
+    pub(super) fn described(&self, driver: &impl Driver) -> Client {
+        let peer = || driver.peer_address(self.client.conn);
+        let address = match self.header.as_deref() {
+            Some(Origin::Tcp { source, .. }) => Some(*source),
+            Some(Origin::Unix) => None,
+            Some(Origin::Itself) | None => peer(),
+        };
+        let user = self.seats.user().unwrap_or_default().into();
+        Client { user, address, endpoint: self.endpoint }
     }
 
     /// Neither connection has a transport.

@@ -125,6 +125,7 @@ impl<D: Driver> Worker<D> {
                 identity: None,
                 roles: None,
                 since: self.ledger.now(),
+                listed: None,
                 connected: false,
                 names_client,
                 stage: Stage::Login(Box::new(login), deadline),
@@ -239,6 +240,8 @@ impl<D: Driver> Worker<D> {
             server_thread_id: established.greeting.connection_id,
             capabilities: established.capabilities,
         };
+        let place = Place { server: backend.named.clone(), thread: lease.server_thread_id };
+        backend.listed = Some(self.resources.directory.connection(place));
         let server = backend.address.clone();
         if backend.pool.as_ref().is_some_and(PoolKey::is_shared) {
             let version = established.greeting.version;
@@ -289,10 +292,11 @@ impl<D: Driver> Worker<D> {
     pub(super) fn hand_over(&mut self, key: Key, lease: Lease, ok: &[u8]) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(backend) = &entry.backend else { return };
-        let server = &backend.address;
         self.figures.login(entry.endpoint, self.ledger.nanos_since(entry.accepted));
-        let place = Place { server: server.to_string().into(), thread: lease.server_thread_id };
-        self.resources.directory.insert(entry.session.id(), place);
+        let place = Place { server: backend.named.clone(), thread: lease.server_thread_id };
+        let (id, client) = (entry.session.id(), entry.described(&self.driver));
+        self.resources.directory.enter(id, client);
+        self.resources.directory.insert(id, place);
         self.edits.clear();
         let early = entry.session.on_lease(lease.capabilities, ok, &mut self.edits);
         tracing::debug!(

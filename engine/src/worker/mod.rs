@@ -17,6 +17,7 @@ mod drain;
 mod entry;
 mod idle;
 mod lease;
+mod listing;
 mod nonce;
 mod password;
 mod queue;

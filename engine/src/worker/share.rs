@@ -12,7 +12,7 @@ use bytes::BytesMut;
 
 use crate::auth::Proof;
 use crate::base::{Address, Blame, Fault, Key, Time};
-use crate::bus::Place;
+use crate::bus::{Place, Rest};
 use crate::io::{Chunk, CloseMode, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::pool::{Lease, PoolKey};
@@ -94,8 +94,10 @@ impl<D: Driver> Worker<D> {
             &mut self.edits,
         );
         entry.shares = Some(pool.clone());
-        let user = entry.seats.user().unwrap_or_default();
-        self.resources.directory.join(entry.session.id(), Arc::clone(&self.desk), user);
+        let (id, client) = (entry.session.id(), entry.described(&self.driver));
+        let rest = Rest { schema: schema.into(), since: self.ledger.now() };
+        self.resources.directory.enter(id, client);
+        self.resources.directory.join(id, Arc::clone(&self.desk), rest);
         if let Some(shared) = self.logins.get_mut(pool) {
             shared.sessions += 1;
         }
@@ -330,7 +332,8 @@ impl<D: Driver> Worker<D> {
             return;
         };
         // A KILL that is on its way there must not hit the next session.
-        let is_aimed_at = self.resources.directory.leave(id);
+        let schema = entry.session.settings().map_or(&b""[..], |settings| settings.schema());
+        let is_aimed_at = self.resources.directory.leave(id, schema, self.ledger.now());
         self.falls_silent(key);
         let is_old = self.ledger.now() >= backend.since + self.config.pool.age_max;
         let slot = backend.slot;

@@ -181,6 +181,7 @@ impl<D: Driver> Worker<D> {
             Some(Action::Open(sealed)) => self.open_password(key, sealed),
             Some(Action::Lease(request)) => self.open_lease(key, *request),
             Some(Action::FindThreads) => self.find_threads(key),
+            Some(Action::ListThreads) => self.list_threads(key),
             Some(Action::Identify) => self.identify(key),
             Some(Action::ChangeUser(request)) => self.change_user(key, *request),
             Some(Action::Acquire) => self.acquire(key),

@@ -7,6 +7,7 @@ mod change;
 mod ends;
 mod header;
 mod kill;
+mod list;
 mod login;
 mod model;
 mod recorded;
@@ -25,7 +26,8 @@ use crate::base::{Blame, ClusterId, ConnectionId, Fault, Time, WorkerId};
 use crate::config::{ClientCompression, Config, Offline, Pooling, Secret, User, parse};
 use crate::fuzz::Sides;
 use crate::session::{
-    Action, ChangeRequest, LeaseRequest, Ledger, LoginContext, Session, Tally, Thread,
+    Action, ChangeRequest, LeaseRequest, Ledger, LoginContext, Seated, Session, Tally, Thread,
+    Threads,
 };
 use crate::wire::frame::{Assembler, Header};
 use crate::wire::proxy::Origin;
@@ -142,6 +144,18 @@ fn thread_of(id: u32) -> Thread {
         1..10 => Thread::Here(id + 1000),
         10..20 => Thread::Elsewhere,
         _ => Thread::Unknown,
+    }
+}
+
+/// Whose the threads of the server are: 5 is a session's, 6 nobody's, 23 to 25 are the asker's.
+fn threads_of_clients() -> Threads {
+    let seated = |id: u32, port: u16| Seated { id, host: format!("192.0.2.1:{port}") };
+    Threads {
+        seated: [(5, seated(70, 1)), (23, seated(71, 2)), (24, seated(71, 2)), (25, seated(71, 2))]
+            .into(),
+        own: [5, 6, 23, 24, 25].into(),
+        apart: Vec::new(),
+        asker: b"root".to_vec(),
     }
 }
 
@@ -309,6 +323,18 @@ impl Pair {
                 self.answer(|session, edits, ledger| {
                     session.on_threads(&threads, edits, ledger).map(|(rest, _)| rest)
                 });
+            }
+            Some(Action::ListThreads) => {
+                let threads = threads_of_clients();
+                let mut behind = BytesMut::new();
+                self.answer(|session, edits, ledger| {
+                    let (rest, unasked) = session.on_list(&threads, edits, ledger)?;
+                    behind = unasked;
+                    Ok(rest)
+                });
+                if !behind.is_empty() {
+                    self.backend(&behind);
+                }
             }
             Some(Action::Identify) => {
                 let new = self.new_context.take();

@@ -8,10 +8,9 @@ use crate::wire::reply::{Dialect, Expect, ReplyWalk};
 const FORMS: Capabilities = Capabilities::SESSION_TRACK.union(Capabilities::DEPRECATE_EOF);
 
 /// The replies that are more than an OK.
-const SHAPES: [(Command, Expect); 8] = [
+const SHAPES: [(Command, Expect); 7] = [
     (Command::Query, Expect::Query),
     (Command::StmtBulkExecute, Expect::Query),
-    (Command::ProcessInfo, Expect::Query),
     (Command::StmtExecute, Expect::Query),
     (Command::StmtPrepare, Expect::Prepare),
     (Command::StmtFetch, Expect::Fetch),
@@ -19,8 +18,8 @@ const SHAPES: [(Command, Expect); 8] = [
     (Command::Statistics, Expect::Statistics),
 ];
 
-/// Weir answers these itself, or with more than what the client asked.
-const OTHERS: [Command; 2] = [Command::ProcessKill, Command::ChangeUser];
+/// Weir answers these itself, or with other than what the client asked.
+const OTHERS: [Command; 3] = [Command::ProcessKill, Command::ChangeUser, Command::ProcessInfo];
 
 /// Recorded replies to commands that are relayed, with what was asked.
 fn replies() -> Vec<(Recording, Command, Expect)> {

@@ -14,6 +14,10 @@ fn rewritten(text: &str) -> String {
         Err(Unsure) => return "unsure".to_owned(),
         Ok(Finding::Nothing) => return "nothing".to_owned(),
         Ok(Finding::OddKill) => return "odd".to_owned(),
+        Ok(Finding::Threads) => {
+            assert!(may_name_connections(text.as_bytes()), "overlooked: {text}");
+            return "list".to_owned();
+        }
         Ok(Finding::Places(places)) => places,
     };
     assert!(may_name_connections(text.as_bytes()), "overlooked: {text}");
@@ -253,4 +257,37 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
         8 => known.prop_map(|text| text.as_bytes().to_vec()),
         1 => proptest::collection::vec(any::<u8>(), 0..4),
     ]
+}
+
+#[test]
+fn show_processlist_is_known_when_it_is_all_there_is() {
+    for text in [
+        "SHOW PROCESSLIST",
+        "show full processlist;",
+        "\tShow\n Processlist ; ;",
+        "/* a */ SHOW /* b */ FULL PROCESSLIST -- c",
+        "# a\nSHOW PROCESSLIST # b",
+        "/*!50000 SHOW */ PROCESSLIST",
+        "SHOW /*!32302 FULL */PROCESSLIST",
+    ] {
+        assert_eq!(rewritten(text), "list", "{text}");
+    }
+    for text in [
+        "SHOW",
+        "SHOW FULL",
+        "SHOW PROCESSLISTS",
+        "SHOW `PROCESSLIST`",
+        "SHOW FULL FULL PROCESSLIST",
+        "SHOW PROCESSLIST LIKE 'a'",
+        "SHOW PROCESSLIST; DO 1",
+        "DO 1; SHOW PROCESSLIST",
+        "SHOW FULL TABLES",
+        "SHOW CREATE TABLE processlist",
+        "EXPLAIN SHOW PROCESSLIST",
+        "(SHOW PROCESSLIST)",
+        "SELECT * FROM processlist",
+    ] {
+        assert_eq!(rewritten(text), "nothing", "{text}");
+    }
+    assert_eq!(rewritten("SHOW PROCESSLIST '"), "unsure");
 }
