@@ -228,7 +228,8 @@ fn idle_connections_are_nobodys(on: On) {
         let proxy = Proxy::start_with(on, &settings(on, &own, pooling));
         let mut asker = log_in(1, proxy.weir.address(), USER);
         // In a transaction, so that it uses none of theirs.
-        asker.ask(&[&[3u8][..], b"BEGIN"].concat()).unwrap();
+        let begin = b"\x03START TRANSACTION WITH CONSISTENT SNAPSHOT";
+        asker.ask(begin).unwrap();
         for from in 2..5 {
             let mut client = log_in(from, proxy.weir.address(), USER);
             client.value("SELECT 1").unwrap();
