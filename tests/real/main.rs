@@ -20,6 +20,7 @@ mod drain;
 mod dump;
 mod failure;
 mod fixture;
+mod keeping;
 mod leak;
 mod limits;
 mod load;

@@ -18,6 +18,7 @@ use super::default::{
     ADMIN_LISTEN, CPU_MAX, ITEMS_MAX, NAME, NAME_CHARS_MAX, STATE_DIR, USER_CHARS_MAX, USER_NAME,
     WORKERS_MAX,
 };
+use super::init_query;
 use super::network::{self, Network};
 use super::problem::{Place, Problem, nearest};
 use super::raw::{At, Document, Number, Table};
@@ -258,6 +259,7 @@ impl<'d> Checker<'d> {
                 compression: table.word("compression").unwrap_or(BackendCompression::None),
                 tls: tls::of_backend(self.document, &table, table.text("address").as_ref()),
                 connections_max: table.integer("connections_max").value,
+                init_query: init_query::of_backend(self.document, &table),
                 proxy_protocol: is_set(&table, "proxy_protocol"),
             });
         }

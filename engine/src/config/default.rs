@@ -7,6 +7,7 @@
 mod limits;
 
 use self::limits::{LIMITS, POOL};
+use super::init_query;
 use super::tls::{OfBackend, OfEndpoint};
 use super::types::{
     BackendCompression, DriverChoice, EndpointAuth, EndpointMode, LogFormat, LogLevel, Pooling,
@@ -417,6 +418,16 @@ const BACKEND: &[Key] = &[
         "Connections of sessions to the server's address, over all workers; further sessions wait \
          up to lease_wait_ms. 0 is no bound. Leave room below the server's max_connections for the \
          probe and for connections that are closing.",
+    ),
+    Key::alternative(
+        "init_query",
+        init_query::ACCEPTED,
+        "\"SET SESSION wait_timeout = 28800\"",
+        "Said on every connection of sessions before it is used, whatever the endpoint's pooling, and \
+         again after each reset of its session (COM_RESET_CONNECTION, COM_CHANGE_USER). What it sets \
+         of system variables is what clients find after their login. A result of up to 64 KiB is \
+         dropped. If the server refuses it, the connection is closed and the client told why. \
+         Connections made before a change of it serve no new client.",
     ),
     Key {
         name: "proxy_protocol",

@@ -218,6 +218,7 @@ impl Changes {
                 live compression "compression";
             live tls "tls";
             live connections_max "connections_max";
+            live init_query "init_query";
             live proxy_protocol "proxy_protocol";
             );
         }

@@ -10,6 +10,7 @@ mod default;
 mod diff;
 mod expand;
 mod fuzz;
+mod init_query;
 mod network;
 mod page;
 mod problem;

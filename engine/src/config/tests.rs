@@ -181,6 +181,7 @@ fn a_minimal_file_takes_all_defaults() {
                         ),
                     },
                     connections_max: 0,
+                    init_query: None,
                     proxy_protocol: false,
                 },
             ],
@@ -554,3 +555,20 @@ fn problems_are_sorted_by_line() {
 }
 
 mod any_text;
+
+#[test]
+fn an_init_query_is_one_statement() {
+    let said = |text: &str| {
+        let key = format!("role = \"primary\"\ninit_query = '{text}'");
+        let file = MINIMAL.replacen("role = \"primary\"", &key, 1);
+        parse(&file, &World).map(|config| config.backends[0].init_query.clone().unwrap())
+    };
+    assert_eq!(said(" SET time_zone = \"+00:00\" ; ").unwrap()[..], *"SET time_zone = \"+00:00\"");
+    assert_eq!(said("CALL useful.start()").unwrap()[..], *"CALL useful.start()");
+    let long = format!("SET @a = {}", "1".repeat(4096));
+    for bad in ["", " ; ", "DO 1; DO 2", "USE shop", "use`shop`", &long] {
+        let problems = said(bad).unwrap_err();
+        let [problem] = problems.as_slice() else { panic!("{bad}: {problems:?}") };
+        assert!(problem.to_string().contains("must be one SQL statement"), "{problem}");
+    }
+}

@@ -241,6 +241,8 @@ pub struct Backend {
     pub tls: BackendTls,
     /// Connections of sessions to its address, over all workers; 0 is no bound.
     pub connections_max: usize,
+    /// What is said first on each connection of sessions.
+    pub init_query: Option<Arc<str>>,
     /// Connections to it begin with a PROXY header.
     pub proxy_protocol: bool,
 }

@@ -4,11 +4,15 @@
 //! server's OK or ERR.
 //! Never: show a client's bytes to the server before it is over.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use crate::auth::{BackendAuth, BackendStep};
+use crate::pool::init::InitReply;
 use crate::pool::login::{LOGIN_PACKET_BYTES_MAX, LoginError};
 use crate::pool::recycle::fence;
+use crate::share::query;
 use crate::wire::frame::Assembler;
 use crate::wire::{Capabilities, ChangeUser, Command, OkPacket, frame};
 
@@ -33,7 +37,11 @@ pub struct BackendChange {
     auth: Option<BackendAuth>,
     /// The session may only read afterwards; with what was negotiated.
     read_only: Option<Capabilities>,
-    /// The server's OK, while it is told so.
+    /// The backend's `init_query`, with what was negotiated; until it is said.
+    init: Option<(Arc<str>, Capabilities)>,
+    /// Its answer, while it is waited for.
+    init_reply: Option<InitReply>,
+    /// The server's OK, while it is told all that.
     ok: Option<BytesMut>,
 }
 
@@ -60,7 +68,7 @@ impl BackendChange {
 
     fn new(auth: Option<BackendAuth>) -> Self {
         let assembler = Assembler::new(LOGIN_PACKET_BYTES_MAX);
-        Self { assembler, auth, read_only: None, ok: None }
+        Self { assembler, auth, read_only: None, init: None, init_reply: None, ok: None }
     }
 
     /// A change after which the session may only read, if `read_only`, on a connection that
@@ -68,6 +76,13 @@ impl BackendChange {
     #[must_use]
     pub fn with_read_only(self, read_only: Option<Capabilities>) -> Self {
         Self { read_only, ..self }
+    }
+
+    /// A change after which the backend's `init_query` is said again, on a connection that
+    /// negotiated that.
+    #[must_use]
+    pub fn with_init(self, init: Option<Arc<str>>, capabilities: Capabilities) -> Self {
+        Self { init: init.map(|text| (text, capabilities)), ..self }
     }
 
     /// Feeds bytes of the server; what is to be sent is appended to `out`.
@@ -79,6 +94,19 @@ impl BackendChange {
                 Ok(None) => return ChangeStep::Wait,
                 Err(error) => return ChangeStep::Failed(LoginError::Frame(error)),
             };
+            if let Some(reply) = &mut self.init_reply {
+                match reply.on_packet(&packet.payload) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        self.init_reply = None;
+                        if let Some(done) = self.go_on(out) {
+                            return done;
+                        }
+                    }
+                    Err(error) => return ChangeStep::Failed(LoginError::Init(error)),
+                }
+                continue;
+            }
             if let Some(ok) = self.ok.take() {
                 // A session that may write after all must not go on.
                 return match packet.payload.first() {
@@ -98,16 +126,32 @@ impl BackendChange {
                 BackendStep::Ready | BackendStep::Refused if !self.assembler.is_empty() => {
                     return ChangeStep::Failed(LoginError::Unasked);
                 }
-                BackendStep::Ready => match self.read_only {
-                    Some(capabilities) => {
-                        fence(capabilities, out);
-                        self.ok = Some(packet.payload);
+                BackendStep::Ready => {
+                    self.ok = Some(packet.payload);
+                    if let Some(done) = self.go_on(out) {
+                        return done;
                     }
-                    None => return ChangeStep::Done(packet.payload),
-                },
+                }
                 BackendStep::Refused => return ChangeStep::Refused(packet.payload),
             }
         }
+    }
+
+    /// What the session is told next, after its change; the end if there is nothing more.
+    fn go_on(&mut self, out: &mut BytesMut) -> Option<ChangeStep> {
+        if !self.assembler.is_empty() {
+            return Some(ChangeStep::Failed(LoginError::Unasked));
+        }
+        if let Some((text, capabilities)) = self.init.take() {
+            query(out, capabilities, text.as_bytes());
+            self.init_reply = Some(InitReply::new(capabilities, BytesMut::new()));
+            return None;
+        }
+        if let Some(capabilities) = self.read_only {
+            fence(capabilities, out);
+            return None;
+        }
+        self.ok.take().map(ChangeStep::Done)
     }
 }
 
@@ -204,6 +248,33 @@ mod tests {
                 ChangeStep::Done(first) => assert!(good && first[..] == *ok),
                 ChangeStep::Failed(_) => assert!(!good),
                 ChangeStep::Wait | ChangeStep::Refused(_) => panic!("{end:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_init_query_is_said_behind_the_change_and_before_the_fence() {
+        let (ok, own): (&[u8], &[u8]) = (&[0, 0, 0, 2, 0, 0, 0], &[0, 1, 0, 2, 0, 0, 0]);
+        let refused: &[u8] = b"\xFF\x17\x04#HY000x";
+        for (answers, read_only, good) in [
+            ([own, &[0xFF]], None, true),
+            ([own, ok], Some(Capabilities::NONE), true),
+            ([refused, ok], None, false),
+        ] {
+            let change = BackendChange::reset(&mut BytesMut::new())
+                .with_read_only(read_only)
+                .with_init(Some("DO 1".into()), Capabilities::NONE);
+            let said = [packet(1, ok), packet(1, answers[0]), packet(1, answers[1])].concat();
+            // Eleven bytes each.
+            let (sent, end) = talk(change, &said, 11);
+            assert!(sent[4..].starts_with(b"\x03DO 1"));
+            assert_eq!(sent.ends_with(b"READ ONLY"), read_only.is_some());
+            match end {
+                ChangeStep::Done(first) => assert!(good && first[..] == *ok),
+                ChangeStep::Failed(LoginError::Init(_)) => assert!(!good),
+                ChangeStep::Failed(_) | ChangeStep::Wait | ChangeStep::Refused(_) => {
+                    panic!("{end:?}")
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use crate::auth::{AuthError, BackendAuth, BackendStep, Proof, Seed};
 use crate::config::{BackendCompression, TlsMode};
+use crate::pool::init::InitError;
 use crate::wire::frame::{Assembler, FrameError, Packet};
 use crate::wire::{
     Capabilities, Greeting, LoginRequest, Malformed, SslRequest, ZSTD_LEVEL_DEFAULT,
@@ -97,6 +98,8 @@ pub enum LoginError {
     Auth(AuthError),
     /// The server speaks on after its OK, before it was asked anything.
     Unasked,
+    /// What comes first on every connection came to nothing.
+    Init(InitError),
 }
 
 impl std::fmt::Display for LoginError {
@@ -110,6 +113,7 @@ impl std::fmt::Display for LoginError {
                 "it does not offer TLS; give it a certificate, or this backend tls = \"preferred\"",
             ),
             Self::Auth(error) => error.fmt(f),
+            Self::Init(error) => error.fmt(f),
             Self::Unasked => f.write_str("it closes the connection, or speaks out of turn"),
         }
     }

@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod init;
 mod lease;
 mod login;
 mod recycle;
 mod shelf;
 
 pub use change::{BackendChange, ChangeStep};
+pub use init::{InitError, InitQuery};
 pub use lease::Lease;
 pub use login::{BackendLogin, Established, LoginError, LoginStep, TlsWish};
 pub use recycle::{Identity, NoAnswer, Opening, Recycle, RecycleStep};

@@ -12,6 +12,7 @@
 
 use bytes::BytesMut;
 
+use crate::pool::init::InitReply;
 use crate::pool::login::LOGIN_PACKET_BYTES_MAX;
 use crate::share::query;
 use crate::wire::frame::{Assembler, HEADER_BYTES};
@@ -60,6 +61,8 @@ pub struct Recycle {
     stage: Stage,
     /// How many words come between the reset and the question.
     words: u8,
+    /// Behind the words.
+    init: Option<InitReply>,
     /// What the server says of the session after the reset.
     status: Status,
     capabilities: Capabilities,
@@ -71,6 +74,8 @@ enum Stage {
     Reset,
     /// Words that are answered by an OK, so many.
     Words(u8),
+    /// The answer to the backend's `init_query`.
+    Init,
     Identity,
 }
 
@@ -127,11 +132,13 @@ pub(super) fn fence(capabilities: Capabilities, out: &mut BytesMut) {
 
 impl Recycle {
     /// Begins on a connection that negotiated `capabilities`, was logged in with `schema` and was
-    /// `wanted` then; what is to be sent is appended to `out`, to leave in one piece.
+    /// `wanted` after its `init_query`, if it has one; what is to be sent is appended to `out`, to
+    /// leave in one piece.
     #[must_use]
     pub fn begin(
         schema: Option<&[u8]>,
         wanted: &Identity,
+        init: Option<&str>,
         capabilities: Capabilities,
         out: &mut BytesMut,
     ) -> Self {
@@ -147,11 +154,15 @@ impl Recycle {
             query(out, capabilities, &names);
             words += 1;
         }
+        if let Some(init) = init {
+            query(out, capabilities, init.as_bytes());
+        }
         wanted.question.ask(capabilities, out);
         Self {
             wanted: wanted.clone(),
             stage: Stage::Reset,
             words,
+            init: init.map(|_| InitReply::new(capabilities, BytesMut::new())),
             status: Status::default(),
             capabilities,
             answer: Answer::new(wanted.question),
@@ -167,6 +178,13 @@ impl Recycle {
     fn step(&mut self) -> Result<RecycleStep, NoAnswer> {
         while self.stage != Stage::Identity {
             let Some(payload) = self.answer.packet()? else { return Ok(RecycleStep::Wait) };
+            if self.stage == Stage::Init {
+                let init = self.init.as_mut().ok_or(NoAnswer)?;
+                if init.on_packet(&payload).map_err(|_| NoAnswer)? {
+                    self.stage = Stage::Identity;
+                }
+                continue;
+            }
             let ok = OkPacket::parse(&payload, self.capabilities).map_err(|_| NoAnswer)?;
             if ok.header != OkPacket::OK {
                 return Err(NoAnswer);
@@ -177,9 +195,13 @@ impl Recycle {
                     self.words
                 }
                 Stage::Words(left) => left - 1,
-                Stage::Identity => 0,
+                Stage::Init | Stage::Identity => 0,
             };
-            self.stage = if left == 0 { Stage::Identity } else { Stage::Words(left) };
+            self.stage = match (left, &self.init) {
+                (0, None) => Stage::Identity,
+                (0, Some(_)) => Stage::Init,
+                (left, _) => Stage::Words(left),
+            };
         }
         Ok(match self.answer.row()? {
             None => RecycleStep::Wait,

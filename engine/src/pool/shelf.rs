@@ -23,6 +23,8 @@ pub struct PoolKey(Arc<Alike>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Alike {
     server: Address,
+    /// What was said first on it.
+    init: Option<Arc<str>>,
     user: Vec<u8>,
     /// Of connections that change hands between two commands any; they are told apart by what they
     /// are set to.
@@ -51,12 +53,18 @@ impl Hash for PoolKey {
 }
 
 impl PoolKey {
-    /// That of a login on a server. Connection attributes do not count: they say who looks at the
-    /// server, and change nothing there.
+    /// That of a login on a server with that `init_query`. Connection attributes do not count: they
+    /// say who looks at the server, and change nothing there.
     #[must_use]
-    pub fn new(server: &Address, login: &LoginRequest, client: Option<IpAddr>) -> Self {
+    pub fn new(
+        server: &Address,
+        init: Option<&Arc<str>>,
+        login: &LoginRequest,
+        client: Option<IpAddr>,
+    ) -> Self {
         Self::of(Alike {
             server: server.clone(),
+            init: init.cloned(),
             user: login.user.clone(),
             schema: login.database.clone(),
             is_shared: false,
@@ -70,8 +78,13 @@ impl PoolKey {
     /// The same for connections that change hands between two commands: their schema may change as
     /// well.
     #[must_use]
-    pub fn shared(server: &Address, login: &LoginRequest, client: Option<IpAddr>) -> Self {
-        let alike = Arc::unwrap_or_clone(Self::new(server, login, client).0);
+    pub fn shared(
+        server: &Address,
+        init: Option<&Arc<str>>,
+        login: &LoginRequest,
+        client: Option<IpAddr>,
+    ) -> Self {
+        let alike = Arc::unwrap_or_clone(Self::new(server, init, login, client).0);
         Self::of(Alike { schema: None, is_shared: true, hash: 0, ..alike })
     }
 
@@ -84,6 +97,12 @@ impl PoolKey {
     #[must_use]
     pub fn server(&self) -> &Address {
         &self.0.server
+    }
+
+    /// What was said first on its connections.
+    #[must_use]
+    pub fn init(&self) -> Option<&Arc<str>> {
+        self.0.init.as_ref()
     }
 
     /// The schema of the login.
@@ -215,10 +234,10 @@ impl Shelf {
         })
     }
 
-    /// Takes off all connections to servers that are not wanted any more.
+    /// Takes off all connections that are not wanted any more.
     #[must_use]
-    pub fn forget(&mut self, is_wanted: impl Fn(&Address) -> bool) -> Vec<Key> {
-        self.take_off(|key, _| !is_wanted(key.server()))
+    pub fn forget(&mut self, is_wanted: impl Fn(&PoolKey) -> bool) -> Vec<Key> {
+        self.take_off(|key, _| !is_wanted(key))
     }
 
     /// Takes off the connection to that server which has not been used for the longest time.
@@ -279,6 +298,7 @@ mod tests {
     fn alike(port: u16, user: &str) -> Alike {
         Alike {
             server: server(port),
+            init: None,
             user: user.into(),
             schema: Some(b"shop".to_vec()),
             is_shared: false,
@@ -302,6 +322,7 @@ mod tests {
         assert_eq!(shelf.take(&key(2, "b"), &KEEP, at(9)), None, "another server");
         assert_eq!(shelf.len(), 1);
         let others = [
+            Alike { init: Some("DO 1".into()), ..alike(1, "b") },
             Alike { is_shared: true, ..alike(1, "b") },
             Alike { schema: None, ..alike(1, "b") },
             Alike { collation: 8, ..alike(1, "b") },
@@ -346,7 +367,7 @@ mod tests {
         }
         assert_eq!(shelf.oldest_of(&server(1)), Some(slot(3)));
         assert_eq!(shelf.oldest_of(&server(1)), Some(slot(4)));
-        assert_eq!(shelf.forget(|server| server.tcp().is_some_and(|it| it.port() == 2)), [slot(5)]);
+        assert_eq!(shelf.forget(|key| *key.server() == server(2)), [slot(5)]);
         assert_eq!(shelf.oldest_of(&server(1)), None);
         assert_eq!(shelf.len(), 1);
     }

@@ -78,6 +78,8 @@ pub(super) struct Relay {
     pub(super) refusing: Refusal,
     /// What the user may not do, if it has bounds.
     pub(super) guard: Option<Box<Guard>>,
+    /// More is said behind a reset of its backend connection, by the worker.
+    pub(super) has_init: bool,
     /// It has a backend connection only while it needs one.
     pub(super) sharing: Option<Box<Sharing>>,
 }
@@ -108,6 +110,7 @@ impl Relay {
             wait: None,
             refusing: Refusal::UnknownCommand,
             guard: None,
+            has_init: false,
             sharing: None,
         }
     }
@@ -291,7 +294,8 @@ impl Relay {
         let Some((command, payload)) = self.request.whole_command(input) else {
             return Ok(None);
         };
-        if self.guard.is_some() {
+        let is_reset = command == Command::ResetConnection;
+        if self.guard.is_some() || is_reset && self.has_init {
             return Ok(None);
         }
         let expect = match route(command) {
@@ -336,7 +340,8 @@ impl Relay {
                 return Ok(());
             }
             Route::Relay(_)
-                if command == Some(Command::ResetConnection) && self.is_for_reading() =>
+                if command == Some(Command::ResetConnection)
+                    && (self.is_for_reading() || self.has_init) =>
             {
                 self.request.hold();
                 return Ok(());

@@ -406,6 +406,7 @@ impl Relay {
                 return self.rule_statement(command, payload, edits, ledger);
             }
             (Command::InitDb, Route::Relay(expect)) => go(expect, Kind::Schema, None),
+            (Command::ResetConnection, _) if self.has_init => Ruling::Usual,
             (Command::ResetConnection, Route::Relay(expect)) => go(expect, Kind::Reset, None),
             (_, Route::Relay(expect)) => go(expect, Kind::Other, None),
             (

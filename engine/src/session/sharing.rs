@@ -218,6 +218,21 @@ impl Sharing {
         }
     }
 
+    /// The session was reset on its connection, and its backend's `init_query` said behind that.
+    pub(super) fn on_reset(&mut self) {
+        self.carried.reset();
+        if let Some(lent) = &mut self.lent {
+            lent.settings = Arc::clone(&self.carried.settings);
+            lent.last_insert_id = None;
+        }
+        self.adopt_settings();
+        self.is_untracked = true;
+        self.is_fresh = true;
+        self.knows_found_rows = false;
+        self.set_in_transaction(false);
+        self.row_count = 0;
+    }
+
     fn is_pinned(&self) -> bool {
         !self.carried.pins.is_empty() || self.statements.hold_connection()
     }

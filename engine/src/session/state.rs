@@ -420,6 +420,14 @@ impl Session {
         }
     }
 
+    /// Whether a reset of the session on its connection is the worker's to carry out, because more is
+    /// said behind it.
+    pub const fn set_initialized(&mut self, has_init: bool) {
+        if let Phase::Relay(relay) = &mut self.phase {
+            relay.has_init = has_init;
+        }
+    }
+
     /// The connection of [`Action::Acquire`]. Feed it [`Self::take_ahead`] then. Whether it has to be
     /// set to something else first.
     pub fn on_attached(&mut self, lent: Box<Lent>, edits: &mut Edits) -> bool {

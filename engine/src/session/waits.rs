@@ -87,7 +87,8 @@ impl Relay {
         Ok(())
     }
 
-    /// A reset after which the session may still only read: the worker sees to that.
+    /// A reset behind which more is said: that the session may still only read, or its backend's
+    /// `init_query`. The worker sees to that.
     pub(super) fn on_guarded_reset(&mut self) {
         self.wait = Some(Box::new(Wait::new(What::Change(Change::reset()), None)));
         self.begin_change();
@@ -220,6 +221,9 @@ impl Relay {
         }
         self.reply.set_status(packet.status);
         if let Some(sharing) = self.sharing.as_deref_mut() {
+            if change.is_reset() {
+                sharing.on_reset();
+            }
             sharing.forget_statements();
         }
         ledger.answered(self.command_since);
@@ -228,6 +232,9 @@ impl Relay {
             None => packet.encode(client, seq, out),
             Some(fault) => ErrPacket::from(&fault).encode(seq, out),
         });
+        if rest.is_empty() {
+            self.settle(edits);
+        }
         Ok(rest)
     }
 

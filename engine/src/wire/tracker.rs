@@ -43,7 +43,9 @@ pub struct Trackers<'a> {
 }
 
 impl<'a> Trackers<'a> {
-    pub(crate) const fn new(trackers: &'a [u8]) -> Self {
+    /// Walks that many.
+    #[must_use]
+    pub const fn new(trackers: &'a [u8]) -> Self {
         let what = "a session tracker runs past its end";
         Self { entries: Reader::named(trackers, what), variables: Reader::named(&[], what) }
     }

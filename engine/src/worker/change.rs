@@ -11,7 +11,7 @@ use crate::base::{Fault, Key};
 use crate::bus::Target;
 use crate::io::{CloseMode, Driver};
 use crate::observe::Counter;
-use crate::pool::{BackendChange, ChangeStep};
+use crate::pool::{BackendChange, ChangeStep, LoginError};
 use crate::session::{ChangeRequest, LoginContext, Thread};
 use crate::wire::{Side, code};
 use crate::worker::Worker;
@@ -95,7 +95,9 @@ impl<D: Driver> Worker<D> {
                 BackendChange::reset(&mut out)
             }
         };
-        let change = change.with_read_only(read_only.then_some(lease.capabilities));
+        let change = change
+            .with_read_only(read_only.then_some(lease.capabilities))
+            .with_init(backend.init.clone(), lease.capabilities);
         backend.stage = Stage::Changing(Box::new(change), lease);
         self.send_to_backend(key, &out);
     }
@@ -109,8 +111,15 @@ impl<D: Driver> Worker<D> {
         let step = change.on_bytes(bytes, &mut out);
         self.send_to_backend(key, &out);
         if let ChangeStep::Failed(error) = step {
+            if matches!(error, LoginError::Init(_)) {
+                self.counters.increment(Counter::BackendInitFailures);
+            }
             if !self.deny_stranger(key, &error) {
-                let text = format!("cannot change the account on it: {error}");
+                let text = if let LoginError::Init(error) = &error {
+                    error.to_string()
+                } else {
+                    format!("cannot change the account on it: {error}")
+                };
                 self.fail_backend(key, code::UNKNOWN_ERROR, &text);
             }
             return;

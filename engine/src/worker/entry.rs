@@ -12,7 +12,9 @@ use bytes::BytesMut;
 use crate::base::{Address, BackendId, EndpointId, Key, Time};
 use crate::bus::{Client, Connection};
 use crate::io::{ConnId, Driver, RecvMode};
-use crate::pool::{BackendChange, BackendLogin, Identity, Lease, Opening, PoolKey, Recycle};
+use crate::pool::{
+    BackendChange, BackendLogin, Identity, InitQuery, Lease, Opening, PoolKey, Recycle,
+};
 use crate::session::Session;
 use crate::share::{Exchange, Lent};
 use crate::sql::Server;
@@ -120,6 +122,10 @@ pub(super) struct BackendLink {
     pub(super) server: Server,
     /// Whom it may serve after its client; `None` for nobody.
     pub(super) pool: Option<PoolKey>,
+    /// What is said on it first, and after each reset.
+    pub(super) init: Option<Arc<str>>,
+    /// What its server reported of that, where sessions share it: trackers.
+    pub(super) initial: BytesMut,
     /// Its account may only read.
     pub(super) read_only: bool,
     /// What it was right after its login, if that matters.
@@ -145,9 +151,19 @@ pub(super) enum Holder {
     /// Nobody: it is being made as good as new.
     Recycling(Box<Recycle>, Box<BackendLink>),
     /// Nobody: the same, of a connection that changes hands between two commands.
-    Restoring(Box<Exchange>, Box<BackendLink>),
+    Restoring(Restoring, Box<BackendLink>),
     /// Nobody: it waits for the next client.
     Idle(Box<Parked>),
+}
+
+/// How far a connection is on its way to being as good as new, that changes hands between two
+/// commands.
+#[derive(Debug)]
+pub(super) enum Restoring {
+    /// It was reset, and its `init_query` is said again.
+    Init(Box<InitQuery>),
+    /// It is asked what it is set to.
+    Greeting(Box<Exchange>),
 }
 
 /// A backend connection that is as good as new.
@@ -165,6 +181,8 @@ pub(super) struct Parked {
 pub(super) enum Stage {
     /// Connecting or logging in, to be over by then.
     Login(Box<BackendLogin>, Time),
+    /// Logged in, and told its `init_query`.
+    Init(Box<InitQuery>, Box<Fresh>, Time),
     /// Logged in, and being told or asked what comes before the client; the OK is for that one.
     Opening(Box<Opening>, Lease, BytesMut, Time),
     /// Logged in, and asked what it is set to; the OK is for whoever logs in next.
@@ -173,6 +191,15 @@ pub(super) enum Stage {
     Leased(Lease),
     /// Changing its account, to be lent again.
     Changing(Box<BackendChange>, Lease),
+}
+
+/// What a server said at a login.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub(super) lease: Lease,
+    /// Payload of its OK.
+    pub(super) ok: BytesMut,
+    pub(super) version: Vec<u8>,
 }
 
 impl BackendLink {
@@ -188,12 +215,12 @@ impl BackendLink {
     pub(super) const fn lease(&self) -> Option<&Lease> {
         match &self.stage {
             Stage::Leased(lease) | Stage::Changing(_, lease) => Some(lease),
-            Stage::Login(..) | Stage::Opening(..) | Stage::Greeting(..) => None,
+            Stage::Login(..) | Stage::Init(..) | Stage::Opening(..) | Stage::Greeting(..) => None,
         }
     }
 
     pub(super) const fn is_logging_in(&self) -> bool {
-        matches!(self.stage, Stage::Login(..) | Stage::Opening(..) | Stage::Greeting(..))
+        self.lease().is_none()
     }
 }
 

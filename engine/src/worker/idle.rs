@@ -5,6 +5,8 @@
 //! Never: give out a connection whose server did not say that it is as good as new, or keep one
 //! that a session waits for.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use crate::base::{Address, BackendId, Key, Time};
@@ -30,6 +32,8 @@ impl<D: Driver> Worker<D> {
         login: &LoginRequest,
     ) -> Option<PoolKey> {
         let endpoint = self.config.endpoint(entry.endpoint)?;
+        let primary = self.primary_of(entry).filter(|primary| primary.address == *server);
+        let init = primary.and_then(|primary| self.init_of(primary.id));
         // A server that is told who the client is may let in others than for another one.
         let mut backends = self.config.backends.iter();
         let tells = backends.any(|it| it.address == *server && it.proxy_protocol);
@@ -41,10 +45,23 @@ impl<D: Driver> Worker<D> {
             Pooling::None => None,
             // What its user may do is looked at where a session has its connection to itself.
             Pooling::Transaction if !self.is_bounded(&login.user) => {
-                Some(PoolKey::shared(server, login, client))
+                Some(PoolKey::shared(server, init, login, client))
             }
-            Pooling::Session | Pooling::Transaction => Some(PoolKey::new(server, login, client)),
+            Pooling::Session | Pooling::Transaction => {
+                Some(PoolKey::new(server, init, login, client))
+            }
         }
+    }
+
+    /// What is said first on connections to a backend.
+    pub(super) fn init_of(&self, backend: BackendId) -> Option<&Arc<str>> {
+        self.config.backend(backend)?.init_query.as_ref()
+    }
+
+    /// Whether nobody else is to have a connection after those who have it.
+    pub(super) fn is_outdated(&self, backend: &BackendLink) -> bool {
+        self.ledger.now() >= backend.since + self.config.pool.age_max
+            || self.init_of(backend.id) != backend.init.as_ref()
     }
 
     pub(super) fn keep(&self) -> Keep {
@@ -106,7 +123,7 @@ impl<D: Driver> Worker<D> {
 
     fn recycle(&mut self, mut backend: Box<BackendLink>) -> Result<(), Box<BackendLink>> {
         let now = self.ledger.now();
-        let is_old = now >= backend.since + self.config.pool.age_max;
+        let is_old = self.is_outdated(&backend);
         let is_full = self.shelf.len() + self.recycling.len() >= self.config.pool.idle_max;
         let is_gone = backend.id == BackendId::REMOVED || !backend.link.held_by.is_empty();
         let (Stage::Leased(lease), Some(pool)) = (&backend.stage, &backend.pool) else {
@@ -120,7 +137,13 @@ impl<D: Driver> Worker<D> {
         }
         let Some(identity) = &backend.identity else { return Err(backend) };
         let mut out = BytesMut::new();
-        let recycle = Recycle::begin(pool.schema(), identity, lease.capabilities, &mut out);
+        let recycle = Recycle::begin(
+            pool.schema(),
+            identity,
+            backend.init.as_deref(),
+            lease.capabilities,
+            &mut out,
+        );
         if encode(&mut backend.link, &out, &mut self.coder, &mut self.driver, &self.counters)
             .is_err()
         {
@@ -243,10 +266,14 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Closes idle connections to servers that the configuration does not name any more.
+    /// Closes idle connections to servers that the configuration does not name any more, or not with
+    /// the same `init_query`.
     pub(super) fn forget_servers(&mut self) {
         let backends = &self.config.backends;
-        let gone = self.shelf.forget(|server| backends.iter().any(|it| it.address == *server));
+        let gone = self.shelf.forget(|key| {
+            let mut backends = backends.iter();
+            backends.any(|it| it.address == *key.server() && it.init_query.as_ref() == key.init())
+        });
         self.close_kept(&gone);
     }
 

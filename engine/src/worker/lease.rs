@@ -21,7 +21,7 @@ use crate::sql::Server;
 use crate::topology::BackendView;
 use crate::wire::proxy::{self, Origin};
 use crate::wire::{self, ErrPacket, Side, code};
-use crate::worker::entry::{BackendLink, Entry, Holder, Link, Stage};
+use crate::worker::entry::{BackendLink, Entry, Fresh, Holder, Link, Stage};
 use crate::worker::traffic::Ending;
 use crate::worker::{LOGIN_CHECK, Worker, pack};
 
@@ -90,6 +90,10 @@ impl<D: Driver> Worker<D> {
         };
         let (id, name) = (primary.id, primary.name.clone());
         let pool = entry.and_then(|entry| self.pool_key(entry, server, &request.login));
+        if let Some(pool) = pool.as_ref().filter(|pool| pool.is_shared()) {
+            // It may be another one than when the session began to wait.
+            self.remember_login(pool, &request);
+        }
         if request.is_proven && pool.as_ref().is_some_and(|pool| self.reuse(key, pool)) {
             self.resources.shared.permits.give_back(server);
             return false;
@@ -107,6 +111,7 @@ impl<D: Driver> Worker<D> {
         let config = self.config.backend(id);
         let compression = config.map(|backend| backend.compression);
         let names_client = config.is_some_and(|backend| backend.proxy_protocol);
+        let init = config.and_then(|backend| backend.init_query.clone());
         let login = BackendLogin::new(request.login, request.proof, tls, seed)
             .with_secure_link(server.is_unix())
             .with_compression(compression.unwrap_or(BackendCompression::None));
@@ -121,6 +126,8 @@ impl<D: Driver> Worker<D> {
                 named: server.to_string().into(),
                 server: Server::Unknown,
                 pool,
+                init,
+                initial: BytesMut::new(),
                 read_only,
                 identity: None,
                 roles: None,
@@ -243,27 +250,38 @@ impl<D: Driver> Worker<D> {
         let place = Place { server: backend.named.clone(), thread: lease.server_thread_id };
         backend.listed = Some(self.resources.directory.connection(place));
         let server = backend.address.clone();
+        let has_init = backend.init.is_some();
+        let Established { greeting, ok, .. } = established;
+        let fresh = Fresh { lease, ok, version: greeting.version };
+        self.start_backend_compression(key, lease.capabilities);
+        if has_init {
+            self.initialize(key, fresh);
+        } else {
+            self.open(key, fresh);
+        }
+        self.turn_over(&server);
+    }
+
+    /// Goes on with a connection whose login is over, and that was told its `init_query`.
+    pub(super) fn open(&mut self, key: Key, fresh: Fresh) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &mut entry.backend else { return };
+        let Fresh { lease, ok, version } = fresh;
         if backend.pool.as_ref().is_some_and(PoolKey::is_shared) {
-            let version = established.greeting.version;
-            self.greet(key, lease, established.ok, &version);
-            self.turn_over(&server);
+            self.greet(key, lease, ok, &version);
             return;
         }
-        let version = backend.pool.as_ref().map(|_| established.greeting.version.as_slice());
+        let version = backend.pool.as_ref().map(|_| version.as_slice());
         if version.is_none() && !backend.read_only {
             backend.stage = Stage::Leased(lease);
-            self.start_backend_compression(key, lease.capabilities);
-            self.turn_over(&server);
-            self.hand_over(key, lease, &established.ok);
+            self.hand_over(key, lease, &ok);
             return;
         }
         let mut words = BytesMut::new();
         let opening = Opening::begin(backend.read_only, version, lease.capabilities, &mut words);
         let deadline = self.driver.now() + self.config.limits.connect_timeout;
-        backend.stage = Stage::Opening(Box::new(opening), lease, established.ok, deadline);
-        self.start_backend_compression(key, lease.capabilities);
+        backend.stage = Stage::Opening(Box::new(opening), lease, ok, deadline);
         self.send_to_backend(key, &words);
-        self.turn_over(&server);
     }
 
     /// A new connection is prepared for its client.
@@ -298,7 +316,9 @@ impl<D: Driver> Worker<D> {
         self.resources.directory.enter(id, client);
         self.resources.directory.insert(id, place);
         self.edits.clear();
+        let has_init = backend.init.is_some();
         let early = entry.session.on_lease(lease.capabilities, ok, &mut self.edits);
+        entry.session.set_initialized(has_init);
         tracing::debug!(
             session = entry.session.id().get(),
             backend = lease.backend.0,
@@ -384,6 +404,7 @@ impl<D: Driver> Worker<D> {
                 stage,
                 Some(
                     Stage::Login(..)
+                        | Stage::Init(..)
                         | Stage::Opening(..)
                         | Stage::Greeting(..)
                         | Stage::Changing(..)
@@ -416,6 +437,7 @@ impl<D: Driver> Worker<D> {
             Some(BackendLink {
                 stage:
                     Stage::Login(_, deadline)
+                    | Stage::Init(.., deadline)
                     | Stage::Opening(.., deadline)
                     | Stage::Greeting(.., deadline),
                 ..

@@ -6,7 +6,7 @@
 //!
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
 //! (bytes and back-pressure), `transport` and `coded` (bytes that are encrypted or compressed),
-//! `lease` (backend connections), `idle` (between two clients), `queue` (waiting for them), `change`
+//! `lease` (backend connections), `init` (what they are told first), `idle` (between two clients), `queue` (waiting for them), `change`
 //! (what a session asks for after its login), `password` (those that clients seal), `seat` (sessions
 //! of a user), `reload`, `drain`, `thread`.
 
@@ -16,6 +16,7 @@ mod coded;
 mod drain;
 mod entry;
 mod idle;
+mod init;
 mod lease;
 mod listing;
 mod nonce;

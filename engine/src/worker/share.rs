@@ -15,16 +15,16 @@ use crate::base::{Address, Blame, Fault, Key, Time};
 use crate::bus::{Place, Rest};
 use crate::io::{Chunk, CloseMode, Driver, RecvMode};
 use crate::observe::Counter;
-use crate::pool::{Lease, PoolKey};
+use crate::pool::{InitQuery, Lease, PoolKey};
 use crate::session::LeaseRequest;
 use crate::share::{
     Asked, Exchange, Exchanged, Lent, Question, Settings, StatementBudget, Step, Traits, Words,
     asked_of_server, base, track,
 };
 use crate::sql::Server;
-use crate::wire::{Capabilities, ErrPacket, LoginRequest, Side, code, fault};
+use crate::wire::{Capabilities, ErrPacket, LoginRequest, Side, Tracker, Trackers, code, fault};
 use crate::worker::coded::encode;
-use crate::worker::entry::{BackendLink, Holder, Parked, Stage};
+use crate::worker::entry::{BackendLink, Holder, Parked, Restoring, Stage};
 use crate::worker::idle::decode;
 use crate::worker::traffic::Input;
 use crate::worker::{FLUSH_MAX, IDLE_CHECK, Worker};
@@ -142,10 +142,11 @@ impl<D: Driver> Worker<D> {
         let version = String::from_utf8_lossy(version);
         let server = Server::from_version(&version);
         backend.server = server;
-        let (exchange, out) = introduction(server, lease.capabilities, false);
+        let has_init = backend.init.is_some();
+        let mut out = BytesMut::new();
+        let exchange = introduction(server, lease.capabilities, false, has_init, &mut out);
         let deadline = self.driver.now() + self.config.limits.connect_timeout;
         backend.stage = Stage::Greeting(Box::new(exchange), lease, ok, deadline);
-        self.start_backend_compression(key, lease.capabilities);
         self.send_to_backend(key, &out);
     }
 
@@ -158,10 +159,10 @@ impl<D: Driver> Worker<D> {
             Ok(Exchanged::Wait) => {}
             Ok(Exchanged::Done) => {
                 let (lease, ok) = (*lease, std::mem::take(ok));
-                let told = Told::of(backend.server, exchange);
-                backend.roles = told.roles;
+                let mut told = Told::of(backend.server, exchange, &backend.initial);
+                backend.roles = told.roles.take();
                 backend.stage = Stage::Leased(lease);
-                self.on_greeted(key, lease, ok, told.settings, told.traits);
+                self.on_greeted(key, lease, ok, told);
             }
             Ok(Exchanged::Refused(_)) | Err(_) => {
                 self.counters.increment(Counter::BackendLoginFailures);
@@ -172,14 +173,8 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn on_greeted(
-        &mut self,
-        key: Key,
-        lease: Lease,
-        ok: BytesMut,
-        settings: Settings,
-        traits: Arc<Traits>,
-    ) {
+    fn on_greeted(&mut self, key: Key, lease: Lease, ok: BytesMut, told: Told) {
+        let Told { settings, traits, last_insert_id, .. } = told;
         let Some(entry) = self.sessions.get(key) else { return };
         let Some(backend) = &entry.backend else { return };
         let Some(pool) = backend.pool.clone() else { return };
@@ -197,7 +192,8 @@ impl<D: Driver> Worker<D> {
             shared.verified.insert(schema.clone(), self.ledger.now());
         }
         self.next_idle_check = self.next_idle_check.min(self.ledger.now() + IDLE_CHECK);
-        let lent = Box::new(Lent::new(settings, lease.capabilities, self.statement_budget()));
+        let lent = Lent::new(settings, lease.capabilities, self.statement_budget());
+        let lent = Box::new(Lent { last_insert_id: Some(last_insert_id), ..lent });
         if !is_login {
             self.attach(key, lent);
             return;
@@ -217,7 +213,11 @@ impl<D: Driver> Worker<D> {
             self.deny(key, fault(Blame::Backend, code::UNKNOWN_ERROR, text));
             return;
         };
-        if *pool.server() != server {
+        let is_other = *pool.server() != server || {
+            let id = self.primary_of(entry).map(|primary| primary.id);
+            id.and_then(|id| self.init_of(id)) != pool.init()
+        };
+        if is_other {
             pool = match self.move_login(key, &pool, &server) {
                 Some(pool) => pool,
                 None => return,
@@ -236,7 +236,7 @@ impl<D: Driver> Worker<D> {
         self.enqueue(key, request, server, until);
     }
 
-    /// The primary is another server now.
+    /// The primary is another server now, or has another `init_query`.
     fn move_login(&mut self, key: Key, pool: &PoolKey, server: &Address) -> Option<PoolKey> {
         let shared = self.logins.get(pool)?;
         let request = LeaseRequest {
@@ -272,6 +272,7 @@ impl<D: Driver> Worker<D> {
             self.resources.directory.insert(entry.session.id(), place);
         }
         self.edits.clear();
+        entry.session.set_initialized(backend.init.is_some());
         if entry.session.on_attached(lent, &mut self.edits) {
             self.counters.increment(Counter::BackendTunings);
         }
@@ -335,7 +336,7 @@ impl<D: Driver> Worker<D> {
         let schema = entry.session.settings().map_or(&b""[..], |settings| settings.schema());
         let is_aimed_at = self.resources.directory.leave(id, schema, self.ledger.now());
         self.falls_silent(key);
-        let is_old = self.ledger.now() >= backend.since + self.config.pool.age_max;
+        let is_old = self.is_outdated(&backend);
         let slot = backend.slot;
         if lent.is_unknown && !is_aimed_at && !self.draining {
             if let Err(backend) = self.restore(backend) {
@@ -415,7 +416,16 @@ impl<D: Driver> Worker<D> {
         mut backend: Box<BackendLink>,
     ) -> Result<(), Box<BackendLink>> {
         let Some(lease) = backend.lease().copied() else { return Err(backend) };
-        let (exchange, out) = introduction(backend.server, lease.capabilities, true);
+        let capabilities = lease.capabilities;
+        let mut out = BytesMut::new();
+        let restoring = if let Some(text) = &backend.init {
+            let tracks = Some(matches!(backend.server, Server::MariaDb(_)));
+            let init = InitQuery::begin(text, true, tracks, capabilities, &mut out);
+            Restoring::Init(Box::new(init))
+        } else {
+            let exchange = introduction(backend.server, capabilities, true, false, &mut out);
+            Restoring::Greeting(Box::new(exchange))
+        };
         let (link, coder) = (&mut backend.link, &mut self.coder);
         if encode(link, &out, coder, &mut self.driver, &self.counters).is_err() {
             return Err(backend);
@@ -425,7 +435,7 @@ impl<D: Driver> Worker<D> {
         self.recycling.push_back((until, slot));
         self.figures.backend_idle(backend.id, true);
         if let Some(holder) = self.slots.get_mut(slot) {
-            *holder = Holder::Restoring(Box::new(exchange), backend);
+            *holder = Holder::Restoring(restoring, backend);
         }
         self.next_idle_check = self.next_idle_check.min(self.ledger.now() + IDLE_CHECK);
         Ok(())
@@ -442,19 +452,34 @@ impl<D: Driver> Worker<D> {
 
     /// Bytes of a connection that is being made as good as new.
     pub(super) fn on_restoring(&mut self, slot: Key, chunk: &Chunk) {
-        let Some(Holder::Restoring(exchange, backend)) = self.slots.get_mut(slot) else { return };
+        let Some(Holder::Restoring(restoring, backend)) = self.slots.get_mut(slot) else { return };
         let mut plain = BytesMut::new();
         let transport = backend.link.transport.as_deref_mut();
         let decoded = decode(transport, chunk, &mut plain, &mut self.coder);
-        let exchanged = decoded.is_ok().then(|| exchange.on_bytes(&plain));
-        let told = match exchanged {
-            Some(Ok(Exchanged::Wait)) => return,
-            Some(Ok(Exchanged::Done)) => {
-                Some(Told::of(backend.server, exchange)).filter(|told| told.roles == backend.roles)
-            }
-            Some(Ok(Exchanged::Refused(_)) | Err(_)) | None => None,
+        let restored = match restoring {
+            _ if decoded.is_err() => None,
+            Restoring::Init(init) => match init.on_bytes(&plain) {
+                Ok(false) => return,
+                Ok(true) => {
+                    backend.initial = init.take_trackers();
+                    return self.greet_again(slot);
+                }
+                Err(error) => {
+                    self.counters.increment(Counter::BackendInitFailures);
+                    self.note_init(&error);
+                    None
+                }
+            },
+            Restoring::Greeting(exchange) => match exchange.on_bytes(&plain) {
+                Ok(Exchanged::Wait) => return,
+                Ok(Exchanged::Done) => {
+                    let told = Told::of(backend.server, exchange, &backend.initial);
+                    Some(told).filter(|told| told.roles == backend.roles)
+                }
+                Ok(Exchanged::Refused(_)) | Err(_) => None,
+            },
         };
-        let Some(told) = told else {
+        let Some(told) = restored else {
             self.counters.increment(Counter::BackendSpoiled);
             self.close_idle(slot, CloseMode::Now);
             return;
@@ -465,10 +490,27 @@ impl<D: Driver> Worker<D> {
         if let Holder::Restoring(_, backend) = std::mem::replace(holder, Holder::Session(slot)) {
             self.figures.backend_idle(backend.id, false);
             let capabilities = backend.lease().map_or(Capabilities::NONE, |it| it.capabilities);
-            let budget = self.statement_budget();
-            let lent = Lent::new(Arc::new(told.settings), capabilities, budget);
-            self.put_down(backend, Box::new(lent));
+            self.put_down(backend, self.lent_of(told, capabilities));
         }
+    }
+
+    /// A connection that was reset is as its `init_query` makes it: it is asked what that is.
+    fn greet_again(&mut self, slot: Key) {
+        let Some(Holder::Restoring(restoring, backend)) = self.slots.get_mut(slot) else { return };
+        let capabilities = backend.lease().map_or(Capabilities::NONE, |it| it.capabilities);
+        let mut out = BytesMut::new();
+        let exchange = introduction(backend.server, capabilities, false, true, &mut out);
+        *restoring = Restoring::Greeting(Box::new(exchange));
+        let (link, coder) = (&mut backend.link, &mut self.coder);
+        if encode(link, &out, coder, &mut self.driver, &self.counters).is_err() {
+            self.counters.increment(Counter::BackendSpoiled);
+            self.close_idle(slot, CloseMode::Now);
+        }
+    }
+
+    fn lent_of(&self, told: Told, capabilities: Capabilities) -> Box<Lent> {
+        let lent = Lent::new(Arc::new(told.settings), capabilities, self.statement_budget());
+        Box::new(Lent { last_insert_id: Some(told.last_insert_id), ..lent })
     }
 
     /// Tells a session that shares connections that it cannot have one now: its command is answered
@@ -515,13 +557,16 @@ struct Told {
     settings: Settings,
     roles: Option<Vec<u8>>,
     traits: Arc<Traits>,
+    last_insert_id: u64,
 }
 
 impl Told {
-    fn of(server: Server, exchange: &Exchange) -> Self {
+    /// `initial` is what the server reported of an `init_query` before.
+    fn of(server: Server, exchange: &Exchange, initial: &[u8]) -> Self {
         let Some(question) = exchange.question() else {
             let traits = Arc::new(Traits::of(server));
-            return Self { settings: Settings::default(), roles: None, traits };
+            let settings = Settings::default();
+            return Self { settings, roles: None, traits, last_insert_id: 0 };
         };
         let answers: Vec<_> = question.answers().collect();
         let of = |wanted: &Asked| {
@@ -529,6 +574,7 @@ impl Told {
             found.and_then(|(_, answer)| answer.clone())
         };
         let schema = of(&Asked::Schema).unwrap_or_default();
+        let reported = variables_of(initial);
         let variables = answers.iter().filter_map(|(asked, answer)| match asked {
             Asked::Variable(name) | Asked::Switch(name) if name.starts_with(b"GLOBAL.") => None,
             Asked::Variable(name) | Asked::Switch(name) => {
@@ -543,14 +589,51 @@ impl Told {
             | Asked::Utf8mb4Collation
             | Asked::VersionComment => None,
         });
-        let settings = Settings::new(&schema, variables);
+        // What was asked for is truer than what was reported before.
+        let settings = Settings::new(&schema, reported.chain(variables));
+        let last_insert_id = of(&Asked::LastInsertId);
+        let last_insert_id = last_insert_id.and_then(|it| str::from_utf8(&it).ok()?.parse().ok());
+        let last_insert_id = last_insert_id.unwrap_or(0);
         let traits = Arc::new(Traits::told(server, question));
-        Self { settings, roles: of(&Asked::Roles), traits }
+        Self { settings, roles: of(&Asked::Roles), traits, last_insert_id }
     }
 }
 
-/// What is said to a connection before sessions use it.
-fn introduction(server: Server, capabilities: Capabilities, resets: bool) -> (Exchange, BytesMut) {
+/// Variables that an `init_query` has set, as far as they make a session what it is.
+fn variables_of(trackers: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    Trackers::new(trackers).filter_map(|tracker| match tracker {
+        Ok(Tracker::SystemVariable { name, value }) if !PASSING.contains(&name) => {
+            Some((name, value))
+        }
+        Ok(_) | Err(_) => None,
+    })
+}
+
+/// Variables that say something of the last statement or the schema, or that are Weir's own.
+const PASSING: [&[u8]; 13] = [
+    b"last_insert_id",
+    b"identity",
+    b"insert_id",
+    b"rand_seed1",
+    b"rand_seed2",
+    b"timestamp",
+    b"pseudo_thread_id",
+    b"gtid_next",
+    b"last_gtid",
+    b"statement_id",
+    b"character_set_database",
+    b"collation_database",
+    b"session_track_system_variables",
+];
+
+/// What is said to a connection before sessions use it, behind its `init_query`.
+fn introduction(
+    server: Server,
+    capabilities: Capabilities,
+    resets: bool,
+    has_init: bool,
+    out: &mut BytesMut,
+) -> Exchange {
     let is_mariadb = matches!(server, Server::MariaDb(_));
     let has_roles = !matches!(server, Server::MySql(version) if version < 80_000);
     let mut words = Words::default();
@@ -560,8 +643,8 @@ fn introduction(server: Server, capabilities: Capabilities, resets: bool) -> (Ex
     words.say(Step::Statement(&track(is_mariadb)), capabilities);
     let mut asked = base(server, has_roles);
     asked.extend(asked_of_server());
-    let question = Question::new(asked, capabilities);
-    let mut out = BytesMut::new();
-    let exchange = words.send(Some(question), &mut out);
-    (exchange, out)
+    if has_init {
+        asked.push(Asked::LastInsertId);
+    }
+    words.send(Some(Question::new(asked, capabilities)), out)
 }

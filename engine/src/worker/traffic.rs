@@ -80,6 +80,10 @@ impl<D: Driver> Worker<D> {
                 self.on_backend_login(key, input.bytes());
                 return;
             }
+            (Side::Backend, Some(BackendLink { stage: Stage::Init(..), .. })) => {
+                self.on_backend_init(key, input.bytes());
+                return;
+            }
             (Side::Backend, Some(BackendLink { stage: Stage::Opening(..), .. })) => {
                 self.on_backend_opening(key, input.bytes());
                 return;

@@ -69,6 +69,7 @@ name = "db2"
 address = "[::1]:3307"
 role = "primary"
 connections_max = 14
+init_query = "SET SESSION wait_timeout = 9;"
 proxy_protocol = true
 [[cluster]]
 name = "two"
@@ -186,6 +187,8 @@ fn every_key_of_the_lists_has_an_effect() {
         ]
     );
     assert_eq!(config.backends[1].connections_max, 14);
+    let init_query = config.backends[1].init_query.as_deref();
+    assert_eq!(init_query, Some("SET SESSION wait_timeout = 9"));
     assert_eq!(config.clusters[0].backends, [BackendId(0), BackendId(1)]);
     assert_eq!(config.clusters[1].backends, [BackendId(2)]);
     let compressions = config.backends.iter().map(|backend| backend.compression);

@@ -40,7 +40,7 @@ fn check(schema: Option<&[u8]>, wanted: &[u8], said: &[&[u8]], expected: &Recycl
     let said = packets(said);
     for piece in 1..=said.len() {
         let wanted = identity(wanted);
-        let mut recycle = Recycle::begin(schema, &wanted, TRACKING, &mut BytesMut::new());
+        let mut recycle = Recycle::begin(schema, &wanted, None, TRACKING, &mut BytesMut::new());
         let mut last = RecycleStep::Wait;
         for bytes in said.chunks(piece) {
             assert_eq!(last, RecycleStep::Wait, "over before its end, in pieces of {piece}");
@@ -60,11 +60,11 @@ fn clean() -> RecycleStep {
 #[test]
 fn everything_leaves_in_one_piece() {
     let mut out = BytesMut::new();
-    drop(Recycle::begin(Some(b"shop"), &identity(IN_SHOP), TRACKING, &mut out));
+    drop(Recycle::begin(Some(b"shop"), &identity(IN_SHOP), None, TRACKING, &mut out));
     let question = b"\x22\0\0\0\x03SELECT DATABASE(), CURRENT_ROLE()";
     assert_eq!(out[..], [&b"\x01\0\0\0\x1F\x05\0\0\0\x02shop"[..], question].concat());
     out.clear();
-    drop(Recycle::begin(None, &identity(NOWHERE), TRACKING, &mut out));
+    drop(Recycle::begin(None, &identity(NOWHERE), None, TRACKING, &mut out));
     assert_eq!(out[..], [&b"\x01\0\0\0\x1F"[..], question].concat());
 }
 
@@ -105,7 +105,7 @@ fn a_server_that_says_something_else_is_not_understood() {
         &RecycleStep::Spoiled,
     );
     let wanted = identity(NOWHERE);
-    let mut recycle = Recycle::begin(None, &wanted, TRACKING, &mut BytesMut::new());
+    let mut recycle = Recycle::begin(None, &wanted, None, TRACKING, &mut BytesMut::new());
     let more = [&[OK][..], &answer(NOWHERE), &[OK]].concat();
     assert_eq!(recycle.on_bytes(&packets(&more)), RecycleStep::Spoiled);
 }
@@ -165,13 +165,13 @@ fn mysql_is_told_the_character_set_of_the_login_again() {
     let question = Question { has_roles: true, has_names: true };
     let wanted = Identity { row: IN_LATIN.into(), question };
     let mut out = BytesMut::new();
-    let mut recycle = Recycle::begin(Some(b"shop"), &wanted, TRACKING, &mut out);
+    let mut recycle = Recycle::begin(Some(b"shop"), &wanted, None, TRACKING, &mut out);
     let names = b"SET NAMES 'latin1' COLLATE 'latin1_swedish'";
     assert!(out.windows(names.len()).any(|it| it == names));
     let rows = [COUNT, DEFINITION, DEFINITION, DEFINITION, DEFINITION, IN_LATIN, END];
     let said = packets(&[&[OK, OK, OK][..], &rows].concat());
     assert_eq!(recycle.on_bytes(&said), clean());
-    let mut recycle = Recycle::begin(Some(b"shop"), &wanted, TRACKING, &mut out);
+    let mut recycle = Recycle::begin(Some(b"shop"), &wanted, None, TRACKING, &mut out);
     let other = b"\x04shop\xFB\x07utf8mb4\x12utf8mb4_0900_ai_ci";
     let rows = [COUNT, DEFINITION, DEFINITION, DEFINITION, DEFINITION, &other[..], END];
     let said = packets(&[&[OK, OK, OK][..], &rows].concat());
@@ -185,6 +185,25 @@ fn words_have_the_form_that_was_negotiated() {
     drop(Opening::begin(true, Some(b"8.4.0"), negotiated, &mut out));
     assert!(out[4..].starts_with(b"\x03\0\x01SET SESSION TRANSACTION READ ONLY"));
     out.clear();
-    drop(Recycle::begin(None, &identity(NOWHERE), negotiated, &mut out));
+    drop(Recycle::begin(None, &identity(NOWHERE), None, negotiated, &mut out));
     assert!(out.ends_with(b"\x03\0\x01SELECT DATABASE(), CURRENT_ROLE()"));
+}
+
+#[test]
+fn an_init_query_comes_behind_the_reset_and_before_the_question() {
+    let recycle = |out: &mut BytesMut| {
+        Recycle::begin(Some(b"shop"), &identity(IN_SHOP), Some("DO 1"), TRACKING, out)
+    };
+    let mut out = BytesMut::new();
+    drop(recycle(&mut out));
+    let head = b"\x01\0\0\0\x1F\x05\0\0\0\x02shop\x05\0\0\0\x03DO 1\x22\0\0\0\x03SELECT";
+    assert!(out.starts_with(head), "{out:?}");
+    let result: &[&[u8]] = &[&[1], DEFINITION, b"\x011", END];
+    for (init, ends) in
+        [(&[OK][..], clean()), (result, clean()), (&[REFUSED][..], RecycleStep::Spoiled)]
+    {
+        let said = packets(&[&[OK, OK][..], init, &answer(IN_SHOP)].concat());
+        let mut recycle = recycle(&mut BytesMut::new());
+        assert_eq!(recycle.on_bytes(&said), ends);
+    }
 }

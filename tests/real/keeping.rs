@@ -1,0 +1,132 @@
+//! Connections and what is done for them while no client needs them.
+//!
+//! Purpose: each begins with its backend's `init_query`, with every pooling and after every reset.
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error};
+use weir_tests::{Flavour, Server, WeirConfig};
+
+use crate::fixture::{Database, On, Proxy, config, connect, database, on_every_server, run};
+
+on_every_server!(
+    init_query_comes_first_with_every_pooling,
+    an_init_query_that_fails_is_told,
+    what_init_query_sets_is_kept_apart_from_what_clients_set,
+);
+
+fn pooled(on: On, server: &Server, pooling: &'static str, init: &str) -> WeirConfig {
+    let mut settings = WeirConfig { pooling, ..config(on, server) };
+    settings.backend_lines.push(format!("init_query = '{init}'"));
+    settings
+}
+
+fn counted(proxy: &Proxy, what: &str) -> f64 {
+    let metrics = proxy.weir.metrics().unwrap();
+    metrics.value(&format!("weir_backend_{what}_total"), &[]).unwrap()
+}
+
+async fn seen(conn: &mut Conn) -> (String, u64, String) {
+    let sql = "SELECT @@time_zone, @@sort_buffer_size, @@sql_mode";
+    conn.query_first(sql).await.unwrap().unwrap()
+}
+
+const INIT: &str = "SET SESSION time_zone = \"+03:00\", sort_buffer_size = 65536, sql_mode = \"\";";
+
+fn as_set() -> (String, u64, String) {
+    ("+03:00".to_owned(), 65536, String::new())
+}
+
+fn init_query_comes_first_with_every_pooling(on: On) {
+    let server = Database::shared(on);
+    let name = database(server, "first", on);
+    for pooling in ["transaction", "session", "none"] {
+        let proxy = Proxy::start_with(on, &pooled(on, server, pooling, INIT));
+        run(async {
+            for _ in 0..3 {
+                let mut conn = connect(proxy.weir.address(), Some(&name)).await;
+                assert_eq!(seen(&mut conn).await, as_set(), "{pooling}");
+                conn.query_drop("SET SESSION time_zone = '+09:00', sql_mode = 'ANSI'")
+                    .await
+                    .unwrap();
+                conn.query_drop("SET SESSION sort_buffer_size = 131072").await.unwrap();
+                conn.reset().await.unwrap();
+                assert_eq!(seen(&mut conn).await, as_set(), "{pooling}, after a reset");
+                let schema: Option<String> = conn.query_first("SELECT DATABASE()").await.unwrap();
+                assert_eq!(schema.as_deref(), Some(name.as_str()));
+                // Behind a reset in the same breath.
+                conn.query_drop("SET SESSION sort_buffer_size = 131072").await.unwrap();
+                conn.disconnect().await.unwrap();
+            }
+        });
+        assert_eq!(counted(&proxy, "init_failures"), 0.0);
+        if pooling == "session" {
+            assert_eq!(counted(&proxy, "spoiled"), 0.0);
+        }
+        proxy.finish();
+    }
+}
+
+fn an_init_query_that_fails_is_told(on: On) {
+    let server = Database::shared(on);
+    for pooling in ["transaction", "session", "none"] {
+        for (init, code, why) in [
+            ("SET SESSION no_such_variable = 1", 1105, "its init_query failed: error 1193: "),
+            ("START TRANSACTION", 1105, "its init_query leaves a transaction open"),
+            ("SELECT REPEAT(\"x\", 70000)", 1105, "its init_query has a result above 64 KiB"),
+        ] {
+            let proxy = Proxy::start_with(on, &pooled(on, server, pooling, init));
+            run(async {
+                let options = crate::fixture::options(proxy.weir.address(), None);
+                let error = Conn::new(options).await.unwrap_err();
+                let Error::Server(error) = error else { panic!("{error}") };
+                assert_eq!(error.code, code);
+                let begin = "weir: backend 'primary' (";
+                assert!(error.message.starts_with(begin), "{}", error.message);
+                assert!(error.message.contains(why), "{}", error.message);
+            });
+            assert_eq!(counted(&proxy, "init_failures"), 1.0);
+            proxy.finish();
+        }
+    }
+}
+
+/// One connection for all: what one client sets is not what the next begins with, and what comes
+/// back from a reset of Weir's own is as good as new.
+fn what_init_query_sets_is_kept_apart_from_what_clients_set(on: On) {
+    let own = Database::start(on.flavour);
+    let server = &own.server;
+    let name = database(server, "apart", on);
+    server.sql(&format!("CREATE TABLE {name}.log (id INT AUTO_INCREMENT PRIMARY KEY)")).unwrap();
+    let log = format!("INSERT INTO {name}.log VALUES ()");
+    for init in [INIT, log.as_str(), "SELECT 1"] {
+        let mut settings = pooled(on, server, "transaction", init);
+        settings.backend_keys.push(("connections_max".to_owned(), 1));
+        let proxy = Proxy::start_with(on, &settings);
+        run(async {
+            let mut one = connect(proxy.weir.address(), Some(&name)).await;
+            let mut other = connect(proxy.weir.address(), Some(&name)).await;
+            let before = seen(&mut other).await;
+            one.query_drop("SET SESSION sort_buffer_size = 131072, time_zone = '+01:00'")
+                .await
+                .unwrap();
+            assert_eq!(seen(&mut other).await, before);
+            assert_eq!(seen(&mut one).await.1, 131_072);
+            // In the middle of its session the connection is reset by its own client.
+            one.query_drop("SET @gone = 1").await.unwrap();
+            one.reset().await.unwrap();
+            assert_eq!(seen(&mut one).await, before);
+            assert_eq!(seen(&mut other).await, before);
+            let last: Option<u64> = other.query_first("SELECT LAST_INSERT_ID()").await.unwrap();
+            assert_eq!(last, Some(0), "{init}");
+            // A connection that is lent and found to be unknown.
+            one.query_drop("BEGIN").await.unwrap();
+            one.query_drop("SET SESSION sort_buffer_size = 262144").await.unwrap();
+            drop(one);
+            assert_eq!(seen(&mut other).await, before);
+            other.disconnect().await.unwrap();
+        });
+        let mariadb = on.flavour == Flavour::MariaDb;
+        assert!(counted(&proxy, "logins") <= if mariadb { 3.0 } else { 4.0 });
+        proxy.finish();
+    }
+}
