@@ -27,6 +27,7 @@ mod seat;
 mod share;
 mod silence;
 mod thread;
+mod told;
 mod traffic;
 mod transport;
 mod view;
