@@ -16,6 +16,8 @@ on_both_drivers!(
     connections_of_a_server_are_bounded,
     a_connection_that_does_not_become_free,
     who_leaves_the_line_takes_nothing_along,
+    too_many_wait_for_a_connection,
+    too_many_wait_for_their_turn,
 );
 
 /// The server answers no login until the flag is set.
@@ -162,4 +164,61 @@ fn who_leaves_the_line_takes_nothing_along(driver: &str) {
     }
     drop(clients);
     bed.finish(&[("backend_wait_timeouts", 0), ("bugs", 0)]);
+}
+
+fn check_full(bed: &Bed, client: &mut RawClient, max: usize) {
+    let error = client.error().unwrap();
+    assert_eq!((error.seq, error.code), (2, 1040));
+    let expected = format!(
+        "weir: backend {}: {max} others wait for a connection (lease_waiters_max); try again",
+        bed.server.address()
+    );
+    assert_eq!(error.text, expected);
+    client.closed().unwrap();
+}
+
+/// At once, although those who wait could do so for a minute.
+fn too_many_wait_for_a_connection(driver: &str) {
+    let limits = vec![("lease_waiters_max", 2), ("lease_wait_ms", 60_000)];
+    let bed = Setting { limits, ..three_connections() }.start(driver);
+    let mut served = vec![bed.client(), bed.client()];
+    let mut first = vec![entering(&bed), entering(&bed)];
+    wait("both to wait", || {
+        let metrics = bed.weir.metrics().unwrap();
+        metrics.value("weir_backend_waits_total", &[]).unwrap() >= 2.0
+    });
+    for _ in 0..3 {
+        check_full(&bed, &mut entering(&bed), 2);
+    }
+    // One who is served makes room for one who waits.
+    served.pop();
+    let mut entered = None;
+    wait("somebody to be let in", || {
+        entered = first.iter_mut().position(|client| client.has_answer().unwrap());
+        entered.is_some()
+    });
+    enter(&mut first.remove(entered.unwrap()));
+    drop((served, first));
+    let counters = bed.finish(&[("backend_waits_refused", 3), ("backend_wait_timeouts", 0)]);
+    assert!(counters["limit_faults"] == 3, "{counters:?}");
+}
+
+fn too_many_wait_for_their_turn(driver: &str) {
+    let limits =
+        vec![("lease_waiters_max", 1), ("lease_wait_ms", 60_000), ("backend_handshakes_max", 1)];
+    let bed = Setting { limits, ..Setting::default() }.start(driver);
+    let open = hold(&bed);
+    let mut first = entering(&bed);
+    bed.wait_counts("a login in progress", |counts| counts.logging_in == 1);
+    let mut second = entering(&bed);
+    wait("the second to wait", || {
+        let metrics = bed.weir.metrics().unwrap();
+        metrics.value("weir_backend_waits_total", &[]).unwrap() >= 1.0
+    });
+    check_full(&bed, &mut entering(&bed), 1);
+    open.store(true, Ordering::SeqCst);
+    enter(&mut first);
+    enter(&mut second);
+    drop((first, second));
+    bed.finish(&[("backend_waits_refused", 1), ("limit_faults", 1)]);
 }

@@ -2,6 +2,8 @@
 //!
 //! Purpose: each begins with its backend's `init_query`, with every pooling and after every reset.
 
+use std::time::Duration;
+
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
 use weir_tests::{Flavour, Server, WeirConfig};
@@ -12,6 +14,7 @@ on_every_server!(
     init_query_comes_first_with_every_pooling,
     an_init_query_that_fails_is_told,
     what_init_query_sets_is_kept_apart_from_what_clients_set,
+    a_command_that_may_not_wait_is_answered_and_its_session_goes_on,
 );
 
 fn pooled(on: On, server: &Server, pooling: &'static str, init: &str) -> WeirConfig {
@@ -129,4 +132,34 @@ fn what_init_query_sets_is_kept_apart_from_what_clients_set(on: On) {
         assert!(counted(&proxy, "logins") <= if mariadb { 3.0 } else { 4.0 });
         proxy.finish();
     }
+}
+
+fn a_command_that_may_not_wait_is_answered_and_its_session_goes_on(on: On) {
+    let server = Database::shared(on);
+    let mut settings = WeirConfig { pooling: "transaction", ..config(on, server) };
+    settings.backend_keys.push(("connections_max".to_owned(), 1));
+    settings.limits.push(("lease_waiters_max".to_owned(), 1));
+    settings.limits.push(("lease_wait_ms".to_owned(), 60_000));
+    let proxy = Proxy::start_with(on, &settings);
+    run(async {
+        let address = proxy.weir.address();
+        let mut keeper = connect(address, None).await;
+        let mut patient = connect(address, None).await;
+        let mut other = connect(address, None).await;
+        keeper.query_drop("BEGIN").await.unwrap();
+        let mut asked = Box::pin(patient.query_first::<u32, _>("SELECT 1"));
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut asked).await;
+        assert!(early.is_err(), "{early:?}");
+        let Err(Error::Server(error)) = other.query_drop("SELECT 2").await else {
+            panic!("it was served")
+        };
+        assert_eq!((error.code, error.message.contains("lease_waiters_max")), (1040, true));
+        keeper.query_drop("COMMIT").await.unwrap();
+        assert_eq!(asked.await.unwrap(), Some(1));
+        let two: Option<u32> = other.query_first("SELECT 2").await.unwrap();
+        assert_eq!(two, Some(2));
+    });
+    assert_eq!(counted(&proxy, "waits_refused"), 1.0);
+    assert_eq!(counted(&proxy, "denials"), 1.0);
+    proxy.finish();
 }

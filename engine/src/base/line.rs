@@ -47,6 +47,12 @@ impl<T> Line<T> {
         self.places.remove(&ticket)
     }
 
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// Whether nobody waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -62,7 +68,7 @@ mod tests {
     fn calls_in_order_whoever_has_not_left() {
         let mut line = Line::default();
         let [_, b, c] = ['a', 'b', 'c'].map(|who| line.join(who));
-        assert_eq!(line.leave(b), Some('b'));
+        assert_eq!((line.leave(b), line.len()), (Some('b'), 2));
         assert_eq!((line.call(), line.call(), line.call()), (Some('a'), Some('c'), None));
         assert_eq!(line.leave(c), None, "called already");
         assert!(line.is_empty());

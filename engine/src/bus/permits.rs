@@ -30,6 +30,8 @@ struct State {
 struct Server {
     used: usize,
     waiting: Line<(Arc<Desk>, Key)>,
+    /// Sessions that have a permit and wait for their turn at their worker.
+    turns: usize,
     /// Workers with an idle connection, once for each; no more than `used`.
     idle: Vec<Arc<Desk>>,
     /// Times in a row that the first who waits was passed over.
@@ -67,6 +69,8 @@ pub enum Permit {
     Granted,
     /// The session waits and will be called at its worker's desk, or leaves with the ticket.
     Waits(Ticket),
+    /// As many wait as may.
+    Full,
 }
 
 impl Desk {
@@ -146,20 +150,47 @@ impl Permits {
         }
     }
 
-    /// Asks for one more connection to a server, for a session.
+    /// Asks for one more connection to a server, for a session, which waits if there is none and
+    /// fewer than `waiters_max` others do.
     #[must_use]
-    pub fn ask(&self, address: &Address, desk: &Arc<Desk>, session: Key) -> Permit {
+    pub fn ask(
+        &self,
+        address: &Address,
+        desk: &Arc<Desk>,
+        session: Key,
+        waiters_max: usize,
+    ) -> Permit {
         let mut state = lock(&self.0);
         let bound = bound_of(&state.bounds, address);
         let server = state.servers.entry(address.clone()).or_default();
         if server.used < bound {
             server.used += 1;
             Permit::Granted
+        } else if server.waiters() >= waiters_max {
+            Permit::Full
         } else {
             if let Some(keeper) = server.idle.pop() {
                 keeper.want(address);
             }
             Permit::Waits(server.waiting.join((desk.clone(), session)))
+        }
+    }
+
+    /// A session with a permit waits for its turn. False if `waiters_max` others wait for one or the
+    /// other.
+    #[must_use]
+    pub fn await_turn(&self, address: &Address, waiters_max: usize) -> bool {
+        let mut state = lock(&self.0);
+        let Some(server) = state.servers.get_mut(address) else { return false };
+        let waits = server.waiters() < waiters_max;
+        server.turns += usize::from(waits);
+        waits
+    }
+
+    /// It waits no longer.
+    pub fn end_turn_wait(&self, address: &Address) {
+        if let Some(server) = lock(&self.0).servers.get_mut(address) {
+            server.turns -= 1;
         }
     }
 
@@ -235,6 +266,10 @@ impl Permits {
 const PASSED_OVER_MAX: u32 = 64;
 
 impl Server {
+    fn waiters(&self) -> usize {
+        self.waiting.len() + self.turns
+    }
+
     fn call(&mut self, address: &Address, bound: usize) {
         while self.used < bound
             && let Some((desk, session)) = self.waiting.call()
@@ -272,6 +307,8 @@ mod tests {
         Arc::new(Desk::new(driver.waker()))
     }
 
+    const MANY: usize = usize::MAX;
+
     fn key(index: u32) -> Key {
         Key { index, generation: 0 }
     }
@@ -279,7 +316,7 @@ mod tests {
     fn waits(permit: Permit) -> Ticket {
         match permit {
             Permit::Waits(ticket) => ticket,
-            Permit::Granted => unreachable!("granted"),
+            Permit::Granted | Permit::Full => unreachable!("{permit:?}"),
         }
     }
 
@@ -288,9 +325,10 @@ mod tests {
         let (permits, desks) = (Permits::default(), [desk(), desk()]);
         permits.adopt(&config(1));
         let address = &config(1).backends[0].address;
-        assert_eq!(permits.ask(address, &desks[0], key(0)), Permit::Granted);
-        let tickets = [1, 2, 3, 4]
-            .map(|n| waits(permits.ask(address, &desks[usize::try_from(n % 2).unwrap()], key(n))));
+        assert_eq!(permits.ask(address, &desks[0], key(0), MANY), Permit::Granted);
+        let tickets = [1, 2, 3, 4].map(|n| {
+            waits(permits.ask(address, &desks[usize::try_from(n % 2).unwrap()], key(n), MANY))
+        });
         permits.leave(address, tickets[1]);
         permits.give_back(address);
         assert_eq!(desks[1].take_called(), [(address.clone(), key(1))]);
@@ -313,12 +351,12 @@ mod tests {
         let address = &config(2).backends[0].address;
         assert!(!permits.keep_idle(address, &desks[0]), "nobody has a connection there");
         for n in 0..2 {
-            assert_eq!(permits.ask(address, &desks[0], key(n)), Permit::Granted);
+            assert_eq!(permits.ask(address, &desks[0], key(n), MANY), Permit::Granted);
             assert!(permits.keep_idle(address, &desks[0]));
         }
         permits.end_idle(address, &desks[0]);
-        let first = waits(permits.ask(address, &desks[1], key(7)));
-        let second = waits(permits.ask(address, &desks[1], key(8)));
+        let first = waits(permits.ask(address, &desks[1], key(7), MANY));
+        let second = waits(permits.ask(address, &desks[1], key(8), MANY));
         assert_eq!(desks[0].take_wanted().len(), 1, "the other one is used");
         assert!(!permits.keep_idle(address, &desks[0]), "two wait");
         permits.leave(address, first);
@@ -334,9 +372,9 @@ mod tests {
         let (permits, desk) = (Permits::default(), desk());
         permits.adopt(&config(1));
         let address = &config(1).backends[0].address;
-        assert_eq!(permits.ask(address, &desk, key(0)), Permit::Granted);
+        assert_eq!(permits.ask(address, &desk, key(0), MANY), Permit::Granted);
         for n in 1..5 {
-            waits(permits.ask(address, &desk, key(n)));
+            waits(permits.ask(address, &desk, key(n), MANY));
         }
         permits.adopt(&config(3));
         assert_eq!(desk.take_called(), [(address.clone(), key(1)), (address.clone(), key(2))]);
@@ -354,7 +392,27 @@ mod tests {
     fn without_a_bound_nobody_waits() {
         let (permits, desk) = (Permits::default(), desk());
         let address = &config(0).backends[0].address;
-        assert!((0..1000).all(|n| permits.ask(address, &desk, key(n)) == Permit::Granted));
+        assert!((0..1000).all(|n| permits.ask(address, &desk, key(n), MANY) == Permit::Granted));
         assert_eq!(permits.used(address), 1000);
+    }
+
+    #[test]
+    fn no_more_wait_than_may() {
+        let (permits, desks) = (Permits::default(), [desk(), desk()]);
+        permits.adopt(&config(1));
+        let address = &config(1).backends[0].address;
+        assert_eq!(permits.ask(address, &desks[0], key(0), 2), Permit::Granted);
+        assert!(permits.await_turn(address, 2), "whoever has a permit may wait as well");
+        let ticket = waits(permits.ask(address, &desks[1], key(1), 2));
+        assert_eq!(permits.ask(address, &desks[0], key(2), 2), Permit::Full);
+        assert!(!permits.await_turn(address, 2));
+        permits.leave(address, ticket);
+        let next = waits(permits.ask(address, &desks[0], key(3), 2));
+        permits.end_turn_wait(address);
+        waits(permits.ask(address, &desks[0], key(4), 2));
+        permits.give_back(address);
+        assert_eq!(desks[0].take_called(), [(address.clone(), key(3))]);
+        permits.leave(address, next);
+        assert!(permits.await_turn(address, 2), "who was called makes room");
     }
 }

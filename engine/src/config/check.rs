@@ -170,6 +170,7 @@ impl<'d> Checker<'d> {
             remembered_users_keep: milliseconds(limits, "remembered_users_ms"),
             backend_handshakes_max: limits.integer("backend_handshakes_max").value,
             lease_wait: milliseconds(limits, "lease_wait_ms"),
+            lease_waiters_max: limits.integer("lease_waiters_max").value,
             pipelined_commands_max: limits.integer("pipelined_commands_max").value,
             session_buffer_bytes: session.value,
             worker_buffer_bytes: worker.value,

@@ -138,6 +138,7 @@ impl Changes {
             live remembered_users_keep "remembered_users_ms";
             live backend_handshakes_max "backend_handshakes_max";
             live lease_wait "lease_wait_ms";
+            live lease_waiters_max "lease_waiters_max";
             live pipelined_commands_max "pipelined_commands_max";
             apart session_buffer_bytes "";
             apart worker_buffer_bytes "";

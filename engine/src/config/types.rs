@@ -163,6 +163,8 @@ pub struct Limits {
     pub backend_handshakes_max: usize,
     /// How long a session waits for its turn to connect and for a free connection.
     pub lease_wait: Duration,
+    /// Sessions that may wait for connections to one server, over all workers.
+    pub lease_waiters_max: usize,
     /// Commands one client may have sent ahead of their answers.
     pub pipelined_commands_max: usize,
     /// Bytes queued towards one side of a session before receiving from the other side stops.

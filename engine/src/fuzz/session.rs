@@ -375,6 +375,7 @@ fn config() -> Config {
             remembered_users_max: 1,
             remembered_users_keep: Duration::ZERO,
             backend_handshakes_max: 1,
+            lease_waiters_max: 1,
             lease_wait: Duration::ZERO,
             pipelined_commands_max: 8,
             session_buffer_bytes: 1,

@@ -79,6 +79,7 @@ counters! {
     BackendYielded, "backend_yielded", "Idle connections closed because somebody waited for connections_max.";
     BackendLostIdle, "backend_lost_idle", "Idle connections that their server closed.";
     BackendWaits, "backend_waits", "Times a session had to wait for connections_max or backend_handshakes_max.";
+    BackendWaitsRefused, "backend_waits_refused", "Sessions and commands answered with error 1040 at once because lease_waiters_max others waited.";
     BackendWaitTimeouts, "backend_wait_timeouts", "Sessions ended because they waited longer than lease_wait_ms.";
     BackPressurePauses, "back_pressure_pauses", "Times one side was not read because the other was slower.";
     TlsClientHandshakes, "tls_client_handshakes", "TLS handshakes with clients that succeeded.";

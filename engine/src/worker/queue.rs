@@ -2,7 +2,8 @@
 //!
 //! Purpose: a storm of clients is none for the server: first a permit (`connections_max`, over all
 //! workers), then a turn (`backend_handshakes_max`, this worker's), each in the order of coming.
-//! Never: let a session wait longer than `lease_wait`, or keep a permit or a turn that nobody uses.
+//! Never: let a session wait longer than `lease_wait` or behind more than `lease_waiters_max`, or
+//! keep a permit or a turn that nobody uses.
 
 use crate::base::{Address, Blame, Fault, Key, Line, Ticket, Time};
 use crate::bus::Permit;
@@ -51,18 +52,37 @@ impl<D: Driver> Worker<D> {
         server: Address,
         until: Time,
     ) {
-        match self.resources.shared.permits.ask(&server, &self.desk, key) {
-            Permit::Granted => self.await_turn(key, request, server, until),
+        let (permits, max) = (&self.resources.shared.permits, self.waiters_max());
+        match permits.ask(&server, &self.desk, key, max) {
+            Permit::Granted => self.await_turn(key, request, server, until, max),
             Permit::Waits(ticket) => {
                 self.wait_in_line(key, request, server, until, Place::Permit(ticket));
             }
+            Permit::Full => self.refuse_wait(key, &server),
         }
     }
 
+    fn waiters_max(&self) -> usize {
+        self.config.limits.lease_waiters_max
+    }
+
     /// Has a permit; connects when fewer than `backend_handshakes_max` others are logging in there.
-    fn await_turn(&mut self, key: Key, request: LeaseRequest, server: Address, until: Time) {
+    /// Or waits, if fewer than `max` others do.
+    fn await_turn(
+        &mut self,
+        key: Key,
+        request: LeaseRequest,
+        server: Address,
+        until: Time,
+        max: usize,
+    ) {
         let lane = self.lanes.entry(server.clone()).or_default();
         if lane.busy >= self.config.limits.backend_handshakes_max {
+            if !self.resources.shared.permits.await_turn(&server, max) {
+                self.resources.shared.permits.give_back(&server);
+                self.refuse_wait(key, &server);
+                return;
+            }
             let ticket = lane.line.join(key);
             self.wait_in_line(key, request, server, until, Place::Turn(ticket));
             return;
@@ -98,6 +118,9 @@ impl<D: Driver> Worker<D> {
     /// Takes a session out of the lines it waits in, but for the one it is called from.
     fn stop_waiting(&mut self, key: Key) -> Option<Waiting> {
         let waiting = *self.sessions.get_mut(key)?.waiting.take()?;
+        if let Place::Turn(_) = waiting.place {
+            self.resources.shared.permits.end_turn_wait(&waiting.server);
+        }
         if let Some((pool, ticket)) = &waiting.pool
             && let Some(line) = self.wanting.get_mut(pool)
         {
@@ -127,7 +150,8 @@ impl<D: Driver> Worker<D> {
         for (server, key) in self.desk.take_called() {
             match self.stop_waiting(key) {
                 Some(waiting) => {
-                    self.await_turn(key, waiting.request, server, waiting.until);
+                    // Who has waited before is not turned away now.
+                    self.await_turn(key, waiting.request, server, waiting.until, usize::MAX);
                 }
                 // It went away between the call and now.
                 None => self.resources.shared.permits.give_back(&server),
@@ -201,6 +225,16 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// As many wait as may: a session is told so at once.
+    fn refuse_wait(&mut self, key: Key, server: &Address) {
+        let max = self.waiters_max();
+        let text = format!(
+            "weir: backend {server}: {max} others wait for a connection (lease_waiters_max); try again"
+        );
+        self.counters.increment(Counter::BackendWaitsRefused);
+        self.turn_down(key, text);
+    }
+
     /// The end of a session that has waited long enough.
     pub(super) fn fail_waiting(&mut self, key: Key) {
         let waiting = self.sessions.get(key).and_then(|entry| entry.waiting.as_ref());
@@ -210,15 +244,20 @@ impl<D: Driver> Worker<D> {
             Place::Turn(_) => "too many logins are in progress (backend_handshakes_max)",
         };
         let waited_ms = self.config.limits.lease_wait.as_millis();
-        let message = format!("weir: backend {server}: {what} within {waited_ms} ms; try again");
+        let text = format!("weir: backend {server}: {what} within {waited_ms} ms; try again");
         self.counters.increment(Counter::BackendWaitTimeouts);
+        self.turn_down(key, text);
+    }
+
+    /// Ends a session that cannot have a connection, or its command if it shares them.
+    fn turn_down(&mut self, key: Key, text: String) {
         let fault = Fault {
             blame: Blame::Limit,
             code: code::CON_COUNT_ERROR,
             sqlstate: *b"08004",
-            message: message.into(),
+            message: text.into(),
         };
-        if self.is_acquiring(key) {
+        if self.sessions.get(key).is_some_and(|entry| entry.shares.is_some()) {
             self.deny(key, fault);
         } else {
             self.fail(key, &fault);

@@ -94,6 +94,13 @@ pub(super) const LIMITS: &[Key] = &[
          1040. connect_timeout_ms begins after that.",
     ),
     Key::integer(
+        "lease_waiters_max",
+        100_000,
+        (1, CLIENTS_MAX * WORKERS_MAX as u64),
+        "Sessions that may wait at once for one server, over all workers: for their turn to connect, \
+         and for one of connections_max. One more gets error 1040 at once.",
+    ),
+    Key::integer(
         "pipelined_commands_max",
         1_024,
         (1, 65_536),

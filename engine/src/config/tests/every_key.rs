@@ -31,6 +31,7 @@ remembered_users_max = 16
 remembered_users_ms = 17
 backend_handshakes_max = 12
 lease_wait_ms = 13
+lease_waiters_max = 19
 pipelined_commands_max = 5
 session_buffer_bytes = 0x10_0000
 worker_buffer_bytes = 134217728
@@ -141,6 +142,7 @@ fn every_key_of_the_process_has_an_effect() {
         remembered_users_keep: Duration::from_millis(17),
         backend_handshakes_max: 12,
         lease_wait: Duration::from_millis(13),
+        lease_waiters_max: 19,
         pipelined_commands_max: 5,
         session_buffer_bytes: 1 << 20,
         worker_buffer_bytes: 1 << 27,
