@@ -19,6 +19,9 @@ on_both_drivers!(
     a_kill_on_its_way_hits_no_next_client,
     closes_while_it_is_reset,
     a_client_that_leaves_in_the_middle_spoils_it,
+    an_idle_connection_is_asked_whether_it_is_there,
+    an_idle_connection_that_does_not_answer_is_closed,
+    nobody_waits_for_a_connection_that_is_being_asked,
 );
 
 pub(crate) const RESET: u8 = 0x1F;
@@ -197,4 +200,68 @@ fn a_client_that_leaves_in_the_middle_spoils_it(driver: &str) {
         wait("its end", || bed.server.counts().open <= 1);
     }
     done(bed, &[("backend_reuses", 0), ("backend_logins", 3)]);
+}
+
+pub(crate) const PING: u8 = 0x0E;
+
+/// A bed whose server answers a COM_PING like this, which comes when a connection is idle for 100 ms.
+fn pinged(
+    driver: &str,
+    connections_max: u64,
+    ping: impl Fn(&mut Talk<'_>) -> std::io::Result<Next> + Send + Sync + 'static,
+) -> Bed {
+    let script = Script::default().responding(move |talk, command| match command {
+        [PING] => ping(talk),
+        [RESET] => talk.send(&talk.reply().ok().bytes()),
+        command => answer(talk, command),
+    });
+    let mut setting = Setting::default().script(script).limit("connect_timeout_ms", 1_000);
+    setting.pool.extend([("idle_max", 4), ("ping_idle_ms", 100)]);
+    setting.backend_keys.push(("connections_max", connections_max));
+    setting.start(driver)
+}
+
+fn counted(bed: &Bed, what: &str) -> f64 {
+    let metrics = bed.weir.metrics().unwrap();
+    metrics.value(&format!("weir_backend_{what}_total"), &[]).unwrap()
+}
+
+fn an_idle_connection_is_asked_whether_it_is_there(driver: &str) {
+    let bed = pinged(driver, 0, |talk| talk.send(&talk.reply().ok().bytes()));
+    serve(&bed);
+    wait("three answers", || counted(&bed, "pings") >= 3.0);
+    serve(&bed);
+    done(bed, &[("backend_reuses", 1), ("backend_logins", 2), ("backend_ping_failures", 0)]);
+}
+
+fn an_idle_connection_that_does_not_answer_is_closed(driver: &str) {
+    let wrong = || Packets::new(1, Capabilities::NONE).error(1053, "Server shutdown in progress");
+    for hangs in [true, false] {
+        let bed = pinged(
+            driver,
+            0,
+            move |talk| {
+                if hangs { talk.hang() } else { talk.send(&wrong().bytes()) }
+            },
+        );
+        serve(&bed);
+        wait("its end", || bed.server.counts().open <= 1);
+        serve(&bed);
+        wait("its end as well", || bed.server.counts().open <= 1);
+        done(bed, &[("backend_reuses", 0), ("backend_logins", 3), ("backend_ping_failures", 2)]);
+    }
+}
+
+/// It is idle all the same: whoever waits for its permit has it closed.
+fn nobody_waits_for_a_connection_that_is_being_asked(driver: &str) {
+    let bed = pinged(driver, 2, |talk| talk.hang());
+    serve(&bed);
+    wait("it to be asked", || counted(&bed, "pings") >= 1.0);
+    let start = std::time::Instant::now();
+    let mut client = bed.client();
+    client.echo("SELECT 2").unwrap();
+    assert!(start.elapsed() < std::time::Duration::from_millis(900), "{:?}", start.elapsed());
+    drop(client);
+    let counters = [("backend_yielded", 1), ("backend_logins", 3), ("backend_wait_timeouts", 0)];
+    done(bed, &counters);
 }

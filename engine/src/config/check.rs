@@ -140,6 +140,7 @@ impl<'d> Checker<'d> {
         Pool {
             idle_time_max: milliseconds(pool, "idle_ms_max"),
             idle_max: pool.integer("idle_max").value,
+            ping_idle: milliseconds(pool, "ping_idle_ms"),
             age_max: milliseconds(pool, "age_ms_max"),
             auth_cache_ttl: milliseconds(pool, "auth_cache_ttl_ms"),
             statements_per_session_max: pool.integer("statements_per_session_max").value,

@@ -169,6 +169,7 @@ impl Changes {
         compare!(self, "pool", Pool, old, new,
             live idle_time_max "idle_ms_max";
             live idle_max "idle_max";
+            live ping_idle "ping_idle_ms";
             live age_max "age_ms_max";
             live auth_cache_ttl "auth_cache_ttl_ms";
             live statements_per_session_max "statements_per_session_max";

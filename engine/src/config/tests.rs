@@ -140,6 +140,7 @@ fn a_minimal_file_takes_all_defaults() {
             pool: Pool {
                 idle_time_max: 60s,
                 idle_max: 1000,
+                ping_idle: 60s,
                 age_max: 3600s,
                 auth_cache_ttl: 60s,
                 statements_per_session_max: 16382,

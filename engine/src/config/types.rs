@@ -190,6 +190,8 @@ pub struct Pool {
     pub idle_time_max: Duration,
     /// How many that nobody uses a worker keeps.
     pub idle_max: usize,
+    /// After how long its server is asked whether it is still there; zero is never.
+    pub ping_idle: Duration,
     /// How old one may get and still be kept.
     pub age_max: Duration,
     /// How long a backend's yes to an account and its schema holds for further logins.

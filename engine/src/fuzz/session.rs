@@ -387,6 +387,7 @@ fn config() -> Config {
             listen_backlog: 1,
         },
         pool: Pool {
+            ping_idle: Duration::ZERO,
             idle_time_max: Duration::ZERO,
             idle_max: 0,
             age_max: Duration::ZERO,

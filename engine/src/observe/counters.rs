@@ -76,6 +76,8 @@ counters! {
     BackendRecycled, "backend_recycled", "Connections made as good as new after their client left.";
     BackendSpoiled, "backend_spoiled", "Connections closed because they could not be made as good as new.";
     BackendExpired, "backend_expired", "Idle connections closed for idle_backend_ms_max or backend_age_ms_max.";
+    BackendPings, "backend_pings", "Times the server of an idle connection was asked whether it is still there.";
+    BackendPingFailures, "backend_ping_failures", "Idle connections closed because their server did not answer that, or not in time.";
     BackendYielded, "backend_yielded", "Idle connections closed because somebody waited for connections_max.";
     BackendLostIdle, "backend_lost_idle", "Idle connections that their server closed.";
     BackendWaits, "backend_waits", "Times a session had to wait for connections_max or backend_handshakes_max.";

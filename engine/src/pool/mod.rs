@@ -8,6 +8,7 @@ mod change;
 mod init;
 mod lease;
 mod login;
+mod ping;
 mod recycle;
 mod shelf;
 
@@ -15,5 +16,6 @@ pub use change::{BackendChange, ChangeStep};
 pub use init::{InitError, InitQuery};
 pub use lease::Lease;
 pub use login::{BackendLogin, Established, LoginError, LoginStep, TlsWish};
+pub use ping::Ping;
 pub use recycle::{Identity, NoAnswer, Opening, Recycle, RecycleStep};
-pub use shelf::{Keep, PoolKey, Shelf};
+pub use shelf::{Keep, PoolKey, Shelf, Times};

@@ -129,11 +129,21 @@ pub struct Keep {
     pub verified_max: Duration,
 }
 
+/// When things happened to a connection last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Its login.
+    pub logged_in: Time,
+    /// Somebody used it.
+    pub used: Time,
+    /// Its server said something.
+    pub heard: Time,
+}
+
 #[derive(Debug)]
 struct Idle {
     slot: Key,
-    since: Time,
-    logged_in: Time,
+    times: Times,
     /// What it is set to, if it changes hands between two commands.
     settings: Option<Arc<Settings>>,
 }
@@ -141,6 +151,7 @@ struct Idle {
 /// Idle connections of one worker.
 #[derive(Debug, Default)]
 pub struct Shelf {
+    /// In the order in which they were used.
     pools: HashMap<PoolKey, Vec<Idle>>,
     count: usize,
 }
@@ -158,25 +169,17 @@ impl Shelf {
         self.count == 0
     }
 
-    /// A connection that logged in at `logged_in` is not used any more.
-    pub fn put(&mut self, key: PoolKey, slot: Key, logged_in: Time, now: Time) {
-        let idle = Idle { slot, since: now, logged_in, settings: None };
-        self.pools.entry(key).or_default().push(idle);
+    /// A connection is not used any more.
+    pub fn put(&mut self, key: PoolKey, slot: Key, times: Times) {
+        insert(self.pools.entry(key).or_default(), Idle { slot, times, settings: None });
         self.count += 1;
     }
 
     /// The same for one that changes hands between two commands, and is set to that.
-    pub fn put_shared(
-        &mut self,
-        key: &PoolKey,
-        slot: Key,
-        settings: Arc<Settings>,
-        logged_in: Time,
-        now: Time,
-    ) {
-        let idle = Idle { slot, since: now, logged_in, settings: Some(settings) };
+    pub fn put_shared(&mut self, key: &PoolKey, slot: Key, settings: Arc<Settings>, times: Times) {
+        let idle = Idle { slot, times, settings: Some(settings) };
         match self.pools.get_mut(key) {
-            Some(pool) => pool.push(idle),
+            Some(pool) => insert(pool, idle),
             None => drop(self.pools.insert(key.clone(), vec![idle])),
         }
         self.count += 1;
@@ -197,7 +200,7 @@ impl Shelf {
                 break;
             }
         }
-        let taken = idle.swap_remove(best?.1);
+        let taken = idle.remove(best?.1);
         self.count -= 1;
         Some(taken.slot)
     }
@@ -206,7 +209,7 @@ impl Shelf {
     #[must_use]
     pub fn take(&mut self, key: &PoolKey, keep: &Keep, now: Time) -> Option<Key> {
         let idle = self.pools.get_mut(key)?;
-        let place = idle.iter().rposition(|idle| now < idle.logged_in + keep.verified_max)?;
+        let place = idle.iter().rposition(|idle| now < idle.times.logged_in + keep.verified_max)?;
         let taken = idle.remove(place);
         if idle.is_empty() {
             self.pools.remove(key);
@@ -229,9 +232,15 @@ impl Shelf {
     /// Takes off those that have been kept long enough, oldest use first.
     #[must_use]
     pub fn expire(&mut self, keep: &Keep, now: Time) -> Vec<Key> {
-        self.take_off(|_, idle| {
-            now >= idle.since + keep.idle_max || now >= idle.logged_in + keep.age_max
+        self.take_off(|_, Idle { times, .. }| {
+            now >= times.used + keep.idle_max || now >= times.logged_in + keep.age_max
         })
+    }
+
+    /// Takes off those whose server has said nothing for so long.
+    #[must_use]
+    pub fn unheard(&mut self, silent_max: Duration, now: Time) -> Vec<Key> {
+        self.take_off(|_, idle| now >= idle.times.heard + silent_max)
     }
 
     /// Takes off all connections that are not wanted any more.
@@ -245,7 +254,7 @@ impl Shelf {
     pub fn oldest_of(&mut self, server: &Address) -> Option<Key> {
         let of_server = self.pools.iter().filter(|(key, _)| key.server() == server);
         let oldest = of_server.filter_map(|(key, idle)| Some((key, idle.first()?)));
-        let (key, idle) = oldest.min_by_key(|(_, idle)| idle.since)?;
+        let (key, idle) = oldest.min_by_key(|(_, idle)| idle.times.used)?;
         let (key, slot) = (key.clone(), idle.slot);
         self.remove(&key, slot);
         Some(slot)
@@ -257,7 +266,7 @@ impl Shelf {
             idle.retain(|idle| {
                 let ends = is_over(key, idle);
                 if ends {
-                    over.push((idle.since, idle.slot));
+                    over.push((idle.times.used, idle.slot));
                 }
                 !ends
             });
@@ -267,6 +276,13 @@ impl Shelf {
         over.sort_unstable_by_key(|(since, _)| *since);
         over.into_iter().map(|(_, slot)| slot).collect()
     }
+}
+
+/// Its place is behind those that were used before it: at the end, unless it was only asked whether
+/// it is still there.
+fn insert(pool: &mut Vec<Idle>, idle: Idle) {
+    let before = pool.iter().rposition(|other| other.times.used <= idle.times.used);
+    pool.insert(before.map_or(0, |place| place + 1), idle);
 }
 
 #[cfg(test)]
@@ -281,6 +297,10 @@ mod tests {
 
     fn at(seconds: u64) -> Time {
         Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn times(logged_in: u64, used: u64) -> Times {
+        Times { logged_in: at(logged_in), used: at(used), heard: at(used) }
     }
 
     fn slot(index: u32) -> Key {
@@ -313,7 +333,7 @@ mod tests {
     fn the_newest_of_the_same_login_is_taken_first() {
         let mut shelf = Shelf::default();
         for (user, index) in [("a", 0), ("b", 1), ("a", 2), ("a", 3)] {
-            shelf.put(key(1, user), slot(index), at(0), at(u64::from(index)));
+            shelf.put(key(1, user), slot(index), times(0, u64::from(index)));
         }
         assert_eq!(shelf.take(&key(1, "a"), &KEEP, at(9)), Some(slot(3)));
         shelf.remove(&key(1, "a"), slot(0));
@@ -338,8 +358,8 @@ mod tests {
     #[test]
     fn who_logs_in_gets_no_connection_whose_account_was_verified_too_long_ago() {
         let mut shelf = Shelf::default();
-        shelf.put(key(1, "a"), slot(0), at(200), at(280));
-        shelf.put(key(1, "a"), slot(1), at(0), at(299));
+        shelf.put(key(1, "a"), slot(0), times(200, 280));
+        shelf.put(key(1, "a"), slot(1), times(0, 299));
         assert_eq!(shelf.take(&key(1, "a"), &KEEP, at(300)), Some(slot(0)));
         assert_eq!(shelf.take(&key(1, "a"), &KEEP, at(300)), None);
         assert_eq!(shelf.take(&key(1, "a"), &KEEP, at(299)), Some(slot(1)));
@@ -349,10 +369,10 @@ mod tests {
     #[test]
     fn what_lay_or_lived_too_long_goes() {
         let mut shelf = Shelf::default();
-        shelf.put(key(1, "a"), slot(0), at(560), at(561));
-        shelf.put(key(1, "a"), slot(1), at(0), at(590));
-        shelf.put(key(1, "b"), slot(2), at(560), at(562));
-        shelf.put(key(1, "b"), slot(3), at(560), at(599));
+        shelf.put(key(1, "a"), slot(0), times(560, 561));
+        shelf.put(key(1, "a"), slot(1), times(0, 590));
+        shelf.put(key(1, "b"), slot(2), times(560, 562));
+        shelf.put(key(1, "b"), slot(3), times(560, 599));
         assert_eq!(shelf.expire(&KEEP, at(599)), []);
         assert_eq!(shelf.expire(&KEEP, at(600)), [slot(1)], "as old as connections get");
         assert_eq!(shelf.expire(&KEEP, at(622)), [slot(0), slot(2)]);
@@ -363,12 +383,34 @@ mod tests {
     fn the_oldest_makes_room_on_its_own_server_only() {
         let mut shelf = Shelf::default();
         for (port, user, index) in [(1, "a", 4), (2, "a", 1), (1, "b", 3), (1, "a", 5)] {
-            shelf.put(key(port, user), slot(index), at(0), at(u64::from(index)));
+            shelf.put(key(port, user), slot(index), times(0, u64::from(index)));
         }
         assert_eq!(shelf.oldest_of(&server(1)), Some(slot(3)));
         assert_eq!(shelf.oldest_of(&server(1)), Some(slot(4)));
         assert_eq!(shelf.forget(|key| *key.server() == server(2)), [slot(5)]);
         assert_eq!(shelf.oldest_of(&server(1)), None);
         assert_eq!(shelf.len(), 1);
+    }
+
+    #[test]
+    fn who_has_said_nothing_for_long_is_asked_and_stays_as_old_as_it_is() {
+        let mut shelf = Shelf::default();
+        for index in 0..3 {
+            shelf.put(key(1, "a"), slot(index), times(0, u64::from(index)));
+        }
+        let silent_max = Duration::from_secs(30);
+        assert_eq!(shelf.unheard(silent_max, at(29)), []);
+        assert_eq!(shelf.unheard(silent_max, at(31)), [slot(0), slot(1)]);
+        assert_eq!(shelf.len(), 1);
+        // They have answered.
+        for index in [1, 0] {
+            let times = Times { heard: at(31), ..times(0, u64::from(index)) };
+            shelf.put(key(1, "a"), slot(index), times);
+        }
+        assert_eq!(shelf.unheard(silent_max, at(60)), [slot(2)], "the others were asked before");
+        shelf.put(key(1, "a"), slot(2), times(0, 2));
+        assert_eq!(shelf.expire(&KEEP, at(61)), [slot(0), slot(1)], "to answer is no use");
+        assert_eq!(shelf.oldest_of(&server(1)), Some(slot(2)));
+        assert!(shelf.is_empty());
     }
 }

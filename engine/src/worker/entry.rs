@@ -13,7 +13,7 @@ use crate::base::{Address, BackendId, EndpointId, Key, Time};
 use crate::bus::{Client, Connection};
 use crate::io::{ConnId, Driver, RecvMode};
 use crate::pool::{
-    BackendChange, BackendLogin, Identity, InitQuery, Lease, Opening, PoolKey, Recycle,
+    BackendChange, BackendLogin, Identity, InitQuery, Lease, Opening, Ping, PoolKey, Recycle,
 };
 use crate::session::Session;
 use crate::share::{Exchange, Lent};
@@ -154,6 +154,8 @@ pub(super) enum Holder {
     Restoring(Restoring, Box<BackendLink>),
     /// Nobody: it waits for the next client.
     Idle(Box<Parked>),
+    /// The same, but its server is asked first whether it is still there.
+    Pinging(Ping, Box<Parked>),
 }
 
 /// How far a connection is on its way to being as good as new, that changes hands between two
@@ -174,6 +176,8 @@ pub(super) struct Parked {
     pub(super) ok: BytesMut,
     /// What it is set to, if it changes hands between two commands.
     pub(super) lent: Option<Box<Lent>>,
+    /// When it was used last.
+    pub(super) used: Time,
 }
 
 /// How far a backend connection is.

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::base::{Address, BackendId, Key, Time};
-use crate::config::Pooling;
+use crate::config::{Backend, Pooling};
 use crate::io::{Chunk, CloseMode, Driver, RecvMode};
 use crate::observe::Counter;
-use crate::pool::{Keep, PoolKey, Recycle, RecycleStep};
+use crate::pool::{Keep, PoolKey, Recycle, RecycleStep, Times};
 use crate::wire::{Command, LoginRequest, frame};
 use crate::worker::coded::encode;
 use crate::worker::entry::{BackendLink, Entry, Holder, Parked, Stage};
@@ -89,7 +89,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn lend(&mut self, key: Key, slot: Key) {
         let Some(holder) = self.slots.get_mut(slot) else { return };
         let Holder::Idle(parked) = std::mem::replace(holder, Holder::Session(key)) else { return };
-        let Parked { backend, ok, lent } = *parked;
+        let Parked { backend, ok, lent, .. } = *parked;
         self.figures.backend_idle(backend.id, false);
         if lent.is_none() {
             self.counters.increment(Counter::BackendReuses);
@@ -179,6 +179,7 @@ impl<D: Driver> Worker<D> {
             }
             // It was not asked anything: it is being shut down, or breaks the protocol.
             Some(Holder::Idle(_)) => RecycleStep::Spoiled,
+            Some(Holder::Pinging(..)) => return self.on_pinged(slot, chunk),
             Some(Holder::Restoring(..)) => return self.on_restoring(slot, chunk),
             Some(Holder::Session(_)) | None => return,
         };
@@ -203,13 +204,21 @@ impl<D: Driver> Worker<D> {
         };
         self.recycling.retain(|(_, other)| *other != slot);
         self.counters.increment(Counter::BackendRecycled);
-        let Some(pool) = backend.pool.clone() else { return };
-        let since = backend.since;
-        *holder = Holder::Idle(Box::new(Parked { backend, ok, lent: None }));
+        let used = self.ledger.now();
+        *holder = Holder::Idle(Box::new(Parked { backend, ok, lent: None, used }));
+        self.offer(slot);
+    }
+
+    /// Gives a connection to the first who logs in alike and waits, or keeps it.
+    pub(super) fn offer(&mut self, slot: Key) {
+        let Some(Holder::Idle(parked)) = self.slots.get(slot) else { return };
+        let Some(pool) = parked.backend.pool.clone() else { return };
+        let heard = self.ledger.now();
+        let times = Times { logged_in: parked.backend.since, used: parked.used, heard };
         if let Some(key) = self.next_who_wants(&pool) {
             self.lend(key, slot);
         } else if self.resources.shared.permits.keep_idle(pool.server(), &self.desk) {
-            self.shelf.put(pool, slot, since, self.ledger.now());
+            self.shelf.put(pool, slot, times);
         } else {
             self.counters.increment(Counter::BackendYielded);
             self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
@@ -219,7 +228,12 @@ impl<D: Driver> Worker<D> {
     /// The server of a connection that no session has closed it.
     pub(super) fn on_idle_ended(&mut self, slot: Key) {
         match self.slots.get(slot) {
-            Some(Holder::Idle(_) | Holder::Recycling(..) | Holder::Restoring(..)) => {
+            Some(
+                Holder::Idle(_)
+                | Holder::Pinging(..)
+                | Holder::Recycling(..)
+                | Holder::Restoring(..),
+            ) => {
                 self.counters.increment(Counter::BackendLostIdle);
                 self.take_off(slot);
                 self.close_idle(slot, CloseMode::Now);
@@ -231,7 +245,7 @@ impl<D: Driver> Worker<D> {
 
     /// Takes a connection off the shelf, if it lies there.
     pub(super) fn take_off(&mut self, slot: Key) {
-        if let Some(Holder::Idle(parked)) = self.slots.get(slot)
+        if let Some(Holder::Idle(parked) | Holder::Pinging(_, parked)) = self.slots.get(slot)
             && let Some(pool) = parked.backend.pool.as_ref()
         {
             self.shelf.remove(pool, slot);
@@ -244,12 +258,19 @@ impl<D: Driver> Worker<D> {
         while let Some((until, slot)) = self.recycling.front().copied()
             && now >= until
         {
-            self.counters.increment(Counter::BackendSpoiled);
+            let is_pinged = matches!(self.slots.get(slot), Some(Holder::Pinging(..)));
+            self.counters.increment(if is_pinged {
+                Counter::BackendPingFailures
+            } else {
+                Counter::BackendSpoiled
+            });
+            self.take_off(slot);
             self.close_idle(slot, CloseMode::Now);
         }
         let expired = self.shelf.expire(&self.keep(), now);
         self.counters.add(Counter::BackendExpired, expired.len() as u64);
         self.close_kept(&expired);
+        self.ping_unheard(now);
         self.tend_logins(now);
         let nothing_left =
             self.shelf.is_empty() && self.recycling.is_empty() && self.logins.is_empty();
@@ -259,7 +280,7 @@ impl<D: Driver> Worker<D> {
     /// Makes room for sessions that wait for a permit, on whichever worker.
     pub(super) fn yield_idle(&mut self) {
         for server in self.desk.take_wanted() {
-            if let Some(slot) = self.shelf.oldest_of(&server) {
+            if let Some(slot) = self.shelf.oldest_of(&server).or_else(|| self.pinged_of(&server)) {
                 self.counters.increment(Counter::BackendYielded);
                 self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
             }
@@ -270,10 +291,7 @@ impl<D: Driver> Worker<D> {
     /// the same `init_query`.
     pub(super) fn forget_servers(&mut self) {
         let backends = &self.config.backends;
-        let gone = self.shelf.forget(|key| {
-            let mut backends = backends.iter();
-            backends.any(|it| it.address == *key.server() && it.init_query.as_ref() == key.init())
-        });
+        let gone = self.shelf.forget(|key| is_wanted(backends, key));
         self.close_kept(&gone);
     }
 
@@ -282,6 +300,7 @@ impl<D: Driver> Worker<D> {
         let kept = self.shelf.forget(|_| false);
         self.close_kept(&kept);
         while let Some((_, slot)) = self.recycling.front().copied() {
+            self.take_off(slot);
             self.close_idle(slot, CloseMode::Now);
         }
     }
@@ -301,7 +320,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn close_idle(&mut self, slot: Key, mode: CloseMode) {
         self.recycling.retain(|(_, other)| *other != slot);
         let mut backend = match self.slots.remove(slot) {
-            Some(Holder::Idle(parked)) => parked.backend,
+            Some(Holder::Idle(parked) | Holder::Pinging(_, parked)) => parked.backend,
             Some(Holder::Recycling(_, backend) | Holder::Restoring(_, backend)) => backend,
             Some(Holder::Session(_)) | None => return,
         };
@@ -326,6 +345,12 @@ impl<D: Driver> Worker<D> {
         self.driver.close(backend.link.conn, mode);
         self.resources.shared.permits.give_back(&backend.address);
     }
+}
+
+/// Whether connections like that are made at present.
+pub(super) fn is_wanted(backends: &[Backend], key: &PoolKey) -> bool {
+    let mut backends = backends.iter();
+    backends.any(|it| it.address == *key.server() && it.init_query.as_ref() == key.init())
 }
 
 /// What a server says on a connection that no session has, decoded: a few packets.

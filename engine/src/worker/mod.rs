@@ -6,7 +6,8 @@
 //!
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
 //! (bytes and back-pressure), `transport` and `coded` (bytes that are encrypted or compressed),
-//! `lease` (backend connections), `init` (what they are told first), `idle` (between two clients), `queue` (waiting for them), `change`
+//! `lease` (backend connections), `init` (what they are told first), `idle` (between two clients), `keep` (while
+//! there is none), `queue` (waiting for them), `change`
 //! (what a session asks for after its login), `password` (those that clients seal), `seat` (sessions
 //! of a user), `reload`, `drain`, `thread`.
 
@@ -17,6 +18,7 @@ mod drain;
 mod entry;
 mod idle;
 mod init;
+mod keep;
 mod lease;
 mod listing;
 mod nonce;
@@ -317,9 +319,13 @@ impl<D: Driver> Worker<D> {
             Side::Client => Ok((key, side)),
             Side::Backend => match self.slots.get(key) {
                 Some(Holder::Session(session)) => Ok((*session, side)),
-                Some(Holder::Recycling(..) | Holder::Restoring(..) | Holder::Idle(_)) | None => {
-                    Err(key)
-                }
+                Some(
+                    Holder::Recycling(..)
+                    | Holder::Restoring(..)
+                    | Holder::Idle(_)
+                    | Holder::Pinging(..),
+                )
+                | None => Err(key),
             },
         }
     }

@@ -31,7 +31,7 @@ impl<D: Driver> Worker<D> {
         for holder in self.slots.iter_mut() {
             if let Holder::Recycling(_, backend) | Holder::Restoring(_, backend) = holder {
                 backend.rename(&ids);
-            } else if let Holder::Idle(parked) = holder {
+            } else if let Holder::Idle(parked) | Holder::Pinging(_, parked) = holder {
                 parked.backend.rename(&ids);
             }
         }

@@ -15,7 +15,7 @@ use crate::base::{Address, Blame, Fault, Key, Time};
 use crate::bus::{Place, Rest};
 use crate::io::{Chunk, CloseMode, Driver, RecvMode};
 use crate::observe::Counter;
-use crate::pool::{InitQuery, Lease, PoolKey};
+use crate::pool::{InitQuery, Lease, PoolKey, Times};
 use crate::session::LeaseRequest;
 use crate::share::{Exchanged, Lent, Settings, StatementBudget, Traits};
 use crate::sql::Server;
@@ -369,7 +369,9 @@ impl<D: Driver> Worker<D> {
         }
         self.figures.backend_idle(backend.id, true);
         if let Some(holder) = self.slots.get_mut(backend.slot) {
-            *holder = Holder::Idle(Box::new(Parked { backend, ok: BytesMut::new(), lent }));
+            let used = self.ledger.now();
+            let ok = BytesMut::new();
+            *holder = Holder::Idle(Box::new(Parked { backend, ok, lent, used }));
         }
     }
 
@@ -380,7 +382,7 @@ impl<D: Driver> Worker<D> {
             let Some(Holder::Idle(parked)) = self.slots.get(slot) else { continue };
             let (Some(pool), Some(lent)) = (&parked.backend.pool, &parked.lent) else { continue };
             let (pool, settings) = (pool.clone(), Arc::clone(&lent.settings));
-            let since = parked.backend.since;
+            let (logged_in, used) = (parked.backend.since, parked.used);
             if let Some(key) = self.first_who_wants(&pool) {
                 let wanted = self.sessions.get(key).and_then(|entry| entry.session.settings());
                 let fits = wanted.is_some_and(|it| settings.distance_to(it).is_some());
@@ -402,7 +404,8 @@ impl<D: Driver> Worker<D> {
                 self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
             } else {
                 let now = self.ledger.now();
-                self.shelf.put_shared(&pool, slot, settings, since, now);
+                let times = Times { logged_in, used, heard: now };
+                self.shelf.put_shared(&pool, slot, settings, times);
                 self.next_idle_check = self.next_idle_check.min(now + IDLE_CHECK);
             }
         }

@@ -168,6 +168,14 @@ pub(super) const POOL: &[Key] = &[
         "Connections that nobody uses, per worker; one more is closed at once.",
     ),
     Key::integer(
+        "ping_idle_ms",
+        60_000,
+        (0, 24 * HOUR_MS),
+        "After how long, in milliseconds, the server of a connection that nobody uses is asked whether \
+         it is still there (COM_PING), so that neither its wait_timeout nor a firewall ends the \
+         connection; without an answer within connect_timeout_ms it is closed. 0 is never.",
+    ),
+    Key::integer(
         "age_ms_max",
         HOUR_MS,
         (1, 24 * HOUR_MS),

@@ -44,6 +44,7 @@ listen_backlog = 7
 idle_ms_max = 25
 idle_max = 26
 age_ms_max = 27
+ping_idle_ms = 32
 auth_cache_ttl_ms = 28
 statements_per_session_max = 29
 statements_per_connection_max = 30
@@ -156,6 +157,7 @@ fn every_key_of_the_process_has_an_effect() {
     let pool = Pool {
         idle_time_max: Duration::from_millis(25),
         idle_max: 26,
+        ping_idle: Duration::from_millis(32),
         age_max: Duration::from_millis(27),
         auth_cache_ttl: Duration::from_millis(28),
         statements_per_session_max: 29,
