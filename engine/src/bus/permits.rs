@@ -176,6 +176,20 @@ impl Permits {
         }
     }
 
+    /// One more connection to a server for nobody yet, unless somebody waits. Has to be given back.
+    #[must_use]
+    pub fn take_spare(&self, address: &Address) -> bool {
+        let mut state = lock(&self.0);
+        let bound = bound_of(&state.bounds, address);
+        let server = state.servers.entry(address.clone()).or_default();
+        let is_spare = server.used < bound && server.waiters() == 0;
+        server.used += usize::from(is_spare);
+        if server.used == 0 {
+            state.servers.remove(address);
+        }
+        is_spare
+    }
+
     /// A session with a permit waits for its turn. False if `waiters_max` others wait for one or the
     /// other.
     #[must_use]
@@ -414,5 +428,30 @@ mod tests {
         assert_eq!(desks[0].take_called(), [(address.clone(), key(3))]);
         permits.leave(address, next);
         assert!(permits.await_turn(address, 2), "who was called makes room");
+    }
+
+    #[test]
+    fn a_spare_permit_is_one_that_nobody_waits_for() {
+        let (permits, desk) = (Permits::default(), desk());
+        permits.adopt(&config(2));
+        let address = &config(2).backends[0].address;
+        assert!(permits.take_spare(address));
+        assert_eq!(permits.ask(address, &desk, key(0), MANY), Permit::Granted);
+        assert!(permits.await_turn(address, MANY));
+        assert!(!permits.take_spare(address), "there are no more");
+        permits.give_back(address);
+        assert!(!permits.take_spare(address), "somebody waits for a turn");
+        permits.end_turn_wait(address);
+        assert!(permits.take_spare(address));
+        waits(permits.ask(address, &desk, key(1), MANY));
+        permits.adopt(&config(0));
+        assert_eq!(desk.take_called().len(), 1);
+        for _ in 0..3 {
+            permits.give_back(address);
+        }
+        permits.adopt(&config(1));
+        assert_eq!(permits.ask(address, &desk, key(2), MANY), Permit::Granted);
+        permits.give_back(address);
+        assert_eq!(permits.0.lock().unwrap().servers.len(), 0);
     }
 }

@@ -76,7 +76,7 @@ impl<'d> Checker<'d> {
         let weir = root.one("weir");
         let log = root.one("log");
         let limits = self.limits(&root.one("limits"));
-        let pool = Self::pool(&root.one("pool"));
+        let pool = self.pool(&root.one("pool"));
         self.read_clusters(&root);
         let endpoints = self.endpoints(&root);
         let admin = self.admin(&root.one("admin"));
@@ -136,10 +136,13 @@ impl<'d> Checker<'d> {
         value.into()
     }
 
-    fn pool(pool: &Table<'_>) -> Pool {
+    fn pool(&self, pool: &Table<'_>) -> Pool {
+        let (idle_min, idle_max) = (pool.integer("idle_min"), pool.integer("idle_max"));
+        self.order(&idle_min, &idle_max, "must be no less than idle_min", |min, max| min <= max);
         Pool {
             idle_time_max: milliseconds(pool, "idle_ms_max"),
-            idle_max: pool.integer("idle_max").value,
+            idle_min: idle_min.value,
+            idle_max: idle_max.value,
             ping_idle: milliseconds(pool, "ping_idle_ms"),
             age_max: milliseconds(pool, "age_ms_max"),
             auth_cache_ttl: milliseconds(pool, "auth_cache_ttl_ms"),

@@ -168,6 +168,7 @@ impl Changes {
     fn pool(&mut self, old: &Pool, new: &Pool) {
         compare!(self, "pool", Pool, old, new,
             live idle_time_max "idle_ms_max";
+            live idle_min "idle_min";
             live idle_max "idle_max";
             live ping_idle "ping_idle_ms";
             live age_max "age_ms_max";

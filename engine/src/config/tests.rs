@@ -139,6 +139,7 @@ fn a_minimal_file_takes_all_defaults() {
             },
             pool: Pool {
                 idle_time_max: 60s,
+                idle_min: 0,
                 idle_max: 1000,
                 ping_idle: 60s,
                 age_max: 3600s,
@@ -573,4 +574,14 @@ fn an_init_query_is_one_statement() {
         let [problem] = problems.as_slice() else { panic!("{bad}: {problems:?}") };
         assert!(problem.to_string().contains("must be one SQL statement"), "{problem}");
     }
+}
+
+#[test]
+fn more_idle_connections_than_may_be_cannot_stay() {
+    check_before(
+        "[pool]\nidle_min = 1001",
+        expect![[r#"
+        line 2: pool.idle_max: must be no less than idle_min: 1000 against 1001
+    "#]],
+    );
 }

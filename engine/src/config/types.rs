@@ -188,6 +188,8 @@ pub struct Limits {
 pub struct Pool {
     /// How long one is kept that nobody uses.
     pub idle_time_max: Duration,
+    /// How many of a pool stay although nobody uses them, on each worker.
+    pub idle_min: usize,
     /// How many that nobody uses a worker keeps.
     pub idle_max: usize,
     /// After how long its server is asked whether it is still there; zero is never.

@@ -388,6 +388,7 @@ fn config() -> Config {
         },
         pool: Pool {
             ping_idle: Duration::ZERO,
+            idle_min: 0,
             idle_time_max: Duration::ZERO,
             idle_max: 0,
             age_max: Duration::ZERO,

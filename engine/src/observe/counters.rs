@@ -66,6 +66,7 @@ counters! {
     BackendConnectFailures, "backend_connect_failures", "Connections to backends that failed or took too long.";
     BackendLogins, "backend_logins", "Logins on backends that succeeded.";
     BackendLoginFailures, "backend_login_failures", "Logins on backends that failed or took too long.";
+    BackendMadeAhead, "backend_made_ahead", "Connections made for idle_min, before anybody needed them.";
     BackendInitFailures, "backend_init_failures", "Connections closed because their init_query failed.";
     BackendReuses, "backend_reuses", "Logins of clients that got a connection which was there already.";
     BackendTunings, "backend_tunings", "Times a shared connection was set to what its next session had set.";

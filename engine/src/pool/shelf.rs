@@ -4,7 +4,7 @@
 //! which have lain there too long.
 //! Never: own a connection: it knows their slots.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -123,6 +123,8 @@ impl PoolKey {
 pub struct Keep {
     /// Without being used.
     pub idle_max: Duration,
+    /// So many of a pool for longer than that.
+    pub idle_min: usize,
     /// Since their login.
     pub age_max: Duration,
     /// Since their login, for clients that log in.
@@ -157,6 +159,12 @@ pub struct Shelf {
 }
 
 impl Shelf {
+    /// Those of one pool.
+    #[must_use]
+    pub fn len_of(&self, key: &PoolKey) -> usize {
+        self.pools.get(key).map_or(0, Vec::len)
+    }
+
     /// Connections that lie here.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -232,9 +240,16 @@ impl Shelf {
     /// Takes off those that have been kept long enough, oldest use first.
     #[must_use]
     pub fn expire(&mut self, keep: &Keep, now: Time) -> Vec<Key> {
-        self.take_off(|_, Idle { times, .. }| {
-            now >= times.used + keep.idle_max || now >= times.logged_in + keep.age_max
-        })
+        let is_old = |idle: &Idle| now >= idle.times.logged_in + keep.age_max;
+        let mut over = Vec::new();
+        for pool in self.pools.values() {
+            let young = pool.iter().filter(|idle| !is_old(idle));
+            let spare = young.clone().count().saturating_sub(keep.idle_min);
+            let is_spare = |idle: &&Idle| now >= idle.times.used + keep.idle_max;
+            over.extend(young.take(spare).filter(is_spare).map(|idle| idle.slot));
+        }
+        let over: HashSet<Key> = over.into_iter().collect();
+        self.take_off(|_, idle| is_old(idle) || over.contains(&idle.slot))
     }
 
     /// Takes off those whose server has said nothing for so long.
@@ -291,6 +306,7 @@ mod tests {
 
     const KEEP: Keep = Keep {
         idle_max: Duration::from_secs(60),
+        idle_min: 0,
         age_max: Duration::from_secs(600),
         verified_max: Duration::from_secs(300),
     };
@@ -412,5 +428,20 @@ mod tests {
         assert_eq!(shelf.expire(&KEEP, at(61)), [slot(0), slot(1)], "to answer is no use");
         assert_eq!(shelf.oldest_of(&server(1)), Some(slot(2)));
         assert!(shelf.is_empty());
+    }
+
+    #[test]
+    fn some_of_a_pool_stay_but_not_for_ever() {
+        let keep = Keep { idle_min: 2, ..KEEP };
+        let mut shelf = Shelf::default();
+        for index in 0..4 {
+            shelf.put(key(1, "a"), slot(index), times(u64::from(index), u64::from(index)));
+        }
+        shelf.put(key(1, "b"), slot(9), times(0, 0));
+        assert_eq!(shelf.expire(&keep, at(60)), [slot(0)], "the one that was used first");
+        assert_eq!(shelf.expire(&keep, at(600)), [slot(9), slot(1)], "one pool's are no other's");
+        assert_eq!(shelf.len_of(&key(1, "a")), 2);
+        assert_eq!(shelf.expire(&keep, at(601)), []);
+        assert_eq!(shelf.expire(&keep, at(603)), [slot(2), slot(3)], "as old as they get");
     }
 }

@@ -59,13 +59,8 @@ impl<D: Driver> Worker<D> {
             Some(context) => Stream::client(context).map_err(TransportError::from),
             None => Err(gone()),
         };
-        let started = stream.and_then(|stream| {
-            let mut transport = Transport::new(stream);
-            transport.receive(&[], &mut BytesMut::new(), &mut self.coder.out)?;
-            transport.send(login, &mut self.coder)?;
-            backend.link.transport = Some(Box::new(transport));
-            Ok(())
-        });
+        let (link, coder) = (&mut backend.link, &mut self.coder);
+        let started = stream.and_then(|stream| begin_tls(link, stream, login, coder));
         self.coder.flush(&mut self.driver, backend.link.conn);
         if let Err(error) = started {
             self.break_off(key, &Broken { side: Side::Backend, error });
@@ -84,11 +79,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn start_backend_compression(&mut self, key: Key, agreed: Capabilities) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(link) = entry.link_mut(Side::Backend) else { return };
-        if agreed.contains(Capabilities::COMPRESS) {
-            compress(link, Algorithm::Zlib, Side::Backend);
-        } else if agreed.contains(Capabilities::ZSTD) {
-            compress(link, Algorithm::Zstd { level: ZSTD_LEVEL_DEFAULT }, Side::Backend);
-        }
+        compress_backend(link, agreed);
     }
 
     /// Feeds what a client sent before it was told that it is logged in.
@@ -422,6 +413,30 @@ pub(super) fn encode(
         counters.add(Counter::CompressedBytesSent, sent as u64);
     }
     encoded
+}
+
+/// Goes on in TLS on a backend's link: `login` is the first thing to say. What is to be sent is in
+/// the coder's `out` then.
+pub(super) fn begin_tls(
+    link: &mut Link,
+    stream: Stream,
+    login: &[u8],
+    coder: &mut Coder,
+) -> Result<(), TransportError> {
+    let mut transport = Transport::new(stream);
+    transport.receive(&[], &mut BytesMut::new(), &mut coder.out)?;
+    transport.send(login, coder)?;
+    link.transport = Some(Box::new(transport));
+    Ok(())
+}
+
+/// A backend's link is compressed from here on, if that was agreed.
+pub(super) fn compress_backend(link: &mut Link, agreed: Capabilities) {
+    if agreed.contains(Capabilities::COMPRESS) {
+        compress(link, Algorithm::Zlib, Side::Backend);
+    } else if agreed.contains(Capabilities::ZSTD) {
+        compress(link, Algorithm::Zstd { level: ZSTD_LEVEL_DEFAULT }, Side::Backend);
+    }
 }
 
 /// A reload took the certificates away after TLS was agreed on.

@@ -148,6 +148,8 @@ pub(super) struct BackendLink {
 pub(super) enum Holder {
     /// A session, which it is lent to.
     Session(Key),
+    /// Nobody: it is made ahead of need.
+    Making(Box<BackendLink>),
     /// Nobody: it is being made as good as new.
     Recycling(Box<Recycle>, Box<BackendLink>),
     /// Nobody: the same, of a connection that changes hands between two commands.

@@ -17,6 +17,7 @@ use crate::pool::{Keep, PoolKey, Recycle, RecycleStep, Times};
 use crate::wire::{Command, LoginRequest, frame};
 use crate::worker::coded::encode;
 use crate::worker::entry::{BackendLink, Entry, Holder, Parked, Stage};
+use crate::worker::make::MAKE_AGAIN;
 use crate::worker::transport::{Coder, PIECE_BYTES, Transport, TransportError};
 use crate::worker::{FLUSH_MAX, IDLE_CHECK, Worker};
 
@@ -68,6 +69,7 @@ impl<D: Driver> Worker<D> {
         let pool = &self.config.pool;
         Keep {
             idle_max: pool.idle_time_max,
+            idle_min: pool.idle_min,
             age_max: pool.age_max,
             verified_max: pool.auth_cache_ttl,
         }
@@ -179,6 +181,7 @@ impl<D: Driver> Worker<D> {
             }
             // It was not asked anything: it is being shut down, or breaks the protocol.
             Some(Holder::Idle(_)) => RecycleStep::Spoiled,
+            Some(Holder::Making(_)) => return self.on_made(slot, chunk),
             Some(Holder::Pinging(..)) => return self.on_pinged(slot, chunk),
             Some(Holder::Restoring(..)) => return self.on_restoring(slot, chunk),
             Some(Holder::Session(_)) | None => return,
@@ -228,6 +231,10 @@ impl<D: Driver> Worker<D> {
     /// The server of a connection that no session has closed it.
     pub(super) fn on_idle_ended(&mut self, slot: Key) {
         match self.slots.get(slot) {
+            Some(Holder::Making(_)) => {
+                self.counters.increment(Counter::BackendConnectFailures);
+                self.fail_making(slot, MAKE_AGAIN);
+            }
             Some(
                 Holder::Idle(_)
                 | Holder::Pinging(..)
@@ -258,6 +265,11 @@ impl<D: Driver> Worker<D> {
         while let Some((until, slot)) = self.recycling.front().copied()
             && now >= until
         {
+            if let Some(Holder::Making(_)) = self.slots.get(slot) {
+                self.counters.increment(Counter::BackendConnectFailures);
+                self.fail_making(slot, MAKE_AGAIN);
+                continue;
+            }
             let is_pinged = matches!(self.slots.get(slot), Some(Holder::Pinging(..)));
             self.counters.increment(if is_pinged {
                 Counter::BackendPingFailures
@@ -270,6 +282,7 @@ impl<D: Driver> Worker<D> {
         let expired = self.shelf.expire(&self.keep(), now);
         self.counters.add(Counter::BackendExpired, expired.len() as u64);
         self.close_kept(&expired);
+        self.make_ahead(now);
         self.ping_unheard(now);
         self.tend_logins(now);
         let nothing_left =
@@ -300,6 +313,7 @@ impl<D: Driver> Worker<D> {
         let kept = self.shelf.forget(|_| false);
         self.close_kept(&kept);
         while let Some((_, slot)) = self.recycling.front().copied() {
+            self.fail_making(slot, MAKE_AGAIN);
             self.take_off(slot);
             self.close_idle(slot, CloseMode::Now);
         }
@@ -322,7 +336,7 @@ impl<D: Driver> Worker<D> {
         let mut backend = match self.slots.remove(slot) {
             Some(Holder::Idle(parked) | Holder::Pinging(_, parked)) => parked.backend,
             Some(Holder::Recycling(_, backend) | Holder::Restoring(_, backend)) => backend,
-            Some(Holder::Session(_)) | None => return,
+            Some(Holder::Session(_) | Holder::Making(_)) | None => return,
         };
         self.figures.backend_idle(backend.id, false);
         self.figures.backend_closed(backend.id);

@@ -29,6 +29,7 @@ impl<D: Driver> Worker<D> {
             *holder = match std::mem::replace(holder, Holder::Session(slot)) {
                 Holder::Idle(parked) => Holder::Pinging(ping, parked),
                 other @ (Holder::Session(_)
+                | Holder::Making(_)
                 | Holder::Recycling(..)
                 | Holder::Restoring(..)
                 | Holder::Pinging(..)) => other,

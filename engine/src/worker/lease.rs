@@ -4,11 +4,12 @@
 //! Never: let two sessions have one backend connection at a time.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::auth::AuthError;
-use crate::base::{Address, Blame, Fault, Key, Time};
+use crate::auth::{AuthError, Proof};
+use crate::base::{Address, BackendId, Blame, EndpointId, Fault, Key, Time};
 use crate::bus::Place;
 use crate::config::BackendCompression;
 use crate::io::{Driver, EndReason, RecvMode};
@@ -20,7 +21,7 @@ use crate::session::LeaseRequest;
 use crate::sql::Server;
 use crate::topology::BackendView;
 use crate::wire::proxy::{self, Origin};
-use crate::wire::{self, ErrPacket, Side, code};
+use crate::wire::{self, ErrPacket, LoginRequest, Side, code};
 use crate::worker::entry::{BackendLink, Entry, Fresh, Holder, Link, Stage};
 use crate::worker::traffic::Ending;
 use crate::worker::{LOGIN_CHECK, Worker, pack};
@@ -53,12 +54,13 @@ impl<D: Driver> Worker<D> {
             self.acquire(key);
             return;
         }
+        let endpoint = entry.endpoint;
         let pool = self.pool_key(entry, &server, &request.login);
         if let Some(pool) = pool.as_ref().filter(|pool| pool.is_shared()) {
             if self.log_in_known(key, &request, pool) {
                 return;
             }
-            self.remember_login(pool, &request);
+            self.remember_login(pool, &request, endpoint);
         }
         let pool = pool.filter(|_| request.is_proven);
         if pool.as_ref().is_none_or(|pool| !self.reuse(key, pool)) {
@@ -89,20 +91,38 @@ impl<D: Driver> Worker<D> {
             return false;
         };
         let (id, name) = (primary.id, primary.name.clone());
+        let endpoint = entry.map_or(EndpointId(0), |entry| entry.endpoint);
         let pool = entry.and_then(|entry| self.pool_key(entry, server, &request.login));
         if let Some(pool) = pool.as_ref().filter(|pool| pool.is_shared()) {
             // It may be another one than when the session began to wait.
-            self.remember_login(pool, &request);
+            self.remember_login(pool, &request, endpoint);
         }
         if request.is_proven && pool.as_ref().is_some_and(|pool| self.reuse(key, pool)) {
             self.resources.shared.permits.give_back(server);
             return false;
         }
-        let read_only = self.is_read_only(&request.login.user);
-        self.counters.increment(Counter::BackendConnects);
-        let deadline = self.driver.now() + self.config.limits.connect_timeout;
         // There are no 2³² connections.
         let Some(slot) = self.slots.insert(Holder::Session(key)) else { return true };
+        let LeaseRequest { login, proof, .. } = request;
+        let backend = self.connect_slot(slot, (id, name), server, (login, proof), pool);
+        if let Some(entry) = self.sessions.get_mut(key) {
+            entry.backend = Some(backend);
+        }
+        true
+    }
+
+    /// Begins a connection to a backend.
+    pub(super) fn connect_slot(
+        &mut self,
+        slot: Key,
+        (id, name): (BackendId, Arc<str>),
+        server: &Address,
+        (login, proof): (LoginRequest, Proof),
+        pool: Option<PoolKey>,
+    ) -> Box<BackendLink> {
+        let read_only = self.is_read_only(&login.user);
+        self.counters.increment(Counter::BackendConnects);
+        let deadline = self.driver.now() + self.config.limits.connect_timeout;
         let conn = self.driver.connect(server, pack(slot, Side::Backend), deadline);
         self.driver.set_recv(conn, RecvMode::Small);
         let seed = self.nonces.seed();
@@ -112,33 +132,30 @@ impl<D: Driver> Worker<D> {
         let compression = config.map(|backend| backend.compression);
         let names_client = config.is_some_and(|backend| backend.proxy_protocol);
         let init = config.and_then(|backend| backend.init_query.clone());
-        let login = BackendLogin::new(request.login, request.proof, tls, seed)
+        let login = BackendLogin::new(login, proof, tls, seed)
             .with_secure_link(server.is_unix())
             .with_compression(compression.unwrap_or(BackendCompression::None));
         self.figures.backend_opened(id);
-        if let Some(entry) = self.sessions.get_mut(key) {
-            entry.backend = Some(Box::new(BackendLink {
-                slot,
-                link: Link::new(conn),
-                id,
-                name,
-                address: server.clone(),
-                named: server.to_string().into(),
-                server: Server::Unknown,
-                pool,
-                init,
-                initial: BytesMut::new(),
-                read_only,
-                identity: None,
-                roles: None,
-                since: self.ledger.now(),
-                listed: None,
-                connected: false,
-                names_client,
-                stage: Stage::Login(Box::new(login), deadline),
-            }));
-        }
-        true
+        Box::new(BackendLink {
+            slot,
+            link: Link::new(conn),
+            id,
+            name,
+            address: server.clone(),
+            named: server.to_string().into(),
+            server: Server::Unknown,
+            pool,
+            init,
+            initial: BytesMut::new(),
+            read_only,
+            identity: None,
+            roles: None,
+            since: self.ledger.now(),
+            listed: None,
+            connected: false,
+            names_client,
+            stage: Stage::Login(Box::new(login), deadline),
+        })
     }
 
     pub(super) fn on_connected(&mut self, key: Key) {

@@ -7,7 +7,7 @@
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
 //! (bytes and back-pressure), `transport` and `coded` (bytes that are encrypted or compressed),
 //! `lease` (backend connections), `init` (what they are told first), `idle` (between two clients), `keep` (while
-//! there is none), `queue` (waiting for them), `change`
+//! there is none), `make` (before there is one), `queue` (waiting for them), `change`
 //! (what a session asks for after its login), `password` (those that clients seal), `seat` (sessions
 //! of a user), `reload`, `drain`, `thread`.
 
@@ -21,6 +21,7 @@ mod init;
 mod keep;
 mod lease;
 mod listing;
+mod make;
 mod nonce;
 mod password;
 mod queue;
@@ -320,7 +321,8 @@ impl<D: Driver> Worker<D> {
             Side::Backend => match self.slots.get(key) {
                 Some(Holder::Session(session)) => Ok((*session, side)),
                 Some(
-                    Holder::Recycling(..)
+                    Holder::Making(_)
+                    | Holder::Recycling(..)
                     | Holder::Restoring(..)
                     | Holder::Idle(_)
                     | Holder::Pinging(..),

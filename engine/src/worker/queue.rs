@@ -166,6 +166,15 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// Takes a turn for a login that no session waits for. False if anybody does, or none is free.
+    pub(super) fn take_spare_turn(&mut self, server: &Address) -> bool {
+        let max = self.config.limits.backend_handshakes_max;
+        let lane = self.lanes.entry(server.clone()).or_default();
+        let is_spare = lane.busy < max && lane.line.is_empty();
+        lane.busy += usize::from(is_spare);
+        is_spare
+    }
+
     /// A login on a server is over, for good or ill: the next one may begin.
     pub(super) fn turn_over(&mut self, server: &Address) {
         let Some(lane) = self.lanes.get_mut(server) else { return };

@@ -29,7 +29,10 @@ impl<D: Driver> Worker<D> {
             }
         }
         for holder in self.slots.iter_mut() {
-            if let Holder::Recycling(_, backend) | Holder::Restoring(_, backend) = holder {
+            if let Holder::Making(backend)
+            | Holder::Recycling(_, backend)
+            | Holder::Restoring(_, backend) = holder
+            {
                 backend.rename(&ids);
             } else if let Holder::Idle(parked) | Holder::Pinging(_, parked) = holder {
                 parked.backend.rename(&ids);

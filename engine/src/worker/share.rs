@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::auth::Proof;
-use crate::base::{Address, Blame, Fault, Key, Time};
+use crate::base::{Address, Blame, EndpointId, Fault, Key, Time};
 use crate::bus::{Place, Rest};
 use crate::io::{Chunk, CloseMode, Driver, RecvMode};
 use crate::observe::Counter;
@@ -39,6 +39,31 @@ pub(super) struct SharedLogin {
     /// Schemas that a server let it into, and when.
     verified: HashMap<Vec<u8>, Time>,
     sessions: usize,
+    /// Of its clients, or one of them.
+    endpoint: EndpointId,
+    /// No connections are made ahead of need until then.
+    make_after: Time,
+}
+
+impl SharedLogin {
+    /// What a connection is made with ahead of need, if it is to be.
+    pub(super) fn wants_more(&self, now: Time) -> bool {
+        self.sessions > 0 && self.known.is_some() && now >= self.make_after
+    }
+
+    /// The account, in no schema.
+    pub(super) fn account(&self) -> (LoginRequest, Proof) {
+        (LoginRequest { database: None, ..self.login.clone() }, self.proof.clone())
+    }
+
+    pub(super) const fn endpoint(&self) -> EndpointId {
+        self.endpoint
+    }
+
+    /// Making one has failed.
+    pub(super) const fn rest_until(&mut self, time: Time) {
+        self.make_after = time;
+    }
 }
 
 /// What a server said of its last new connection.
@@ -104,7 +129,12 @@ impl<D: Driver> Worker<D> {
     }
 
     /// What a login needs for further connections like it.
-    pub(super) fn remember_login(&mut self, pool: &PoolKey, request: &LeaseRequest) {
+    pub(super) fn remember_login(
+        &mut self,
+        pool: &PoolKey,
+        request: &LeaseRequest,
+        endpoint: EndpointId,
+    ) {
         if let Some(shared) = self.logins.get_mut(pool) {
             shared.proof = request.proof.clone();
             return;
@@ -112,7 +142,9 @@ impl<D: Driver> Worker<D> {
         let login = LoginRequest { connect_attrs: None, ..request.login.clone() };
         let proof = request.proof.clone();
         let (known, verified) = (None, HashMap::new());
-        let shared = SharedLogin { login, proof, known, verified, sessions: 0 };
+        let make_after = Time::ZERO;
+        let shared =
+            SharedLogin { login, proof, known, verified, sessions: 0, endpoint, make_after };
         self.logins.insert(pool.clone(), shared);
     }
 
@@ -184,6 +216,7 @@ impl<D: Driver> Worker<D> {
         let known = Known { capabilities: lease.capabilities, ok, settings: bare, traits };
         if let Some(shared) = self.logins.get_mut(&pool) {
             shared.known = Some(known.clone());
+            shared.make_after = Time::ZERO;
             if shared.verified.len() >= SCHEMAS_MAX {
                 shared.verified.clear();
             }
@@ -243,8 +276,9 @@ impl<D: Driver> Worker<D> {
             is_proven: true,
         };
         let entry = self.sessions.get(key)?;
+        let endpoint = entry.endpoint;
         let next = self.pool_key(entry, server, &request.login)?;
-        self.remember_login(&next, &request);
+        self.remember_login(&next, &request, endpoint);
         self.leave_login(pool);
         self.logins.get_mut(&next)?.sessions += 1;
         self.sessions.get_mut(key)?.shares = Some(next.clone());
@@ -352,7 +386,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// A connection belongs to nobody: it goes to whoever waits, when this event is over.
-    fn put_down(&mut self, backend: Box<BackendLink>, lent: Box<Lent>) {
+    pub(super) fn put_down(&mut self, backend: Box<BackendLink>, lent: Box<Lent>) {
         let slot = backend.slot;
         self.park(backend, Some(lent));
         self.freed.push_back(slot);
@@ -509,7 +543,7 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn lent_of(&self, told: Told, capabilities: Capabilities) -> Box<Lent> {
+    pub(super) fn lent_of(&self, told: Told, capabilities: Capabilities) -> Box<Lent> {
         let lent = Lent::new(Arc::new(told.settings), capabilities, self.statement_budget());
         Box::new(Lent { last_insert_id: Some(told.last_insert_id), ..lent })
     }

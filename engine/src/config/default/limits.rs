@@ -162,6 +162,14 @@ pub(super) const POOL: &[Key] = &[
         "How long a connection is kept that nobody uses, in milliseconds.",
     ),
     Key::integer(
+        "idle_min",
+        0,
+        (0, CLIENTS_MAX),
+        "Connections that nobody uses and that stay for longer than idle_ms_max, per pool (server, \
+         user and what clients have negotiated) and worker. Where connections are shared (pooling = \
+         \"transaction\") they are made ahead of need, for users who have clients on the worker.",
+    ),
+    Key::integer(
         "idle_max",
         1_000,
         (0, CLIENTS_MAX),

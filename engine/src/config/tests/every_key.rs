@@ -42,6 +42,7 @@ large_buffers_max = 6
 listen_backlog = 7
 [pool]
 idle_ms_max = 25
+idle_min = 21
 idle_max = 26
 age_ms_max = 27
 ping_idle_ms = 32
@@ -156,6 +157,7 @@ fn every_key_of_the_process_has_an_effect() {
     assert_eq!(config.limits, limits);
     let pool = Pool {
         idle_time_max: Duration::from_millis(25),
+        idle_min: 21,
         idle_max: 26,
         ping_idle: Duration::from_millis(32),
         age_max: Duration::from_millis(27),
