@@ -174,7 +174,10 @@ impl<D: Driver> Worker<D> {
             Some(Holder::Recycling(recycle, backend)) => {
                 let mut plain = BytesMut::new();
                 let link = &mut backend.link;
-                match decode(link.transport.as_deref_mut(), chunk, &mut plain, &mut self.coder) {
+                let transport = link.transport.as_deref_mut();
+                let decoded = decode(transport, chunk, &mut plain, &mut self.coder);
+                self.coder.flush(&mut self.driver, link.conn);
+                match decoded {
                     Ok(()) => recycle.on_bytes(&plain),
                     Err(_) => RecycleStep::Spoiled,
                 }
@@ -367,7 +370,8 @@ pub(super) fn is_wanted(backends: &[Backend], key: &PoolKey) -> bool {
     backends.any(|it| it.address == *key.server() && it.init_query.as_ref() == key.init())
 }
 
-/// What a server says on a connection that no session has, decoded: a few packets.
+/// What a server says on a connection that no session has, decoded: a few packets. What TLS says to
+/// that is in the coder's `out` then, to leave on this connection and no other.
 pub(super) fn decode(
     transport: Option<&mut Transport>,
     bytes: &[u8],

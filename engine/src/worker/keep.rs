@@ -48,8 +48,9 @@ impl<D: Driver> Worker<D> {
     pub(super) fn on_pinged(&mut self, slot: Key, chunk: &Chunk) {
         let Some(Holder::Pinging(ping, parked)) = self.slots.get_mut(slot) else { return };
         let mut plain = BytesMut::new();
-        let transport = parked.backend.link.transport.as_deref_mut();
-        let decoded = decode(transport, chunk, &mut plain, &mut self.coder);
+        let link = &mut parked.backend.link;
+        let decoded = decode(link.transport.as_deref_mut(), chunk, &mut plain, &mut self.coder);
+        self.coder.flush(&mut self.driver, link.conn);
         let Some(Ok(is_there)) = decoded.is_ok().then(|| ping.on_bytes(&plain)) else {
             self.fail_ping(slot);
             return;

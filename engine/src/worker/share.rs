@@ -489,8 +489,9 @@ impl<D: Driver> Worker<D> {
     pub(super) fn on_restoring(&mut self, slot: Key, chunk: &Chunk) {
         let Some(Holder::Restoring(restoring, backend)) = self.slots.get_mut(slot) else { return };
         let mut plain = BytesMut::new();
-        let transport = backend.link.transport.as_deref_mut();
-        let decoded = decode(transport, chunk, &mut plain, &mut self.coder);
+        let link = &mut backend.link;
+        let decoded = decode(link.transport.as_deref_mut(), chunk, &mut plain, &mut self.coder);
+        self.coder.flush(&mut self.driver, link.conn);
         let restored = match restoring {
             _ if decoded.is_err() => None,
             Restoring::Init(init) => match init.on_bytes(&plain) {
