@@ -10,6 +10,7 @@ mod course;
 mod guard;
 mod header;
 mod ledger;
+mod lending;
 mod listing;
 mod login;
 mod owed;
