@@ -154,7 +154,7 @@ fn a_command_that_may_not_wait_is_answered_and_its_session_goes_on(on: On) {
         let mut keeper = connect(address, None).await;
         let mut patient = connect(address, None).await;
         let mut other = connect(address, None).await;
-        keeper.query_drop("BEGIN").await.unwrap();
+        keeper.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.unwrap();
         let mut asked = Box::pin(patient.query_first::<u32, _>("SELECT 1"));
         let early = tokio::time::timeout(Duration::from_millis(200), &mut asked).await;
         assert!(early.is_err(), "{early:?}");
@@ -227,7 +227,7 @@ fn idle_connections_are_made_ahead_encrypted_and_compressed(on: On) {
         let mut other = connect(proxy.weir.address(), None).await;
         eventually("two lie idle", PATIENCE, || idle(&proxy) == 2.0);
         eventually("they are asked", PATIENCE, || counted(&proxy, "pings") >= 4.0);
-        keeper.query_drop("BEGIN").await.unwrap();
+        keeper.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.unwrap();
         assert_eq!(seen(&mut other).await, as_set());
         keeper.disconnect().await.unwrap();
         other.disconnect().await.unwrap();
