@@ -4,6 +4,7 @@
 //! Never: remove a folder whose owner is alive.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Once;
@@ -32,7 +33,17 @@ impl RunFolder {
         SWEEP.call_once(|| sweep(&runs));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = runs.join(process::id().to_string()).join(format!("{number}-{name}"));
-        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        let mut created = fs::create_dir_all(&path);
+        // Another one, the last of this process, may have taken the folder above away just now.
+        for _ in 0..10 {
+            match &created {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    created = fs::create_dir_all(&path);
+                }
+                Ok(()) | Err(_) => break,
+            }
+        }
+        created.with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self { path })
     }
 

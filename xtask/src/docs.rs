@@ -5,11 +5,12 @@
 //! Never: edit them by hand; the program prints them.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use weir_tests::workspace_root;
 
-use crate::shell::{cargo, read, say};
+use crate::shell::{build_weir, read, say};
 
 /// Generated pages and the sub-command of `weir` that prints each.
 const PAGES: [(&str, &str); 3] = [
@@ -27,11 +28,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let weir = build_weir()?;
     let mut stale = Vec::new();
     for (page, subcommand) in PAGES {
-        let text = read(
-            cargo().args(["run", "--quiet", "-p", "weir", "--bin", "weir", "--", subcommand]),
-        )?;
+        let text = read(Command::new(&weir).arg(subcommand))?;
         let path = workspace_root().join(page);
         if fs::read_to_string(&path).is_ok_and(|old| old == text) {
             continue;

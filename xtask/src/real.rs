@@ -10,7 +10,7 @@ use weir_tests::Flavour;
 use crate::clients;
 use crate::mysql::ensure_mysql;
 use crate::packages::{SERVERS, ensure};
-use crate::shell::{cargo, run as run_command, say};
+use crate::shell::{FEATURES, build_weir, cargo, run as run_command, say};
 
 /// Flags of `real`.
 #[derive(Debug, clap::Args)]
@@ -84,8 +84,8 @@ fn run_both(args: &Args) -> Result<Option<String>> {
 fn tests(args: &Args, without: Option<&str>) -> Result<()> {
     clients::ensure()?;
     let mut command = cargo();
-    // With the features of the other steps: dependencies are built once for all of them.
-    command.args(["test", "--workspace", "--features", "weir-tests/real", "--test", "real", "--"]);
+    command.env("WEIR_BIN", build_weir()?).arg("test").args(FEATURES);
+    command.args(["--test", "real", "--"]);
     if args.long {
         command.env("WEIR_SYSBENCH_SECONDS", "30");
     }

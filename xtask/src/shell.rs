@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use weir_tests::workspace_root;
+use weir_tests::{target_dir, workspace_root};
+
+/// Features of every step that builds the workspace: dependencies, and Weir, are built once for all.
+pub(crate) const FEATURES: [&str; 3] = ["--workspace", "--features", "weir-tests/real"];
 
 /// The cargo that runs us, in the repository's root.
 pub(crate) fn cargo() -> Command {
@@ -62,4 +65,13 @@ fn describe(command: &Command) -> String {
         line.push_str(&arg.to_string_lossy());
     }
     line
+}
+
+/// Builds Weir with what the tests are built with, and gives its path, for `WEIR_BIN`.
+///
+/// # Errors
+/// When it does not build.
+pub(crate) fn build_weir() -> Result<PathBuf> {
+    run(cargo().arg("build").args(FEATURES).args(["--bin", "weir"]))?;
+    Ok(target_dir().join("debug/weir"))
 }

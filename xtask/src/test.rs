@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::packages::{CLIENTS, COUNTING, SERVERS, ensure};
-use crate::shell::{cargo, run as run_command, say};
+use crate::shell::{FEATURES, build_weir, cargo, run as run_command, say};
 use crate::{clients, docs, fuzz, real, tidy};
 
 /// Enough to reach every branch a seed corpus reaches; long runs are for `cargo xtask fuzz`.
@@ -100,11 +100,12 @@ fn formatting() -> Result<()> {
 }
 
 fn clippy() -> Result<()> {
-    run_command(
-        cargo()
-            .args(["clippy", "--workspace", "--all-targets", "--features", "weir-tests/real"])
-            .args(["--", "-D", "warnings"]),
-    )
+    run_command(cargo().arg("clippy").args(FEATURES).args([
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 fn generated_docs() -> Result<()> {
@@ -112,10 +113,8 @@ fn generated_docs() -> Result<()> {
 }
 
 fn unit() -> Result<()> {
-    // With the features of the tests on real servers, which are a step of their own: dependencies
-    // are built once for both.
     let mut command = cargo();
-    command.args(["test", "--workspace", "--features", "weir-tests/real"]);
+    command.env("WEIR_BIN", build_weir()?).arg("test").args(FEATURES);
     run_command(command.args(["--lib", "--bins", "--test", "it", "--test", "sim"]))
 }
 
