@@ -28,6 +28,7 @@ on_every_server!(
     long_parameters_and_long_texts,
     a_client_that_is_silent_too_long_is_told_so,
     a_session_can_be_looked_at,
+    what_is_sent_behind_a_refused_schema_runs_nowhere,
 );
 
 // Which server it is makes no difference to a crowd, and one takes a while.
@@ -460,4 +461,39 @@ async fn thread_of(conn: &mut Conn) -> u64 {
     let sql = "SELECT /* of the server */ id FROM information_schema.processlist \
                WHERE info LIKE '%of the server%'";
     conn.query_first(sql).await.unwrap().unwrap()
+}
+
+/// A client that does not wait for answers, whose schema is gone, on a connection that was in another
+/// one.
+fn what_is_sent_behind_a_refused_schema_runs_nowhere(on: On) {
+    let server = Database::shared(on);
+    let [gone, other] = ["gone", "other"].map(|name| database(server, name, on));
+    for name in [&gone, &other] {
+        server.sql(&format!("CREATE TABLE {name}.t (a INT)")).unwrap();
+    }
+    let proxy = Proxy::start_with(on, &shared(on, server, 1));
+    let log_in = |name: &str| {
+        let unusual = Capabilities::QUERY_ATTRIBUTES.union(Capabilities::NO_SCHEMA);
+        let login = Login { database: Some(name.to_owned()), ..Login::new(USER, PASSWORD) };
+        RawClient::log_in(proxy.weir.address(), &login.without(unusual)).unwrap()
+    };
+    let (mut lost, mut user) = (log_in(&gone), log_in(&other));
+    for begins in [false, true] {
+        server.sql(&format!("CREATE DATABASE IF NOT EXISTS {gone}")).unwrap();
+        if begins {
+            lost.ask(b"\x03BEGIN").unwrap();
+        }
+        user.ask(b"\x03SELECT a FROM t").unwrap();
+        server.sql(&format!("DROP DATABASE {gone}")).unwrap();
+        for number in 1..=3 {
+            lost.send_query(&format!("INSERT INTO t VALUES ({number})")).unwrap();
+        }
+        for _ in 0..3 {
+            assert_eq!(lost.error().unwrap().code, 1049, "begins: {begins}");
+        }
+        lost.ask(b"\x03COMMIT").unwrap();
+        user.ask(b"\x03INSERT INTO t VALUES (7)").unwrap();
+    }
+    assert_eq!(server.sql(&format!("SELECT a FROM {other}.t")).unwrap(), "7\n7\n");
+    proxy.finish();
 }

@@ -137,7 +137,7 @@ impl Relay {
     /// A result of one column and one row.
     fn tell_version_comment(&mut self, answer: &VersionComment, edits: &mut Edits) {
         let client = self.reply.dialect().client;
-        let status = self.reply.status().without(Status::SESSION_STATE_CHANGED);
+        let status = self.reply.status().of_the_session();
         let is_new = client.contains(Capabilities::DEPRECATE_EOF);
         edits.send(Side::Client, |out| {
             frame(out, 1, |out| out.put_u8(1));
@@ -167,13 +167,14 @@ impl Relay {
 
 impl Relay {
     /// When its client will have been silent for too long: only where no server sees to it.
-    pub(super) fn silent_until(&self) -> Time {
-        let sharing = self.sharing.as_deref();
+    pub(super) fn silent_until(&self, now: Time) -> Time {
+        let Some(sharing) = self.sharing.as_deref().filter(|it| it.lent.is_none()) else {
+            return Time::NEVER;
+        };
         let is_between = self.request.is_between_commands() && !self.request.is_cut();
-        let apart = sharing.filter(|it| {
-            is_between && it.lent.is_none() && it.action.is_none() && it.since.is_none()
-        });
-        apart.map_or(Time::NEVER, |it| it.silent_since + it.silence_max)
+        let is_silent = is_between && sharing.action.is_none() && sharing.since.is_none();
+        let last = sharing.silent_since.max(self.command_since);
+        if is_silent { last + sharing.silence_max } else { now + sharing.silence_max }
     }
 
     /// What the server says to a client that was silent for too long: MariaDB nothing.

@@ -103,7 +103,9 @@ impl Session {
 
     /// Gives its connection back.
     pub fn release(&mut self) -> Option<Box<Lent>> {
-        self.sharing_mut()?.lent.take()
+        let sharing = self.sharing_mut()?;
+        sharing.since = None;
+        sharing.lent.take()
     }
 
     /// Reasons why it keeps a shared connection, as they were entered in the ledger: by [`crate::share::Pin::bit`].
@@ -130,9 +132,9 @@ impl Session {
     /// When its client will have been silent for too long (`wait_timeout`): only while it has no
     /// connection of which the server itself sees to that.
     #[must_use]
-    pub fn silent_until(&self) -> Time {
+    pub fn silent_until(&self, now: Time) -> Time {
         match &self.phase {
-            Phase::Relay(relay) => relay.silent_until(),
+            Phase::Relay(relay) => relay.silent_until(now),
             Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => Time::NEVER,
         }
     }
@@ -154,6 +156,12 @@ impl Session {
             Phase::Relay(relay) => relay.set_ahead(input),
             Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => Ok(()),
         }
+    }
+
+    /// Whether its client has sent anything ahead.
+    #[must_use]
+    pub fn has_ahead(&self) -> bool {
+        self.sharing().is_some_and(|sharing| !sharing.ahead.is_empty())
     }
 
     /// What its client sent ahead.

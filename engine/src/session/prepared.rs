@@ -199,6 +199,7 @@ impl Relay {
         ledger: &mut Ledger,
     ) -> Result<Ruling, Fault> {
         let id = statement_id(payload).unwrap_or_default();
+        let in_transaction = self.is_in_transaction();
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
         let known = sharing.statements.get(id);
         let (is_known, own) = (known.is_some(), known.and_then(|it| it.own.as_ref()?.id.into()));
@@ -210,6 +211,7 @@ impl Relay {
         Ok(match (command, own) {
             (Command::StmtClose, _) => {
                 sharing.statements.remove(id);
+                sharing.tell_pins(in_transaction, ledger);
                 own.map_or(Ruling::Done, |number| to(number, None, Of::Nothing))
             }
             (Command::StmtReset, Some(number)) => to(number, Some(Expect::Ok), Of::Execution(id)),

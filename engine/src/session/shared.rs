@@ -201,6 +201,10 @@ impl Relay {
             self.acquire(ledger.now());
             return Ok(false);
         }
+        if self.is_lost()? {
+            return Ok(false);
+        }
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(true) };
         if let Some(command) = command.filter(|command| has_head(*command)) {
             // If it has to wait, it is looked at again with what comes behind it.
             if self.decide_head(command, edits)?
@@ -371,6 +375,9 @@ impl Relay {
         edits: &mut Edits,
         ledger: &mut Ledger,
     ) -> Result<Ruling, Fault> {
+        if self.is_lost()? {
+            return Ok(Ruling::Again);
+        }
         if let Command::StmtClose | Command::StmtReset = command {
             return self.rule_statement(command, payload, edits, ledger);
         }

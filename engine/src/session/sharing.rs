@@ -245,7 +245,7 @@ impl Sharing {
     }
 
     /// Enters which reasons to keep the connection have begun and ended.
-    fn tell_pins(&mut self, in_transaction: bool, ledger: &mut Ledger) {
+    pub(super) fn tell_pins(&mut self, in_transaction: bool, ledger: &mut Ledger) {
         let mut pins = self.carried.pins.bits();
         if self.statements.hold_connection() {
             pins |= Pin::Statement.bit();
@@ -349,9 +349,9 @@ impl Relay {
             Exchanged::Refused(err) => sharing.on_refused(topic, &exchange, &err),
         }
         self.close_statements(edits);
-        let in_transaction = self.reply.status().contains(Status::IN_TRANS);
+        let in_transaction = self.is_in_transaction();
         if let Some(sharing) = self.sharing.as_deref_mut() {
-            sharing.tell_pins(in_transaction && !sharing.begins, ledger);
+            sharing.tell_pins(in_transaction, ledger);
         }
         if let Topic::Prepare { .. } = topic {
             ledger.enter(Entry::Prepared);
@@ -450,6 +450,32 @@ impl Relay {
         Ok(())
     }
 
+    /// A transaction is open on the connection, and the client was not only told so.
+    pub(super) fn is_in_transaction(&self) -> bool {
+        let begins = self.sharing.as_ref().is_some_and(|sharing| sharing.begins);
+        self.reply.status().contains(Status::IN_TRANS) && !begins
+    }
+
+    /// Whether the connection is in no known state, so that nothing more may be said on it: it goes.
+    ///
+    /// # Errors
+    /// A transaction is open on it, which ends with it.
+    pub(super) fn is_lost(&mut self) -> Result<bool, Fault> {
+        let in_transaction = self.is_in_transaction();
+        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(false) };
+        let is_unknown = sharing.lent.as_ref().is_some_and(|lent| lent.is_unknown);
+        if !is_unknown || sharing.denied.is_some() {
+            return Ok(false);
+        }
+        if in_transaction {
+            let text = "weir: the backend has refused to restore the session's settings, and the \
+                        transaction is lost; connect again";
+            return Err(fault(Blame::Backend, code::UNKNOWN_ERROR, text));
+        }
+        sharing.action = Some(Action::Release);
+        Ok(true)
+    }
+
     /// Lets the connection go if nothing needs it, after asking what only it knows.
     pub(super) fn settle(&mut self, edits: &mut Edits) {
         let rests = self.owed.is_empty()
@@ -457,11 +483,10 @@ impl Relay {
             && self.request.is_idle()
             && !self.unasked
             && !self.spoiled;
-        let is_open = self.reply.status().contains(Status::IN_TRANS);
+        let is_open = self.is_in_transaction();
         let Some(sharing) = self.sharing.as_deref_mut() else { return };
         let Some(lent) = sharing.lent.as_deref() else { return };
-        if !rests || is_open && !sharing.begins || sharing.is_pinned() || !sharing.ahead.is_empty()
-        {
+        if !rests || is_open || sharing.is_pinned() || !sharing.ahead.is_empty() {
             return;
         }
         if lent.is_unknown {
@@ -520,7 +545,7 @@ impl Relay {
     /// Sends an OK of Weir's own.
     pub(super) fn send_ok(&mut self, seq: u8, trackers: &[u8], edits: &mut Edits) {
         let client = self.reply.dialect().client;
-        let status = self.reply.status().without(Status::SESSION_STATE_CHANGED);
+        let status = self.reply.status().of_the_session();
         let packet = OkPacket { trackers, ..OkPacket::nothing(status) };
         edits.send(Side::Client, |out| packet.encode(client, seq, out));
         if let Some(sharing) = self.sharing.as_deref_mut() {
@@ -610,7 +635,13 @@ impl Sharing {
             }
             Topic::Settle => self.carried.pins.add(Pin::Unexplained),
             Topic::Refused => {}
-            Topic::Tune | Topic::InsertId | Topic::Prepare { .. } => {
+            Topic::InsertId => {
+                if let Some(lent) = &mut self.lent {
+                    lent.last_insert_id = None;
+                }
+                self.denied = Some(told(err));
+            }
+            Topic::Tune | Topic::Prepare { .. } => {
                 if let Some(lent) = &mut self.lent {
                     lent.is_unknown = true;
                 }

@@ -6,7 +6,7 @@
 //! can be asked for later is left to the server.
 
 use crate::share::settings::Settings;
-use crate::share::traits::{Traits, VersionComment};
+use crate::share::traits::{Traits, VersionComment, transaction_names};
 use crate::sql::{
     Findings, Flags, Item, LexMode, Scope, Server, Span, Target, Value, ValueKind, unquoted,
 };
@@ -70,7 +70,10 @@ pub fn chatter<'a>(text: &[u8], traits: &'a Traits, of: Circumstances<'a>) -> Op
     let settings = of.settings;
     match findings.flags {
         Flags::BEGIN => {
+            let [[_, read_only], [_, other]] = transaction_names(traits.server);
             let begins = settings.variable(b"autocommit") == Some(b"ON")
+                && settings.variable(read_only) == Some(b"OFF")
+                && settings.variable(other).is_none()
                 && !has_word(settings.variable(b"sql_mode")?, b"ORACLE")
                 && !(of.reports && traits.tracks_transactions);
             begins.then_some(Chatter::Begin)
@@ -144,8 +147,8 @@ fn names<'a>(
 
 /// `SET SESSION TRANSACTION ISOLATION LEVEL …`.
 fn isolation<'a>(text: &[u8], traits: &Traits, settings: &'a Settings) -> Option<Chatter<'a>> {
-    let name: &[u8] = if traits.is_mariadb() { b"tx_isolation" } else { b"transaction_isolation" };
-    let current = settings.variable(name)?;
+    let [[name, _], [other, _]] = transaction_names(traits.server);
+    let current = settings.variable(name).filter(|_| settings.variable(other).is_none())?;
     let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let mut words = words.map(|word| word.strip_suffix(b";").unwrap_or(word));
     for expected in [&b"SET"[..], b"SESSION", b"TRANSACTION", b"ISOLATION", b"LEVEL"] {
@@ -204,6 +207,12 @@ fn sets<'a>(
         let name = unquoted(name.of(text)).to_ascii_lowercase();
         let (name, compared) = VARIABLES.iter().find(|(known, _)| *known == name)?;
         let current = of.settings.variable(name)?;
+        let [[isolation, _], [other, _]] = transaction_names(traits.server);
+        // They are two names for one value.
+        let is_doubtful = *name == isolation && of.settings.variable(other).is_some();
+        if is_doubtful || *name == other {
+            return None;
+        }
         if scope != Scope::Session || !is_value(text, value, *compared, current, traits.server) {
             return None;
         }
@@ -273,7 +282,7 @@ mod tests {
         }
     }
 
-    fn settings() -> Settings {
+    fn settings(server: Server) -> Settings {
         let mut settings = Settings::default();
         for (name, value) in [
             ("autocommit", "ON"),
@@ -285,12 +294,13 @@ mod tests {
             ("foreign_key_checks", "OFF"),
             ("sql_mode", "STRICT_TRANS_TABLES"),
             ("time_zone", "SYSTEM"),
-            ("tx_isolation", "READ-COMMITTED"),
-            ("transaction_isolation", "REPEATABLE-READ"),
             ("wait_timeout", "28800"),
         ] {
             settings.set_variable(name.as_bytes(), value.as_bytes());
         }
+        let [[isolation, read_only], _] = transaction_names(server);
+        settings.set_variable(isolation, b"READ-COMMITTED");
+        settings.set_variable(read_only, b"OFF");
         settings
     }
 
@@ -307,7 +317,7 @@ mod tests {
         text: &str,
         circumstances: impl FnOnce(&mut Circumstances<'_>),
     ) -> bool {
-        let mut settings = settings();
+        let mut settings = settings(server);
         change(&mut settings);
         let mut of = Circumstances {
             settings: &settings,
@@ -369,6 +379,7 @@ mod tests {
             "SET character_set_results = utf8mb4",
             "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY",
+            "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
             "SET @a = 1",
             "SET PASSWORD = 'a'",
             "SELECT @@VERSION_COMMENT",
@@ -392,12 +403,27 @@ mod tests {
             ("completion_type", "RELEASE", "ROLLBACK"),
             ("character_set_collations", "utf8mb4=utf8mb4_bin", "SET NAMES utf8mb4"),
             ("character_set_results", "latin1", "SET NAMES utf8mb4"),
+            ("transaction_read_only", "ON", "BEGIN"),
             ("default_collation_for_utf8mb4", "utf8mb4_0900_ai_ci", "SET NAMES utf8mb4"),
         ] {
             assert!(!is_on(MYSQL, set(name, value), text), "{text} with {name} = {value}");
         }
         assert!(is_on(MARIADB, set("autocommit", "OFF"), "SET autocommit = 0"));
         assert!(is_on(MARIADB, set("character_set_results", ""), "SET character_set_results=NULL"));
+    }
+
+    #[test]
+    fn two_names_of_one_value_are_doubtful() {
+        let text = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+        for text in [text, "SET tx_isolation = 'READ-COMMITTED'"] {
+            assert!(is_on(MARIADB, |_| (), text), "{text}");
+            let twice = |it: &mut Settings| {
+                it.set_variable(b"transaction_isolation", b"REPEATABLE-READ");
+            };
+            assert!(!is_on(MARIADB, twice, text), "{text}");
+        }
+        let twice = |it: &mut Settings| it.set_variable(b"transaction_read_only", b"ON");
+        assert!(!is_on(MARIADB, twice, "BEGIN"));
     }
 
     #[test]

@@ -105,15 +105,13 @@ const TRACKED: [Asked; 4] = [
 #[must_use]
 pub fn base(server: Server, has_roles: bool) -> Vec<Asked> {
     const DEFAULT_COLLATION_SINCE: u32 = 80_011;
-    let isolation: &[u8] = match server {
-        Server::MariaDb(_) => b"tx_isolation",
-        Server::MySql(_) | Server::Unknown => b"transaction_isolation",
-    };
+    let [isolation, read_only] = transaction_names(server)[0];
     let mut asked = vec![Asked::Schema];
     if has_roles {
         asked.push(Asked::Roles);
     }
-    asked.extend([Asked::Switch(b"autocommit"), Asked::Switch(b"sql_auto_is_null")]);
+    let switches = [&b"autocommit"[..], b"sql_auto_is_null", read_only];
+    asked.extend(switches.map(Asked::Switch));
     for name in [
         &b"character_set_client"[..],
         b"character_set_connection",
@@ -131,6 +129,14 @@ pub fn base(server: Server, has_roles: bool) -> Vec<Asked> {
         asked.push(Asked::Variable(DEFAULT_COLLATION));
     }
     asked
+}
+
+/// The variables of isolation level and access mode, by the names that every server of that kind
+/// knows; and by those that MariaDB 11.1 has besides, as variables of their own with the same value.
+pub(super) const fn transaction_names(server: Server) -> [[&'static [u8]; 2]; 2] {
+    let old: [&[u8]; 2] = [b"tx_isolation", b"tx_read_only"];
+    let new: [&[u8]; 2] = [b"transaction_isolation", b"transaction_read_only"];
+    if matches!(server, Server::MariaDb(_)) { [old, new] } else { [new, old] }
 }
 
 /// What a server is asked besides, about itself.

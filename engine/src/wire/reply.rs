@@ -23,7 +23,7 @@ use bytes::BytesMut;
 pub use kinds::{Dialect, Expect, ReplyError, ReplyEvent, Walked};
 pub use notes::{Notes, Tracked};
 
-use self::control::{FLAGGED_COUNT, Frame, OF_THE_SESSION};
+use self::control::{FLAGGED_COUNT, Frame};
 use crate::wire::edit::{Edits, Side};
 use crate::wire::error::ErrPacket;
 use crate::wire::frame::{self, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX};
@@ -631,7 +631,9 @@ impl ReplyWalk {
             self.owes_eof = false;
             self.shift = self.shift.wrapping_add(1);
             self.last_seq = self.last_seq.wrapping_add(1);
-            let (status, seq) = (self.status.common(OF_THE_SESSION), self.last_seq);
+            // What the statement did is not known yet, and a CURSOR_EXISTS left over from another one
+            // would make a client fetch rows that come by themselves.
+            let (status, seq) = (self.status.of_the_session(), self.last_seq);
             edits.send(Side::Client, |out| ok::encode_eof(status, 0, seq, out));
         }
     }

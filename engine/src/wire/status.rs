@@ -66,6 +66,16 @@ impl Status {
         Self(self.0 | other.0)
     }
 
+    /// Those that say how the session is, and not what the last statement did.
+    #[must_use]
+    pub const fn of_the_session(self) -> Self {
+        let flags = Self::IN_TRANS
+            .with(Self::AUTOCOMMIT)
+            .with(Self::NO_BACKSLASH_ESCAPES)
+            .with(Self::IN_TRANS_READONLY);
+        self.common(flags)
+    }
+
     /// Those that are also in `other`.
     #[must_use]
     pub const fn common(self, other: Self) -> Self {

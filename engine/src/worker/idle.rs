@@ -221,7 +221,8 @@ impl<D: Driver> Worker<D> {
         let Some(pool) = parked.backend.pool.clone() else { return };
         let heard = self.ledger.now();
         let times = Times { logged_in: parked.backend.since, used: parked.used, heard };
-        if let Some(key) = self.next_who_wants(&pool) {
+        let is_verified = heard < times.logged_in + self.config.pool.auth_cache_ttl;
+        if is_verified && let Some(key) = self.next_who_wants(&pool) {
             self.lend(key, slot);
         } else if self.resources.shared.permits.keep_idle(pool.server(), &self.desk) {
             self.shelf.put(pool, slot, times);

@@ -60,7 +60,7 @@ impl<D: Driver> Worker<D> {
             if self.log_in_known(key, &request, pool) {
                 return;
             }
-            self.remember_login(pool, &request, endpoint);
+            self.remember_login(key, pool, &request, endpoint);
         }
         let pool = pool.filter(|_| request.is_proven);
         if pool.as_ref().is_none_or(|pool| !self.reuse(key, pool)) {
@@ -95,7 +95,7 @@ impl<D: Driver> Worker<D> {
         let pool = entry.and_then(|entry| self.pool_key(entry, server, &request.login));
         if let Some(pool) = pool.as_ref().filter(|pool| pool.is_shared()) {
             // It may be another one than when the session began to wait.
-            self.remember_login(pool, &request, endpoint);
+            self.remember_login(key, pool, &request, endpoint);
         }
         if request.is_proven && pool.as_ref().is_some_and(|pool| self.reuse(key, pool)) {
             self.resources.shared.permits.give_back(server);

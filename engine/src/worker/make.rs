@@ -250,6 +250,7 @@ impl<D: Driver> Worker<D> {
         let Stage::Greeting(_, lease, ..) = &backend.stage else { return };
         let lease = *lease;
         backend.roles.clone_from(&told.roles);
+        backend.connected = true;
         backend.stage = Stage::Leased(lease);
         self.counters.increment(Counter::BackendMadeAhead);
         let pool = backend.pool.as_ref();

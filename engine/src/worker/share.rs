@@ -39,6 +39,10 @@ pub(super) struct SharedLogin {
     /// Schemas that a server let it into, and when.
     verified: HashMap<Vec<u8>, Time>,
     sessions: usize,
+    /// When a client logged in last that was not let in at once.
+    asked: Time,
+    /// Of clients that are logging in, of whom the server has to say whether they may.
+    unproven: HashMap<Key, Proof>,
     /// Of its clients, or one of them.
     endpoint: EndpointId,
     /// No connections are made ahead of need until then.
@@ -131,36 +135,56 @@ impl<D: Driver> Worker<D> {
     /// What a login needs for further connections like it.
     pub(super) fn remember_login(
         &mut self,
+        key: Key,
         pool: &PoolKey,
         request: &LeaseRequest,
         endpoint: EndpointId,
     ) {
+        let asked = self.ledger.now();
         if let Some(shared) = self.logins.get_mut(pool) {
-            shared.proof = request.proof.clone();
+            shared.asked = asked;
+            if request.is_proven {
+                shared.proof = request.proof.clone();
+            } else {
+                shared.unproven.insert(key, request.proof.clone());
+            }
             return;
         }
         let login = LoginRequest { connect_attrs: None, ..request.login.clone() };
         let proof = request.proof.clone();
         let (known, verified) = (None, HashMap::new());
-        let make_after = Time::ZERO;
-        let shared =
-            SharedLogin { login, proof, known, verified, sessions: 0, endpoint, make_after };
+        let shared = SharedLogin {
+            login,
+            proof,
+            known,
+            verified,
+            sessions: 0,
+            asked,
+            unproven: HashMap::from_iter([(key, request.proof.clone())]),
+            endpoint,
+            make_after: Time::ZERO,
+        };
         self.logins.insert(pool.clone(), shared);
     }
 
     /// A session is over that shared connections.
     pub(super) fn leave_login(&mut self, pool: &PoolKey) {
         if let Some(shared) = self.logins.get_mut(pool) {
-            shared.sessions -= 1;
+            shared.sessions = shared.sessions.saturating_sub(1);
         }
     }
 
     /// Forgets logins that nobody uses.
     pub(super) fn tend_logins(&mut self, now: Time) {
         let ttl = self.config.pool.auth_cache_ttl;
+        let limits = &self.config.limits;
+        // Its connection, and what is said on it first, take as long as that.
+        let login_max = limits.lease_wait + 3 * limits.connect_timeout;
         self.logins.retain(|_, shared| {
             shared.verified.retain(|_, since| now < *since + ttl);
-            shared.sessions > 0 || !shared.verified.is_empty()
+            shared.unproven.retain(|key, _| self.sessions.get(*key).is_some());
+            let is_logging_in = now < shared.asked + login_max;
+            shared.sessions > 0 || !shared.verified.is_empty() || is_logging_in
         });
     }
 
@@ -216,6 +240,9 @@ impl<D: Driver> Worker<D> {
         let known = Known { capabilities: lease.capabilities, ok, settings: bare, traits };
         if let Some(shared) = self.logins.get_mut(&pool) {
             shared.known = Some(known.clone());
+            if let Some(proof) = shared.unproven.remove(&key).filter(|_| is_login) {
+                shared.proof = proof;
+            }
             shared.make_after = Time::ZERO;
             if shared.verified.len() >= SCHEMAS_MAX {
                 shared.verified.clear();
@@ -251,13 +278,13 @@ impl<D: Driver> Worker<D> {
         if is_other {
             pool = match self.move_login(key, &pool, &server) {
                 Some(pool) => pool,
-                None => return,
+                None => return self.deny_forgotten(key),
             };
         }
         if self.reuse_shared(key, &pool) {
             return;
         }
-        let Some(shared) = self.logins.get(&pool) else { return };
+        let Some(shared) = self.logins.get(&pool) else { return self.deny_forgotten(key) };
         let schema = self.sessions.get(key).and_then(|entry| entry.session.settings());
         let database = schema.map(|it| it.schema().to_vec()).filter(|it| !it.is_empty());
         let login = LoginRequest { database, ..shared.login.clone() };
@@ -265,6 +292,12 @@ impl<D: Driver> Worker<D> {
         self.watch(key);
         let until = self.driver.now() + self.config.limits.lease_wait;
         self.enqueue(key, request, server, until);
+    }
+
+    /// There is no login by which connections could be made for a session, since a reload.
+    fn deny_forgotten(&mut self, key: Key) {
+        let text = "weir: the configuration of this account has changed; connect again";
+        self.deny(key, fault(Blame::Backend, code::UNKNOWN_ERROR, text));
     }
 
     /// The primary is another server now, or has another `init_query`.
@@ -277,8 +310,8 @@ impl<D: Driver> Worker<D> {
         };
         let entry = self.sessions.get(key)?;
         let endpoint = entry.endpoint;
-        let next = self.pool_key(entry, server, &request.login)?;
-        self.remember_login(&next, &request, endpoint);
+        let next = self.pool_key(entry, server, &request.login).filter(PoolKey::is_shared)?;
+        self.remember_login(key, &next, &request, endpoint);
         self.leave_login(pool);
         self.logins.get_mut(&next)?.sessions += 1;
         self.sessions.get_mut(key)?.shares = Some(next.clone());
@@ -370,7 +403,7 @@ impl<D: Driver> Worker<D> {
         self.falls_silent(key);
         let is_old = self.is_outdated(&backend);
         let slot = backend.slot;
-        if lent.is_unknown && !is_aimed_at && !self.draining {
+        if lent.is_unknown && !is_aimed_at && !is_old && !self.draining {
             if let Err(backend) = self.restore(backend) {
                 self.park(backend, None);
                 self.close_idle(slot, CloseMode::Now);
@@ -563,6 +596,7 @@ impl<D: Driver> Worker<D> {
         if let Some(entry) = self.sessions.get_mut(key) {
             self.counters.increment(Counter::BackendDenials);
             entry.session.deny_backend(fault);
+            self.falls_silent(key);
             self.resume(key);
         }
     }

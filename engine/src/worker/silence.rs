@@ -29,8 +29,12 @@ impl<D: Driver> Worker<D> {
         let mut next = Time::NEVER;
         let mut over = Vec::new();
         for (key, entry) in self.sessions.iter() {
-            let until = entry.session.silent_until();
-            if until <= now {
+            let until = entry.session.silent_until(now);
+            let client = &entry.client;
+            let is_read = client.held_by.is_empty() && self.driver.unsent_bytes(client.conn) == 0;
+            if !is_read {
+                next = next.min(now + SPACING);
+            } else if until <= now {
                 over.push(key);
             } else {
                 next = next.min(until);

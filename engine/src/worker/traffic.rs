@@ -189,7 +189,13 @@ impl<D: Driver> Worker<D> {
             Some(Action::Identify) => self.identify(key),
             Some(Action::ChangeUser(request)) => self.change_user(key, *request),
             Some(Action::Acquire) => self.acquire(key),
-            Some(Action::Release) => self.release(key),
+            Some(Action::Release) => {
+                self.release(key);
+                // A command that came in pieces, which is for another connection.
+                if self.sessions.get(key).is_some_and(|entry| entry.session.has_ahead()) {
+                    self.resume(key);
+                }
+            }
             Some(Action::Resume) => self.resume(key),
             Some(Action::Close) => self.close_session(key, Ending::InOrder),
         }

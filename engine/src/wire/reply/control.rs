@@ -3,16 +3,9 @@
 //! Purpose: hold one while it is decided on.
 //! Never: decide.
 
+use crate::wire::Capabilities;
 use crate::wire::edit::Edits;
 use crate::wire::frame::HEADER_BYTES;
-use crate::wire::{Capabilities, Status};
-
-/// The flags an EOF put in before the rows has: what the statement did is not known yet, and a
-/// CURSOR_EXISTS left over from another one would make a client fetch rows that come by themselves.
-pub(super) const OF_THE_SESSION: Status = Status::IN_TRANS
-    .with(Status::AUTOCOMMIT)
-    .with(Status::NO_BACKSLASH_ESCAPES)
-    .with(Status::IN_TRANS_READONLY);
 
 /// With these, the count of a result's columns has a byte behind it.
 pub(super) const FLAGGED_COUNT: Capabilities =
