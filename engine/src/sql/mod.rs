@@ -1,10 +1,12 @@
 //! SQL text, as far as a proxy must read it.
 //!
 //! Purpose: find in a statement what must not reach a server as it was written, what it does to its
-//! connection, and what makes it the same as others.
-//! Never: parse SQL; where the text is not surely understood, the answer is "leave it alone".
+//! connection, where it may run, and what makes it the same as others.
+//! Never: parse SQL, but where a parse takes back a doubt; where the text is not surely understood, the
+//! answer is "leave it alone", or "to the primary".
 #![forbid(unsafe_code)]
 
+mod classify;
 mod connections;
 mod digest;
 mod findings;
@@ -14,9 +16,13 @@ mod lex;
 mod mode;
 mod pieces;
 mod processlist;
+mod slow;
 mod state;
 mod words;
 
+pub use classify::{
+    Class, Classified, Consistency, Hints, Marks, Nodes, Reason, Role, classify, classify_fully,
+};
 pub use connections::{
     Finding, Known, Place, Previous, Put, find, find_with, may_name_connections, render,
 };

@@ -135,6 +135,7 @@ pub(super) enum Word {
     ServiceReleaseLocks,
     Session,
     Set,
+    Share,
     Show,
     Shutdown,
     Signal,
@@ -199,14 +200,14 @@ impl Word {
 }
 
 /// The longest of them.
-const WORD_BYTES_MAX: usize = 29;
+pub(super) const WORD_BYTES_MAX: usize = 29;
 
 /// Enough for short ways to go, and a power of two.
 const SLOTS: usize = 1024;
 
 /// The length and a few letters, without the bit that tells capitals from small letters.
 #[inline]
-const fn hash(bytes: &[u8]) -> usize {
+pub(super) const fn hash(bytes: &[u8]) -> usize {
     let length = bytes.len();
     let ([first, ..], [.., last]) = (bytes, bytes) else { return 0 };
     let (_, upper) = bytes.split_at(length / 2);
@@ -368,6 +369,7 @@ const NAMED: &[(&[u8], Word)] = &[
     (b"SERVICE_RELEASE_LOCKS", Word::ServiceReleaseLocks),
     (b"SESSION", Word::Session),
     (b"SET", Word::Set),
+    (b"SHARE", Word::Share),
     (b"SHOW", Word::Show),
     (b"SHUTDOWN", Word::Shutdown),
     (b"SIGNAL", Word::Signal),
@@ -437,7 +439,7 @@ const KEYWORDS: &[&[u8]] = &[
     b"OVER", b"PARTITION", b"PRECISION", b"PRIMARY", b"RANGE", b"READS", b"READ_WRITE", b"REAL",
     b"RECURSIVE", b"REFERENCES", b"REGEXP", b"REPEATABLE", b"REQUIRE", b"RESTRICT", b"RETURN",
     b"RETURNING", b"RIGHT", b"RLIKE", b"ROWS", b"SCHEMAS", b"SECOND_MICROSECOND", b"SENSITIVE",
-    b"SEPARATOR", b"SERIALIZABLE", b"SHARE", b"SKIP", b"SMALLINT", b"SQL", b"SQLEXCEPTION",
+    b"SEPARATOR", b"SERIALIZABLE", b"SKIP", b"SMALLINT", b"SQL", b"SQLEXCEPTION",
     b"SQLSTATE", b"SQLWARNING", b"SQL_BIG_RESULT", b"SQL_NO_CACHE", b"SQL_SMALL_RESULT", b"SSL",
     b"STARTING", b"STATUS", b"STORED", b"STRAIGHT_JOIN", b"TERMINATED", b"TINYBLOB", b"TINYINT",
     b"TINYTEXT", b"TRAILING", b"UNCOMMITTED", b"UNDO", b"UNION", b"UNIQUE", b"UNSIGNED", b"USAGE",
