@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use weir::sql::Server;
 
 /// MySQL and MariaDB proxy.
 #[derive(Debug, Parser)]
@@ -29,6 +30,9 @@ pub(crate) enum Command {
         /// The configuration file, in TOML.
         file: PathBuf,
     },
+    /// Say where a statement would go behind an endpoint that splits reads and writes, and why. Nothing
+    /// is asked of a server: temporary tables, open transactions and views are not known.
+    Explain(Explain),
     /// Print a commented configuration file with every key and its default.
     Sample,
     /// Print the configuration's reference page, in Markdown.
@@ -36,6 +40,36 @@ pub(crate) enum Command {
     /// Print the metrics' reference page, in Markdown.
     #[command(hide = true)]
     MetricsReference,
+}
+
+/// Flags of `explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(crate) struct Explain {
+    /// The statement; `-` reads it from standard input.
+    pub(crate) sql: String,
+    /// Who would read it: `mysql` or `mariadb`, perhaps with a version as in `mysql=8.0.36`.
+    /// Without it, only what is true of both counts.
+    #[arg(long, value_name = "NAME[=VERSION]", value_parser = server)]
+    pub(crate) server: Option<Server>,
+    /// The session's `sql_mode`, for ANSI_QUOTES and NO_BACKSLASH_ESCAPES.
+    #[arg(long, value_name = "MODES", default_value = "")]
+    pub(crate) sql_mode: String,
+}
+
+/// Reads `--server`. A name without a version stands for a version of today.
+fn server(text: &str) -> Result<Server, String> {
+    let (name, version) = text.split_once('=').unwrap_or((text, ""));
+    let (version, mark) = match (name, version) {
+        ("mysql", "") => ("9.7.4", ""),
+        ("mysql", version) => (version, ""),
+        ("mariadb", "") => ("10.11.19", "-MariaDB"),
+        ("mariadb", version) => (version, "-MariaDB"),
+        _ => return Err("it is mysql or mariadb".to_owned()),
+    };
+    match Server::from_version(&format!("{version}{mark}")) {
+        Server::Unknown => Err("a version has three numbers, as in 8.0.36".to_owned()),
+        known @ (Server::MySql(_) | Server::MariaDb(_)) => Ok(known),
+    }
 }
 
 /// The package's version, and the commit it was built from where the build said so.
@@ -68,7 +102,28 @@ mod tests {
         assert_eq!(parse("weir check a.toml"), Some(Command::Check { file: "a.toml".into() }));
         assert_eq!(parse("weir sample"), Some(Command::Sample));
         assert_eq!(parse("weir run a.toml"), Some(Command::Run { file: "a.toml".into() }));
-        for wrong in ["weir", "weir check", "weir check a b", "weir dance"] {
+        let explain = |sql: &str, server, sql_mode: &str| {
+            let (sql, sql_mode) = (sql.to_owned(), sql_mode.to_owned());
+            Some(Command::Explain(Explain { sql, server, sql_mode }))
+        };
+        assert_eq!(parse("weir explain BEGIN"), explain("BEGIN", None, ""));
+        let mysql = Some(Server::MySql(80_036));
+        assert_eq!(
+            parse("weir explain --server mysql=8.0.36 --sql-mode ANSI_QUOTES -"),
+            explain("-", mysql, "ANSI_QUOTES")
+        );
+        let maria = Some(Server::MariaDb(101_119));
+        assert_eq!(parse("weir explain --server=mariadb -"), explain("-", maria, ""));
+        let wrong = [
+            "weir explain",
+            "weir explain --server oracle -",
+            "weir explain --server mysql=8 -",
+            "weir",
+            "weir check",
+            "weir check a b",
+            "weir dance",
+        ];
+        for wrong in wrong {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

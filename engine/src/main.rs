@@ -4,6 +4,7 @@
 //! Never: hold logic that a test would want to call.
 
 mod cli;
+mod explain;
 mod lookup;
 
 use std::io::{ErrorKind, Write};
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run { file } => run(file),
         Command::Check { file } => load(&file).and_then(|_| print("OK\n")),
+        Command::Explain(args) => explain::read(&args).and_then(|text| print(&text)),
         Command::Sample => print(&config::sample()),
         Command::Reference => print(&config::reference()),
         Command::MetricsReference => print(&observe::reference()),

@@ -25,7 +25,7 @@ mod transport;
 mod walks;
 
 pub use session::session;
-pub use texts::lex;
+pub use texts::{classify, lex};
 pub use transport::{compress, proxy};
 pub use walks::{frames, reply};
 

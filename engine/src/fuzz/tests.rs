@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use crate::fuzz::session::login;
-use crate::fuzz::{answer, command, compress, frames, handshake, lex, proxy, reply, session};
+use crate::fuzz::{
+    answer, classify, command, compress, frames, handshake, lex, proxy, reply, session,
+};
 use crate::testdata::{Recording, recordings};
 use crate::wire::{Capabilities, frame};
 
@@ -11,6 +13,7 @@ fn all(data: &[u8]) {
     handshake(data);
     command(data);
     answer(data);
+    classify(data);
     compress(data);
     frames(data);
     lex(data);
@@ -236,6 +239,7 @@ fn statement_texts() {
         for piece in [1, 2, 3, 5, 60] {
             for settings in 0..64 {
                 lex(&[&[piece, settings], text.as_bytes()].concat());
+                classify(&[&[settings], text.as_bytes()].concat());
             }
         }
     }

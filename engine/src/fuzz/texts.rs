@@ -4,9 +4,11 @@
 //! digest as in one piece; a digest's digest is itself; the glance overlooks nothing.
 //! Never: expect an outcome; a text may be unsure.
 
+use crate::sql;
 use crate::sql::{
-    Charset, DigestInPieces, DoubleQuotes, Finding, Findings, FindingsInPieces, Flags, LexMode,
-    Pieces, Server, Sink, Token, digest, find, may_matter, may_name_connections, whole,
+    Charset, Class, DigestInPieces, DoubleQuotes, Finding, Findings, FindingsInPieces, Flags,
+    LexMode, Marks, Nodes, Pieces, Reason, Server, Sink, Token, classify_fully, digest, find,
+    may_matter, may_name_connections, whole,
 };
 
 /// Text that is kept of a digest, small so that a fuzzer finds the end.
@@ -49,6 +51,27 @@ pub fn lex(data: &[u8]) {
     let connections = find(text, LexMode::unknown(mode.backslash_escapes));
     let nothing = !matches!(connections, Ok(found) if found != Finding::Nothing);
     assert!(nothing || may_name_connections(text), "the look for connections overlooks one");
+}
+
+/// A statement text. The first byte is the settings.
+///
+/// # Panics
+/// The glance says something else than the lexer, or a hint takes something to a replica.
+pub fn classify(data: &[u8]) {
+    let [settings, text @ ..] = data else { return };
+    let mode = mode(*settings);
+    let full = classify_fully(text, mode);
+    let fast = sql::classify(text, mode);
+    let unread = full.marks.contains(Marks::UNREADABLE);
+    // No server accepts an UPDATE in the middle of a SELECT.
+    let refused = fast.class == Class::Read && full.reason == Reason::Write;
+    let same = fast.class == full.class && fast.nodes() == full.nodes() && fast.hints == full.hints;
+    assert!(same || unread || refused, "the glance says {fast:?}, the lexer {full:?}");
+    let reads = matches!(full.class, Class::Read | Class::Transaction);
+    assert!(reads || full.nodes() == Nodes::Primary, "{full:?} goes to a replica");
+    let asked = [b"/* weir:replica */", text].concat();
+    let hinted = classify_fully(&asked, mode);
+    assert!(hinted.nodes() == Nodes::Primary || full.class == hinted.class, "a hint decides");
 }
 
 /// Two bits for the server and quotes, one for escapes, three for the character set.
