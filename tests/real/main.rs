@@ -13,6 +13,7 @@
 mod blob;
 mod capabilities;
 mod chatter;
+mod classes;
 mod clients;
 mod commands;
 mod differential;
