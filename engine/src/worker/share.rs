@@ -36,8 +36,8 @@ pub(super) struct SharedLogin {
     login: LoginRequest,
     proof: Proof,
     known: Option<Known>,
-    /// Schemas that a server let it into, and when.
-    verified: HashMap<Vec<u8>, Time>,
+    /// Schemas that a server let it into.
+    verified: HashMap<Vec<u8>, Verified>,
     sessions: usize,
     /// When a client logged in last that was not let in at once.
     asked: Time,
@@ -70,13 +70,19 @@ impl SharedLogin {
     }
 }
 
+/// A schema that a server let a login into.
+#[derive(Debug)]
+struct Verified {
+    since: Time,
+    /// What a connection is set to that begins there: one copy for all sessions.
+    settings: Arc<Settings>,
+}
+
 /// What a server said of its last new connection.
 #[derive(Clone, Debug)]
 struct Known {
     capabilities: Capabilities,
     ok: BytesMut,
-    /// Without a schema.
-    settings: Arc<Settings>,
     traits: Arc<Traits>,
 }
 
@@ -93,23 +99,20 @@ impl<D: Driver> Worker<D> {
         let Some(shared) = self.logins.get_mut(pool).filter(|_| request.is_proven) else {
             return false;
         };
-        let is_verified =
-            shared.verified.get(schema).is_some_and(|since| self.ledger.now() < *since + ttl);
-        let Some(known) = shared.known.clone().filter(|_| is_verified) else { return false };
+        let now = self.ledger.now();
+        let verified = shared.verified.get(schema).filter(|it| now < it.since + ttl);
+        let Some((known, verified)) = shared.known.clone().zip(verified) else { return false };
+        let settings = Arc::clone(&verified.settings);
         shared.proof = request.proof.clone();
         self.counters.increment(Counter::BackendReuses);
-        let schema = schema.to_vec();
-        self.log_in(key, pool, &schema, known);
+        self.log_in(key, pool, settings, known);
         true
     }
 
-    fn log_in(&mut self, key: Key, pool: &PoolKey, schema: &[u8], known: Known) {
+    fn log_in(&mut self, key: Key, pool: &PoolKey, settings: Arc<Settings>, known: Known) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         self.figures.login(entry.endpoint, self.ledger.nanos_since(entry.accepted));
-        let mut settings = known.settings;
-        if !schema.is_empty() {
-            Arc::make_mut(&mut settings).set_schema(schema);
-        }
+        let rest = Rest { schema: settings.schema().into(), since: self.ledger.now() };
         self.edits.clear();
         let Known { capabilities, ok, traits, .. } = known;
         let early = entry.session.on_shared_login(
@@ -122,7 +125,6 @@ impl<D: Driver> Worker<D> {
         );
         entry.shares = Some(pool.clone());
         let (id, client) = (entry.session.id(), entry.described(&self.driver));
-        let rest = Rest { schema: schema.into(), since: self.ledger.now() };
         self.resources.directory.enter(id, client);
         self.resources.directory.join(id, Arc::clone(&self.desk), rest);
         if let Some(shared) = self.logins.get_mut(pool) {
@@ -181,7 +183,7 @@ impl<D: Driver> Worker<D> {
         // Its connection, and what is said on it first, take as long as that.
         let login_max = limits.lease_wait + 3 * limits.connect_timeout;
         self.logins.retain(|_, shared| {
-            shared.verified.retain(|_, since| now < *since + ttl);
+            shared.verified.retain(|_, it| now < it.since + ttl);
             shared.unproven.retain(|key, _| self.sessions.get(*key).is_some());
             let is_logging_in = now < shared.asked + login_max;
             shared.sessions > 0 || !shared.verified.is_empty() || is_logging_in
@@ -234,10 +236,8 @@ impl<D: Driver> Worker<D> {
         let Some(pool) = backend.pool.clone() else { return };
         let is_login = entry.session.is_logging_in();
         let schema = settings.schema().to_vec();
-        let settings = Arc::new(settings);
-        let mut bare = Arc::clone(&settings);
-        Arc::make_mut(&mut bare).set_schema(b"");
-        let known = Known { capabilities: lease.capabilities, ok, settings: bare, traits };
+        let mut settings = Arc::new(settings);
+        let known = Known { capabilities: lease.capabilities, ok, traits };
         if let Some(shared) = self.logins.get_mut(&pool) {
             shared.known = Some(known.clone());
             if let Some(proof) = shared.unproven.remove(&key).filter(|_| is_login) {
@@ -247,10 +247,17 @@ impl<D: Driver> Worker<D> {
             if shared.verified.len() >= SCHEMAS_MAX {
                 shared.verified.clear();
             }
-            shared.verified.insert(schema.clone(), self.ledger.now());
+            if let Some(before) = shared.verified.get(&schema).filter(|it| it.settings == settings)
+            {
+                settings = Arc::clone(&before.settings);
+            }
+            let since = self.ledger.now();
+            let verified = Verified { since, settings: Arc::clone(&settings) };
+            shared.verified.insert(schema, verified);
         }
         self.next_idle_check = self.next_idle_check.min(self.ledger.now() + IDLE_CHECK);
-        let lent = Lent::new(settings, lease.capabilities, self.statement_budget());
+        let own = Arc::clone(&settings);
+        let lent = Lent::new(own, lease.capabilities, self.statement_budget());
         let lent = Box::new(Lent { last_insert_id: Some(last_insert_id), ..lent });
         if !is_login {
             self.attach(key, lent);
@@ -259,7 +266,7 @@ impl<D: Driver> Worker<D> {
         if let Some(backend) = self.sessions.get_mut(key).and_then(|entry| entry.backend.take()) {
             self.put_down(backend, lent);
         }
-        self.log_in(key, &pool, &schema, known);
+        self.log_in(key, &pool, settings, known);
     }
 
     /// A session needs a connection.
