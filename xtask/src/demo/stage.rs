@@ -75,7 +75,7 @@ impl Stage {
         format!(
             "weir      {}\nprimary   {}\nreplicas  {replicas}\nconfig    {}\n\
              connect:  mariadb --host 127.0.0.1 --port {} --user {user} --password={password} {DATABASE}\n\
-             metrics:  curl http://{admin}/metrics   (/histograms /healthz /readyz)\n",
+             metrics:  curl http://{admin}/metrics   (/sessions /histograms /healthz /readyz)\n",
             self.weir.address(),
             self.topology.primary.address(),
             self.weir.config().display(),
