@@ -108,15 +108,7 @@ impl Packets {
     }
 
     fn ok_with(mut self, header: u8, status: Status) -> Self {
-        let packet = OkPacket {
-            header,
-            affected_rows: 0,
-            last_insert_id: 0,
-            status,
-            warnings: 0,
-            info: &[],
-            trackers: &[],
-        };
+        let packet = OkPacket { header, ..OkPacket::nothing(status) };
         packet.encode(self.capabilities, self.seq, &mut self.out);
         self.seq = self.seq.wrapping_add(1);
         self

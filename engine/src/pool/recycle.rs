@@ -304,15 +304,7 @@ impl Identity {
 
 /// What a server says when a login is over.
 fn login_ok(status: Status, capabilities: Capabilities) -> BytesMut {
-    let ok = OkPacket {
-        header: OkPacket::OK,
-        affected_rows: 0,
-        last_insert_id: 0,
-        status: status.without(Status::SESSION_STATE_CHANGED),
-        warnings: 0,
-        info: &[],
-        trackers: &[],
-    };
+    let ok = OkPacket::nothing(status.without(Status::SESSION_STATE_CHANGED));
     let mut packet = BytesMut::new();
     ok.encode(capabilities, 0, &mut packet);
     packet.split_off(HEADER_BYTES)

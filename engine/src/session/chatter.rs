@@ -13,8 +13,8 @@ use crate::session::relay::Relay;
 use crate::share::{Chatter, Circumstances, Settings, Traits, VersionComment, chatter};
 use crate::wire::reply::Tracked;
 use crate::wire::{
-    Capabilities, Command, Edits, ErrPacket, OkPacket, Side, Status, code, encode_eof, frame,
-    put_lenenc_bytes, query_text_at,
+    Capabilities, Command, Edits, ErrPacket, OkPacket, Side, Status, Tracker, code, encode_eof,
+    frame, put_lenenc_bytes, query_text_at,
 };
 
 /// MySQL's words for whether a transaction is open; only the first of them is Weir's to know.
@@ -130,7 +130,7 @@ impl Relay {
     /// MySQL reports that to whoever gets to know of changes.
     fn put_transaction(&self, state: &[u8], out: &mut BytesMut) {
         if self.sharing.as_deref().is_some_and(|sharing| !sharing.is_mariadb) {
-            put_tracker(5, &[state], out);
+            Tracker::TransactionState(state).put(out);
         }
     }
 
@@ -163,9 +163,7 @@ impl Relay {
             sharing.is_fresh = true;
         }
     }
-}
 
-impl Relay {
     /// When its client will have been silent for too long: only where no server sees to it.
     pub(super) fn silent_until(&self, now: Time) -> Time {
         let Some(sharing) = self.sharing.as_deref().filter(|it| it.lent.is_none()) else {
@@ -191,15 +189,7 @@ impl Relay {
 
 fn put_variables(names: &[&[u8]], tracked: &Tracked, settings: &Settings, out: &mut BytesMut) {
     for name in names.iter().filter(|name| tracked.has(name)) {
-        put_tracker(0, &[name, settings.variable(name).unwrap_or_default()], out);
+        let value = settings.variable(name).unwrap_or_default();
+        Tracker::SystemVariable { name, value }.put(out);
     }
-}
-
-fn put_tracker(kind: u8, parts: &[&[u8]], out: &mut BytesMut) {
-    let mut data = BytesMut::new();
-    for part in parts {
-        put_lenenc_bytes(&mut data, part);
-    }
-    out.put_u8(kind);
-    put_lenenc_bytes(out, &data);
 }

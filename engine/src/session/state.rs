@@ -98,20 +98,17 @@ impl Session {
         let id = context.id;
         let login = Login::greet(context, edits);
         let phase = Phase::Login(Box::new(login));
-        Self {
-            id,
-            phase,
-            action: None,
-            compression: None,
-            leaves_backend_clean: false,
-            pins_left: 0,
-        }
+        Self::in_phase(id, phase)
     }
 
     /// A session whose client has to be named by a PROXY header, before the deadline.
     #[must_use]
     pub fn unnamed(id: ConnectionId, deadline: Time) -> Self {
         let phase = Phase::Header(Box::new(Header::new(deadline)));
+        Self::in_phase(id, phase)
+    }
+
+    const fn in_phase(id: ConnectionId, phase: Phase) -> Self {
         Self {
             id,
             phase,

@@ -211,6 +211,12 @@ impl Question {
         })
     }
 
+    /// What the server said to that.
+    #[must_use]
+    pub fn answer_to(&self, wanted: &Asked) -> Option<Vec<u8>> {
+        self.answers().find(|(asked, _)| *asked == wanted)?.1
+    }
+
     /// The literal that gives the value of a user variable.
     fn literal_at(&self, at: usize) -> Option<Vec<u8>> {
         let kind = self.kinds.get(at)?;

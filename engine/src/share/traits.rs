@@ -50,10 +50,7 @@ impl Traits {
     /// From its answers to [`asked_of_server`].
     #[must_use]
     pub fn told(server: Server, question: &Question) -> Self {
-        let of = |wanted: &Asked| {
-            let found = question.answers().find(|(asked, _)| *asked == wanted);
-            found.and_then(|(_, answer)| answer)
-        };
+        let of = |wanted: &Asked| question.answer_to(wanted);
         let is_on = |wanted: &Asked| of(wanted).is_some_and(|it| it == b"ON");
         let [variables, schema, state_change, transactions] = TRACKED;
         let version_comment = of(&Asked::VersionComment).and_then(|value| {

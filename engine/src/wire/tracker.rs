@@ -3,7 +3,10 @@
 //! Purpose: walk the entries, one typed value at a time, without copying.
 //! Never: keep what they say, or fail on a kind it does not know.
 
+use bytes::{BufMut, BytesMut};
+
 use crate::wire::reader::{Malformed, Reader};
+use crate::wire::writer::put_lenenc_bytes;
 
 /// One change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,48 @@ pub enum Tracker<'a> {
         /// Its contents.
         data: &'a [u8],
     },
+}
+
+impl Tracker<'_> {
+    /// Appends it as servers write it.
+    pub fn put(&self, out: &mut BytesMut) {
+        let mut data = BytesMut::new();
+        let kind = match self {
+            Self::SystemVariable { name, value } => {
+                put_lenenc_bytes(&mut data, name);
+                put_lenenc_bytes(&mut data, value);
+                0
+            }
+            Self::Schema(schema) => {
+                put_lenenc_bytes(&mut data, schema);
+                1
+            }
+            // Alone among them it has no second length.
+            Self::StateChange(change) => {
+                data.put_slice(change);
+                2
+            }
+            Self::Gtids(set) => {
+                data.put_u8(0);
+                put_lenenc_bytes(&mut data, set);
+                3
+            }
+            Self::TransactionCharacteristics(text) => {
+                put_lenenc_bytes(&mut data, text);
+                4
+            }
+            Self::TransactionState(state) => {
+                put_lenenc_bytes(&mut data, state);
+                5
+            }
+            Self::Unknown { kind, data: unread } => {
+                data.put_slice(unread);
+                *kind
+            }
+        };
+        out.put_u8(kind);
+        put_lenenc_bytes(out, &data);
+    }
 }
 
 /// Walks the entries of [`crate::wire::OkPacket::trackers`]: `{kind 1, length lenenc, data}`.

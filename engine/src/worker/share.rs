@@ -611,8 +611,8 @@ impl<D: Driver> Worker<D> {
     /// Whether a session is past its login and waits for one of the connections it shares.
     pub(super) fn is_acquiring(&self, key: Key) -> bool {
         self.sessions.get(key).is_some_and(|entry| {
-            let connects = entry.backend.as_ref().is_some_and(|it| it.is_logging_in());
-            entry.shares.is_some() && (connects || entry.waiting.is_some())
+            let connects = || entry.backend.as_ref().is_some_and(|it| it.is_logging_in());
+            entry.shares.is_some() && (entry.waiting.is_some() || connects())
         })
     }
 

@@ -29,11 +29,8 @@ impl Told {
             let settings = Settings::default();
             return Self { settings, roles: None, traits, last_insert_id: 0 };
         };
+        let of = |wanted: &Asked| question.answer_to(wanted);
         let answers: Vec<_> = question.answers().collect();
-        let of = |wanted: &Asked| {
-            let found = answers.iter().find(|(asked, _)| *asked == wanted);
-            found.and_then(|(_, answer)| answer.clone())
-        };
         let schema = of(&Asked::Schema).unwrap_or_default();
         let reported = variables_of(initial);
         let variables = answers.iter().filter_map(|(asked, answer)| match asked {

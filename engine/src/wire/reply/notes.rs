@@ -5,13 +5,12 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use crate::wire::ok::OkPacket;
 use crate::wire::prepared::PrepareOk;
 use crate::wire::reader::Malformed;
 use crate::wire::tracker::{Tracker, Trackers};
-use crate::wire::writer::put_lenenc_bytes;
 
 /// Of all results of one answer.
 #[derive(Debug, Default)]
@@ -112,36 +111,20 @@ pub(super) fn by_default(
     out: &mut BytesMut,
 ) -> Result<(), Malformed> {
     for tracker in Trackers::new(trackers) {
-        let (kind, parts): (u8, [&[u8]; 2]) = match tracker? {
-            Tracker::SystemVariable { name, value } if tracked.has(name) => (0, [name, value]),
-            Tracker::Schema(schema) if tracked.schema => (1, [schema, &[]]),
-            Tracker::StateChange(data) if tracked.state_change => (2, [data, &[]]),
+        let tracker = tracker?;
+        let is_told = match &tracker {
+            Tracker::SystemVariable { name, .. } => tracked.has(name),
+            Tracker::Schema(_) => tracked.schema,
+            Tracker::StateChange(_) => tracked.state_change,
             // MySQL sends these whether they are asked for or not.
-            Tracker::TransactionState(state) => (5, [state, &[]]),
-            Tracker::TransactionCharacteristics(text) => (4, [text, &[]]),
-            Tracker::SystemVariable { .. }
-            | Tracker::Schema(_)
-            | Tracker::StateChange(_)
-            | Tracker::Unknown { .. } => continue,
+            Tracker::TransactionState(_) | Tracker::TransactionCharacteristics(_) => true,
             // Asked for by nobody but the server's own configuration.
-            Tracker::Gtids(set) => (3, [set, &[]]),
+            Tracker::Gtids(_) => true,
+            Tracker::Unknown { .. } => false,
         };
-        let [first, second] = parts;
-        let mut data = BytesMut::new();
-        match kind {
-            // Alone among them it has no second length.
-            2 => data.put_slice(first),
-            3 => {
-                data.put_u8(0);
-                put_lenenc_bytes(&mut data, first);
-            }
-            _ => put_lenenc_bytes(&mut data, first),
+        if is_told {
+            tracker.put(out);
         }
-        if kind == 0 {
-            put_lenenc_bytes(&mut data, second);
-        }
-        out.put_u8(kind);
-        put_lenenc_bytes(out, &data);
     }
     Ok(())
 }
