@@ -42,12 +42,16 @@ impl Database {
         if !made.status.success() {
             bail!("mariadb-install-db failed:\n{}", String::from_utf8_lossy(&made.stderr));
         }
+        let temporary = work.join("mariadb-tmp");
+        std::fs::create_dir_all(&temporary)?;
         let address = free_address()?;
         let socket = data.join("server.sock");
         let program = find("mariadbd", PACKAGE)?;
         let mut server = Server::start("mariadb", &program, work, |command| {
             command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
             command.args([&data_arg, &user]);
+            // A server that starts deletes every temporary table it finds in this folder.
+            command.arg(format!("--tmpdir={}", temporary.display()));
             command.arg(format!("--socket={}", socket.display()));
             command.arg(format!("--pid-file={}", data.join("server.pid").display()));
             command.arg(format!("--port={}", address.port()));

@@ -195,6 +195,8 @@ fn launch(folder: &Path, options: &ServerOptions, port: Option<u16>) -> Result<(
 
 fn spec(folder: &Path, options: &ServerOptions, port: u16, log: &Path) -> Result<Spec> {
     let data = folder.join("data");
+    let temporary = folder.join("tmp");
+    fs::create_dir_all(&temporary)?;
     let flavour = options.flavour;
     let own = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>();
     Ok(flavour
@@ -202,6 +204,8 @@ fn spec(folder: &Path, options: &ServerOptions, port: u16, log: &Path) -> Result
         .spec(&data, log)
         .args(flavour.place_args()?)
         .arg(format!("--datadir={}", data.display()))
+        // A server that starts deletes every temporary table it finds in this folder.
+        .arg(format!("--tmpdir={}", temporary.display()))
         // Relative to the data folder: a full path may exceed the 108 bytes a socket address has.
         .args(["--socket=sock", "--pid-file=server.pid"])
         .args([format!("--port={port}"), format!("--server-id={}", options.server_id)])
