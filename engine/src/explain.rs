@@ -6,9 +6,8 @@
 use std::io::Read;
 
 use anyhow::Context;
-use weir::sql::{
-    Consistency, Findings, Hints, LexMode, Nodes, Role, Server, classify_fully, digest,
-};
+use weir::base::Consistency;
+use weir::sql::{Findings, Hints, LexMode, Nodes, Role, Server, classify_fully, digest};
 
 use crate::cli::Explain;
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod consistency;
 mod fault;
 mod ids;
 mod line;
@@ -13,6 +14,7 @@ mod slab;
 mod time;
 
 pub use address::Address;
+pub use consistency::Consistency;
 pub use fault::{Blame, Fault};
 pub use ids::{BackendId, ClusterId, ConnectionId, EndpointId, WorkerId};
 pub use line::{Line, Ticket};

@@ -21,7 +21,7 @@ mod state;
 mod words;
 
 pub use classify::{
-    Class, Classified, Consistency, Hints, Marks, Nodes, Reason, Role, classify, classify_fully,
+    Class, Classified, Hints, Marks, Nodes, Reason, Role, classify, classify_fully,
 };
 pub use connections::{
     Finding, Known, Place, Previous, Put, find, find_with, may_name_connections, render,

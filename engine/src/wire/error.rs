@@ -99,6 +99,8 @@ pub mod code {
     pub const BAD_DB_ERROR: u16 = 1049;
     /// Server shutdown in progress.
     pub const SERVER_SHUTDOWN: u16 = 1053;
+    /// Unknown column.
+    pub const BAD_FIELD_ERROR: u16 = 1054;
     /// You have an error in your SQL syntax.
     pub const PARSE_ERROR: u16 = 1064;
     /// You are not owner of the thread.
@@ -107,6 +109,10 @@ pub mod code {
     pub const NO_SUCH_THREAD: u16 = 1094;
     /// Unknown error; what Weir uses where no other code fits.
     pub const UNKNOWN_ERROR: u16 = 1105;
+    /// Table does not exist.
+    pub const NO_SUCH_TABLE: u16 = 1146;
+    /// A function or procedure does not exist.
+    pub const SP_DOES_NOT_EXIST: u16 = 1305;
     /// Host is blocked because of many connection errors.
     pub const HOST_IS_BLOCKED: u16 = 1129;
     /// Got a packet bigger than `max_allowed_packet`.

@@ -35,7 +35,9 @@ pub use error::{ErrPacket, code, fault, sqlstate};
 pub use handshake::{AuthMoreData, AuthSwitch, Greeting, NONCE_LEN};
 pub use login::{LoginRequest, SslRequest, ZSTD_LEVEL_DEFAULT};
 pub use ok::{EofPacket, OkPacket, encode_eof};
-pub use prepared::{Bound, Execution, PrepareOk, set_statement_id, statement_id, with_types};
+pub use prepared::{
+    Bound, Execution, PrepareOk, execution_has_cursor, set_statement_id, statement_id, with_types,
+};
 pub use reader::{Malformed, Reader};
 pub use status::Status;
 pub use tracker::{Tracker, Trackers};

@@ -137,7 +137,7 @@ impl<'a> Execution<'a> {
             return Self { has_cursor: false, bound: bound_in_bulk(payload, params) };
         }
         // MySQL's PARAMETER_COUNT_AVAILABLE is no cursor.
-        let has_cursor = flags & 0x07 != 0;
+        let has_cursor = flags & CURSORS != 0;
         let bound = bound(payload, params, has_attributes, flags).unwrap_or(Bound::Unknown);
         Self { has_cursor, bound }
     }
@@ -214,6 +214,15 @@ pub fn with_types(payload: &[u8], flag_at: usize, types: &[u8], has_attributes: 
     }
     out.extend_from_slice(rest.get(1..).unwrap_or_default());
     out
+}
+
+/// Flags of COM_STMT_EXECUTE: read-only, for update, scrollable.
+const CURSORS: u8 = 0x07;
+
+/// Whether a COM_STMT_EXECUTE asks for a cursor.
+#[must_use]
+pub fn execution_has_cursor(payload: &[u8]) -> bool {
+    payload.get(5).is_some_and(|flags| flags & CURSORS != 0)
 }
 
 /// The id in a COM_STMT_* command's payload; `None` for other commands and payloads too short.

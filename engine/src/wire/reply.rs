@@ -15,6 +15,7 @@ mod control;
 mod kinds;
 mod notes;
 mod prepare;
+mod refusal;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use bytes::BytesMut;
 
 pub use kinds::{Dialect, Expect, ReplyError, ReplyEvent, Walked};
 pub use notes::{Notes, Tracked};
+pub use refusal::refusal;
 
 use self::control::{FLAGGED_COUNT, Frame};
 use crate::wire::edit::{Edits, Side};

@@ -6,6 +6,8 @@
 //! A hint is a comment of its own, at the beginning, behind the first word or at the end, as each
 //! proxy has its habit. The first of each kind counts.
 
+use crate::base::Consistency;
+
 /// Which kind of server is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -13,19 +15,6 @@ pub enum Role {
     Primary,
     /// A replica.
     Replica,
-}
-
-/// How fresh a read is asked to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consistency {
-    /// As fresh as a replica happens to be.
-    Eventual,
-    /// With the session's own writes.
-    Session,
-    /// With all writes through this Weir.
-    Instance,
-    /// With all writes.
-    Global,
 }
 
 /// What a text's comments ask for.

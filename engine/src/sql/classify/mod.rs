@@ -19,7 +19,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 use crate::sql::mode::LexMode;
 
-pub use hints::{Consistency, Hints, Role};
+pub use hints::{Hints, Role};
 
 /// What kind of statement a text is; of several statements, the one that asks for most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,9 +8,10 @@ use sqlparser::dialect::MySqlDialect;
 use sqlparser::parser::Parser;
 
 use super::plain;
+use crate::base::Consistency;
 use crate::sql::{
-    Charset, Class, Classified, Consistency, DoubleQuotes, Hints, LexMode, Marks, Nodes, Reason,
-    Role, Server, classify, classify_fully,
+    Charset, Class, Classified, DoubleQuotes, Hints, LexMode, Marks, Nodes, Reason, Role, Server,
+    classify, classify_fully,
 };
 
 const MYSQL: Server = Server::MySql(90_704);
