@@ -23,6 +23,8 @@ pub mod auth;
 
 pub mod topology;
 
+pub mod route;
+
 pub mod pool;
 
 pub mod session;

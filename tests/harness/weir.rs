@@ -58,6 +58,8 @@ pub struct WeirConfig {
     pub pool: Vec<(String, u64)>,
     /// `none`, `session` or `transaction`.
     pub pooling: &'static str,
+    /// `primary`, `read-write` or `read-only`.
+    pub mode: &'static str,
     /// Folder of the certificate that Weir makes for itself; shared by all tests unless one is
     /// about it.
     pub state_dir: PathBuf,
@@ -92,6 +94,7 @@ impl WeirConfig {
             limits: Vec::new(),
             pool: Vec::new(),
             pooling: "none",
+            mode: "primary",
             state_dir: target_dir().join("weir-state"),
             backend_lines: Vec::new(),
             endpoint_lines: Vec::new(),
@@ -139,8 +142,8 @@ impl WeirConfig {
             writeln!(text)?;
         }
         writeln!(text, "[[endpoint]]\nname = \"main\"\nlisten = \"127.0.0.1:{port}\"")?;
-        let pooling = self.pooling;
-        writeln!(text, "cluster = \"main\"\nmode = \"primary\"\npooling = \"{pooling}\"")?;
+        let (mode, pooling) = (self.mode, self.pooling);
+        writeln!(text, "cluster = \"main\"\nmode = \"{mode}\"\npooling = \"{pooling}\"")?;
         writeln!(text, "{}\n", self.endpoint_lines.join("\n"))?;
         for (name, password) in &self.users {
             writeln!(text, "[[user]]\nname = \"{name}\"\npassword = \"{password}\"\n")?;

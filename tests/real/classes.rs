@@ -12,7 +12,7 @@ use weir_tests::{Flavour, RunFolder, Server, ServerOptions};
 use crate::fixture::{PASSWORD, USER, run};
 
 /// Every statement of the data file.
-fn statements() -> Vec<String> {
+pub(crate) fn statements() -> Vec<String> {
     let lines = include_str!("../../engine/testdata/statements.txt").lines();
     let is_statement = |line: &&str| {
         !line.is_empty() && !line.starts_with('[') && !line.starts_with("# ") && *line != "#"
@@ -21,7 +21,7 @@ fn statements() -> Vec<String> {
 }
 
 /// Tables that the statements ask for, and functions that write.
-const SCHEMA: &str = "CREATE DATABASE test; USE test; \
+pub(crate) const SCHEMA: &str = "CREATE DATABASE test; USE test; \
     CREATE TABLE t (id INT PRIMARY KEY, a INT, b INT, c INT, name VARCHAR(50), ts DATETIME, \
         FULLTEXT words (name), INDEX name (name)); \
     CREATE TABLE u LIKE t; CREATE TABLE v LIKE t; CREATE TABLE j (id INT, a JSON); \

@@ -22,6 +22,7 @@ use super::init_query;
 use super::network::{self, Network};
 use super::problem::{Place, Problem, nearest};
 use super::raw::{At, Document, Number, Table};
+use super::routing;
 use super::secret;
 use super::tls;
 use super::types::{
@@ -265,6 +266,8 @@ impl<'d> Checker<'d> {
                 tls: tls::of_backend(self.document, &table, table.text("address").as_ref()),
                 connections_max: table.integer("connections_max").value,
                 init_query: init_query::of_backend(self.document, &table),
+                weight: table.integer("weight").value,
+                drain: table.flag("drain"),
                 proxy_protocol: is_set(&table, "proxy_protocol"),
             });
         }
@@ -295,13 +298,18 @@ impl<'d> Checker<'d> {
                 take(self.document, &mut self.listeners, listen.value.clone(), &listen.place);
             }
             let proxy_protocol_networks = self.proxy_networks(&table, listen.as_ref());
+            let cluster = self.cluster_of(&table);
+            self.check_backends(&table, cluster);
+            let mode = table.word("mode").unwrap_or(EndpointMode::Primary);
+            let pooling = table.word("pooling").unwrap_or(Pooling::Transaction);
             endpoints.push(Endpoint {
                 name: name.map(|name| name.value).unwrap_or_default(),
                 listen: listen.map_or(UNKNOWN_ADDRESS, |listen| listen.value),
                 unix_mode: Self::unix_mode(&table),
-                cluster: self.cluster_of(&table).unwrap_or(ClusterId(0)),
-                mode: table.word("mode").unwrap_or(EndpointMode::Primary),
-                pooling: table.word("pooling").unwrap_or(Pooling::Transaction),
+                cluster: cluster.unwrap_or(ClusterId(0)),
+                mode,
+                routing: routing::of_endpoint(self.document, &table, mode, pooling),
+                pooling,
                 match_client_address: table.flag("match_client_address"),
                 compression: client_compression(&table),
                 tls: tls::of_endpoint(self.document, &table),
@@ -310,6 +318,20 @@ impl<'d> Checker<'d> {
             });
         }
         endpoints
+    }
+
+    /// Each backend that an endpoint names has to be one of its cluster.
+    fn check_backends(&self, endpoint: &Table<'_>, cluster: Option<ClusterId>) {
+        let Some(cluster) = cluster else { return };
+        let own = self.backends.iter().filter(|backend| backend.cluster == cluster);
+        let own: Vec<&str> = own.map(|backend| backend.name.as_str()).collect();
+        for At { value, place } in routing::names(endpoint).unwrap_or_default() {
+            if !own.contains(&value.as_str()) {
+                let guess = nearest(&value, &own);
+                let guess = guess.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+                self.document.reject(&place, format!("is no backend of its cluster{guess}"));
+            }
+        }
     }
 
     fn proxy_networks(&self, endpoint: &Table<'_>, listen: Option<&At<Address>>) -> Vec<Network> {
@@ -487,7 +509,7 @@ fn is_set(table: &Table<'_>, name: &str) -> bool {
     set.unwrap_or(false)
 }
 
-fn milliseconds(table: &Table<'_>, name: &str) -> Duration {
+pub(super) fn milliseconds(table: &Table<'_>, name: &str) -> Duration {
     Duration::from_millis(table.integer(name).value)
 }
 

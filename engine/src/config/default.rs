@@ -4,15 +4,14 @@
 //! them can disagree.
 //! Never: hold a rule between two keys; those are in `check`.
 
+mod endpoint;
 mod limits;
 
+use self::endpoint::{CERTIFICATE, ENDPOINT};
 use self::limits::{LIMITS, POOL};
 use super::init_query;
-use super::tls::{OfBackend, OfEndpoint};
-use super::types::{
-    BackendCompression, DriverChoice, EndpointAuth, EndpointMode, LogFormat, LogLevel, Pooling,
-    Role,
-};
+use super::tls::OfBackend;
+use super::types::{BackendCompression, DriverChoice, LogFormat, LogLevel, Role};
 use super::user::{PASSWORD, PASSWORD_ENV, PASSWORD_FILE, USER};
 use super::words::{Words, words};
 use crate::base::ConnectionId;
@@ -79,7 +78,7 @@ impl Key {
         Self { name, kind: Kind::Integer { default, min, max, power_of_two: false }, doc }
     }
 
-    const fn word(name: &'static str, words: fn() -> Words, doc: &'static str) -> Self {
+    pub(super) const fn word(name: &'static str, words: fn() -> Words, doc: &'static str) -> Self {
         Self { name, kind: Kind::Word(words), doc }
     }
 
@@ -419,6 +418,18 @@ const BACKEND: &[Key] = &[
          up to lease_wait_ms. 0 is no bound. Leave room below the server's max_connections for the \
          probe and for connections that are closing.",
     ),
+    Key::integer(
+        "weight",
+        100,
+        (0, 10_000),
+        "Its share of reads against the other servers' of an endpoint. 0 is none, as long as another \
+         one is fit.",
+    ),
+    Key::flag(
+        "drain",
+        "It gets nothing new: what runs there comes to its end, and connections that nobody uses are \
+         closed. The primary still gets what only it can do.",
+    ),
     Key::alternative(
         "init_query",
         init_query::ACCEPTED,
@@ -443,120 +454,6 @@ const BACKEND: &[Key] = &[
               are sent as Weir's own. MariaDB takes it from Weir's address if that is in its \
               proxy_protocol_networks; MySQL never does, and the login fails.",
     },
-];
-
-const ENDPOINT: &[Key] = &[
-    Key::required("name", NAME, "\"app\"", "Name in logs and metrics."),
-    Key::required(
-        "listen",
-        ADDRESS,
-        "\"127.0.0.1:6033\"",
-        "Where Weir listens. \"0.0.0.0:6033\" is every IPv4 address of the machine, \
-         \"unix:/run/weir/weir.sock\" a unix socket, whose clients are 'localhost'. A change needs \
-         a restart.",
-    ),
-    Key {
-        name: "unix_mode",
-        kind: Kind::Other {
-            accepted: "three octal digits such as \"0770\"",
-            default: Some("\"0777\""),
-            example: "\"0777\"",
-            required: false,
-        },
-        doc: "Who may use the file of a unix socket: its permission bits. Says nothing where \
-              Weir listens on TCP. A change needs a restart.",
-    },
-    Key::required("cluster", "the name of a cluster", "\"main\"", "The cluster it serves."),
-    Key::word(
-        "mode",
-        words::<EndpointMode>,
-        "Where statements go. \"primary\": all to the primary.",
-    ),
-    Key::word(
-        "pooling",
-        words::<Pooling>,
-        "How backend connections are shared. \"transaction\": a client has a connection for a \
-         statement or a transaction only, set to what the client has set; users with schemas are \
-         pooled as with \"session\", and those with read_only not at all. \"session\": each client has \
-         one of its own, and when it leaves, the connection is reset (COM_RESET_CONNECTION) and kept \
-         for the next client with the same user, schema, character set and capabilities, whose \
-         login then costs the server nothing. \"none\": each client has one of its own, which ends \
-         with it.",
-    ),
-    Key::flag(
-        "match_client_address",
-        "A connection that was kept goes to clients of the same IP address only, for servers that \
-         tell accounts apart by it.",
-    ),
-    Key::word(
-        "auth",
-        words::<EndpointAuth>,
-        "Who may log in. \"listed\": the users of this file. \"pass-through\": also users of the \
-         backend that are not in this file; they tell their password by caching_sha2_password, over \
-         TLS, a unix socket or sealed for rsa_key_file, the backend judges it, and it is remembered \
-         (remembered_users_max). Clients with mysql_native_password are switched; those that cannot \
-         get error 1251.",
-    ),
-    Key {
-        name: "compression",
-        kind: Kind::Other {
-            accepted: "a list of \"zlib\" and \"zstd\", or []",
-            default: Some("[\"zlib\", \"zstd\"]"),
-            example: "[\"zlib\", \"zstd\"]",
-            required: false,
-        },
-        doc: "What clients may compress with, whether the backend can or not; they choose, and \
-              most do not compress.",
-    },
-    Key::word(
-        "tls",
-        words::<OfEndpoint>,
-        "TLS toward clients: none; where the client wants; or it is refused; and the client must \
-         have a certificate from the authority of tls_client_ca_file; and one that names its \
-         account, as common name, DNS name or e-mail address (or the part of it before the @).",
-    ),
-    Key::alternative(
-        "tls_certificate_file",
-        PEM_FILE,
-        "\"server.pem\"",
-        "Certificate shown to clients, followed by those between it and its authority. Without it, \
-         Weir makes one that no client can verify, and keeps it in state_dir.",
-    ),
-    Key::alternative("tls_key_file", PEM_FILE, "\"server-key.pem\"", TLS_KEY),
-    Key::alternative(
-        "tls_client_ca_file",
-        PEM_FILE,
-        "\"client-ca.pem\"",
-        "Certificates of the authority that \"verify-ca\" and \"verify-identity\" trust.",
-    ),
-    Key {
-        name: "proxy_protocol_networks",
-        kind: Kind::Other {
-            accepted: "a list of networks such as \"10.0.0.0/8\", \"192.0.2.7\" and \"fd00::/8\", \
-                       or []",
-            default: Some("[]"),
-            example: "[]",
-            required: false,
-        },
-        doc: "Networks of the balancers in front of Weir. Whoever connects from one must send a \
-              PROXY header (version 1 or 2, up to 4096 bytes) before anything else, within \
-              login_timeout_ms, and is greeted only then; the address it names is the client's in \
-              limits, host blocking, errors and logs. With version 2's LOCAL or version 1's \
-              UNKNOWN it stays the sender's own, as for health checks; those may leave when they \
-              like, and nothing that goes wrong before a client is named is held against a \
-              balancer's address. From anywhere else such a header breaks the handshake. A change \
-              holds for new connections.",
-    },
-];
-
-const CERTIFICATE: &[Key] = &[
-    Key::required(
-        "certificate_file",
-        PEM_FILE,
-        "\"other.pem\"",
-        "The certificate, followed by those between it and its authority.",
-    ),
-    Key::required("key_file", PEM_FILE, "\"other-key.pem\"", TLS_KEY),
 ];
 
 /// What `admin.listen` is without being set.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::address;
+use super::routing::Routing;
 use super::types::{
     Backend, Cluster, Config, Endpoint, Limits, Log, Monitor, Pool, User, UserRules,
 };
@@ -222,6 +223,8 @@ impl Changes {
             live tls "tls";
             live connections_max "connections_max";
             live init_query "init_query";
+            live weight "weight";
+            live drain "drain";
             live proxy_protocol "proxy_protocol";
             );
         }
@@ -256,12 +259,22 @@ impl Changes {
                 restart unix_mode "unix_mode";
                 apart cluster "";
                 live mode "mode";
+                apart routing "";
                 live pooling "pooling";
                 live match_client_address "match_client_address";
             live auth "auth";
             live compression "compression";
             live tls "tls";
             live proxy_protocol_networks "proxy_protocol_networks";
+            );
+            compare!(self, path, Routing, &old_endpoint.routing, endpoint.routing,
+                live consistency "consistency";
+                live backends "backends";
+                live policy "policy";
+                live primary_reads "primary_reads";
+                live max_lag "max_lag_ms";
+                live transaction_split "transaction_split";
+                live functions_on_replicas "functions_on_replicas";
             );
             if cluster_name(new, endpoint.cluster) != old_cluster {
                 self.live.push(format!("{path}.cluster"));

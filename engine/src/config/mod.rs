@@ -15,6 +15,7 @@ mod network;
 mod page;
 mod problem;
 mod raw;
+mod routing;
 mod secret;
 mod tls;
 mod types;
@@ -27,6 +28,7 @@ pub use fuzz::fuzz;
 pub use network::Network;
 pub use page::{reference, sample};
 pub use problem::Problem;
+pub use routing::{Policy, PrimaryReads, Routing};
 pub use tls::{BackendTls, Certificates, EndpointTls, Identity, PrivateKey, TlsMode};
 pub use types::{
     Admin, Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,

@@ -185,6 +185,8 @@ fn a_minimal_file_takes_all_defaults() {
                     },
                     connections_max: 0,
                     init_query: None,
+                    weight: 100,
+                    drain: false,
                     proxy_protocol: false,
                 },
             ],
@@ -199,6 +201,15 @@ fn a_minimal_file_takes_all_defaults() {
                         0,
                     ),
                     mode: Primary,
+                    routing: Routing {
+                        consistency: Eventual,
+                        backends: None,
+                        policy: LeastOutstanding,
+                        primary_reads: Fallback,
+                        max_lag: 10s,
+                        transaction_split: false,
+                        functions_on_replicas: false,
+                    },
                     pooling: Transaction,
                     match_client_address: false,
                     compression: ClientCompression {
@@ -540,12 +551,22 @@ fn references_must_lead_somewhere() {
 }
 
 #[test]
-fn modes_of_later_versions_are_refused_by_name() {
+fn an_endpoint_that_splits_says_how_fresh_and_how_pooled() {
     check_replaced(
         "cluster = \"main\"",
-        "cluster = \"main\"\nmode = \"read-write\"\npooling = \"transaction\"",
+        "cluster = \"main\"\nmode = \"read-write\"\npooling = \"session\"\nbackends = [\"db1\", \"db0\"]",
         expect![[r#"
-            line 13: endpoint[0].mode = "read-write": must be "primary"
+            line 9: endpoint[0].consistency: is missing: mode = "read-write" reads from replicas, which may be behind; say "eventual" to allow that
+            line 9: endpoint[0].pooling: must be "transaction" with mode = "read-write"
+            line 15: endpoint[0].backends = "db0": is no backend of its cluster; did you mean db1?
+        "#]],
+    );
+    check_replaced(
+        "cluster = \"main\"",
+        "cluster = \"main\"\nmode = \"read-only\"\nconsistency = \"session\"\nbackends = []",
+        expect![[r#"
+            line 14: endpoint[0].consistency = "session": must be "eventual"
+            line 15: endpoint[0].backends = []: must be a list of backends of the cluster such as ["db1", "db2"]
         "#]],
     );
 }

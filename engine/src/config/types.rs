@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::network::Network;
+use super::routing::Routing;
 use super::tls::{BackendTls, EndpointTls, PrivateKey};
 use crate::base::{Address, BackendId, ClusterId, EndpointId};
 
@@ -249,6 +250,10 @@ pub struct Backend {
     pub connections_max: usize,
     /// What is said first on each connection of sessions.
     pub init_query: Option<Arc<str>>,
+    /// Its share of reads.
+    pub weight: u32,
+    /// It gets nothing new.
+    pub drain: bool,
     /// Connections to it begin with a PROXY header.
     pub proxy_protocol: bool,
 }
@@ -286,6 +291,8 @@ pub struct Endpoint {
     pub cluster: ClusterId,
     /// Where statements go.
     pub mode: EndpointMode,
+    /// How statements find their servers.
+    pub routing: Routing,
     /// How backend connections are shared.
     pub pooling: Pooling,
     /// A connection that is kept serves clients of one address only.
@@ -323,6 +330,10 @@ pub struct ClientCompression {
 pub enum EndpointMode {
     /// Everything to the primary.
     Primary,
+    /// Reads to replicas, everything else to the primary.
+    ReadWrite,
+    /// Everything to replicas.
+    ReadOnly,
 }
 
 /// How an endpoint's backend connections are shared.

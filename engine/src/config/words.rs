@@ -3,6 +3,7 @@
 //! Purpose: tie each word of the file to the value it stands for, in one place.
 //! Never: list a word whose feature does not exist yet.
 
+use super::routing::{Policy, PrimaryReads};
 use super::tls::{OfBackend, OfEndpoint, TlsMode};
 use super::types::{
     BackendCompression, DriverChoice, EndpointAuth, EndpointMode, LogFormat, LogLevel, Pooling,
@@ -73,7 +74,11 @@ impl Word for BackendCompression {
 }
 
 impl Word for EndpointMode {
-    const WORDS: &'static [(&'static str, Self)] = &[("primary", Self::Primary)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("primary", Self::Primary),
+        ("read-write", Self::ReadWrite),
+        ("read-only", Self::ReadOnly),
+    ];
     const DEFAULT: Option<Self> = Some(Self::Primary);
 }
 
@@ -87,6 +92,24 @@ impl Word for Pooling {
     const WORDS: &'static [(&'static str, Self)] =
         &[("transaction", Self::Transaction), ("session", Self::Session), ("none", Self::None)];
     const DEFAULT: Option<Self> = Some(Self::Transaction);
+}
+
+impl Word for Policy {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("least-outstanding", Self::LeastOutstanding),
+        ("least-connections", Self::LeastConnections),
+        ("fastest", Self::Fastest),
+        ("least-lag", Self::LeastLag),
+        ("weighted-random", Self::WeightedRandom),
+        ("round-robin", Self::RoundRobin),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::LeastOutstanding);
+}
+
+impl Word for PrimaryReads {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("never", Self::Never), ("fallback", Self::Fallback), ("always", Self::Always)];
+    const DEFAULT: Option<Self> = Some(Self::Fallback);
 }
 
 impl Word for OfEndpoint {

@@ -18,8 +18,10 @@ use crate::control::process::{cpu_nanos, resident_bytes};
 use crate::control::scrape::{PATIENCE, Scraper, Source};
 use crate::io;
 use crate::observe::{
-    self, Counters, Figures, INTERVAL_LOG_TYPE, Metric, MetricsPage, Seconds, interval_log,
+    self, Counters, EndpointFigures, Figures, INTERVAL_LOG_TYPE, Metric, MetricsPage, ROUTES_MAX,
+    Seconds, interval_log,
 };
+use crate::route::Why;
 use crate::share::Pin;
 use crate::topology::Snapshot;
 
@@ -197,6 +199,17 @@ fn backends(page: &mut MetricsPage, view: &View) {
     page.family(Metric::BackendUp, rows);
 }
 
+const _: () = assert!(Why::COUNT <= ROUTES_MAX, "each reason has a place of its own");
+
+/// What an endpoint's commands were routed by, as far as it happened.
+fn routed(endpoint: &EndpointFigures) -> impl Iterator<Item = ([&str; 3], u64)> {
+    let nodes = ["primary", "replicas"].into_iter().zip(&endpoint.routed);
+    nodes.flat_map(move |(nodes, counts)| {
+        let counts = counts.iter().copied().enumerate().filter(|(_, count)| *count > 0);
+        counts.map(move |(why, count)| ([&*endpoint.name, nodes, Why::name_of(why)], count))
+    })
+}
+
 fn figures(page: &mut MetricsPage, figures: &Figures) {
     let Figures { endpoints, backends, pins, backend_errors, own_errors } = figures;
     let reasons = || Pin::ALL.iter().map(|(_, name)| [*name]).zip(pins);
@@ -206,6 +219,9 @@ fn figures(page: &mut MetricsPage, figures: &Figures) {
     page.family(Metric::BackendConnections, connections);
     let idle = backends.iter().map(|it| ([&*it.name], it.idle));
     page.family(Metric::BackendIdle, idle);
+    let leases = backends.iter().map(|it| ([&*it.name], it.leases));
+    page.family(Metric::BackendLeases, leases);
+    page.family(Metric::CommandsRouted, endpoints.iter().flat_map(routed));
     let sides = [("backend", backend_errors), ("weir", own_errors)];
     let errors = sides.into_iter().flat_map(|(side, errors)| {
         errors.iter().map(move |(code, count)| {

@@ -18,7 +18,12 @@ pub struct EndpointFigures {
     pub commands: Latency,
     /// From accept to the end of the login.
     pub logins: Latency,
+    /// Commands of a split that went to the primary, and to replicas, by reason.
+    pub routed: [[u64; ROUTES_MAX]; 2],
 }
+
+/// Room for reasons why commands go where they go.
+pub const ROUTES_MAX: usize = 64;
 
 /// One backend's connections.
 #[derive(Clone, Debug)]
@@ -29,6 +34,8 @@ pub struct BackendFigures {
     pub connections: u64,
     /// Those of them that no session uses.
     pub idle: u64,
+    /// Times one was lent to a session.
+    pub leases: u64,
     /// From connect to the end of the login.
     pub logins: Latency,
 }
@@ -95,6 +102,9 @@ impl Figures {
                     continue;
                 };
                 sum.commands.add(&other.commands);
+                for (sums, others) in sum.routed.iter_mut().zip(&other.routed) {
+                    sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+                }
                 sum.logins.add(&other.logins);
             }
             for other in &part.backends {
@@ -105,6 +115,7 @@ impl Figures {
                 };
                 sum.connections += other.connections;
                 sum.idle += other.idle;
+                sum.leases += other.leases;
                 sum.logins.add(&other.logins);
             }
         }
@@ -146,6 +157,22 @@ impl Figures {
         }
     }
 
+    /// So many commands went to a replica, or to the primary, for that reason.
+    pub fn routed(&mut self, endpoint: EndpointId, replica: bool, why: usize, times: u32) {
+        let endpoint = self.endpoints.get_mut(endpoint.index());
+        let count = endpoint.and_then(|it| it.routed.get_mut(usize::from(replica))?.get_mut(why));
+        if let Some(count) = count {
+            *count += u64::from(times);
+        }
+    }
+
+    /// A connection to a backend was lent to a session.
+    pub fn backend_lent(&mut self, backend: BackendId) {
+        if let Some(backend) = self.backends.get_mut(backend.index()) {
+            backend.leases += 1;
+        }
+    }
+
     /// A client was logged in, after so many nanoseconds.
     pub fn login(&mut self, endpoint: EndpointId, nanos: u64) {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint.index()) {
@@ -184,13 +211,14 @@ impl Figures {
 
 impl EndpointFigures {
     fn new(name: Arc<str>) -> Self {
-        Self { name, commands: Latency::default(), logins: Latency::default() }
+        let (commands, logins) = (Latency::default(), Latency::default());
+        Self { name, commands, logins, routed: [[0; ROUTES_MAX]; 2] }
     }
 }
 
 impl BackendFigures {
     fn new(name: Arc<str>) -> Self {
-        Self { name, connections: 0, idle: 0, logins: Latency::default() }
+        Self { name, connections: 0, idle: 0, leases: 0, logins: Latency::default() }
     }
 }
 

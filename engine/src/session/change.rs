@@ -13,9 +13,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::auth::{ClientAuth, ClientStep, Plugin, Proof, Sealed};
 use crate::base::{Fault, Time};
+use crate::session::faults::out_of_order;
 use crate::session::guard::Guard;
 use crate::session::login::{LoginContext, access_denied, cannot_tell, too_long};
-use crate::session::relay::out_of_order;
 use crate::session::stake::Stake;
 use crate::wire::frame::{Assembler, FrameError};
 use crate::wire::{Capabilities, ChangeUser, Edits, LoginRequest, Side, ZSTD_LEVEL_DEFAULT};

@@ -4,6 +4,7 @@
 //! Never: read a clock; the worker says what time it is, once per turn.
 
 use crate::base::Time;
+use crate::route::Why;
 
 /// Lent to a session while it is fed. Cleared by the worker, so it holds no more than one input
 /// can bring about; and as what happens again and again is kept once, that is little, even of a
@@ -33,6 +34,15 @@ pub enum Entry {
     Unpinned(u32),
     /// A prepared statement was prepared again, on another connection.
     Prepared,
+    /// A command of an endpoint that splits went to a replica, or to the primary.
+    Routed {
+        /// To a replica.
+        replica: bool,
+        /// For that reason.
+        why: Why,
+    },
+    /// A replica refused a read, which goes to the primary.
+    Repeated,
 }
 
 impl Ledger {

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::base::{Fault, Time};
+use crate::route::Aim;
+use crate::session::ledger::Ledger;
+use crate::session::routing::Splits;
 use crate::session::sharing::Sharing;
 #[cfg(doc)]
 use crate::session::state::Action;
@@ -15,10 +18,22 @@ use crate::session::state::{Phase, Session};
 use crate::share::{Lent, Settings, Traits};
 use crate::wire::{Capabilities, Edits, Status};
 
+/// What a session that shares backend connections begins with.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What a connection is set to after a login.
+    pub settings: Arc<Settings>,
+    /// What its server said of itself.
+    pub traits: Arc<Traits>,
+    /// How many prepared statements it may have open.
+    pub statements_max: usize,
+    /// Where its statements go.
+    pub splits: Splits,
+}
+
 impl Session {
     /// A login that shares backend connections is over: the client is told so, with `ok`, the payload
-    /// of a server's OK. A connection has these settings after a login, and its server these traits.
-    /// `statements_max`: how many prepared statements it may have open.
+    /// of a server's OK.
     /// Returns what the client sent ahead of that, as [`Self::on_lease`].
     ///
     /// # Errors
@@ -27,17 +42,15 @@ impl Session {
         &mut self,
         backend: Capabilities,
         ok: &[u8],
-        settings: Arc<Settings>,
-        traits: Arc<Traits>,
-        statements_max: usize,
+        terms: Terms,
         edits: &mut Edits,
     ) -> Result<BytesMut, Fault> {
         let early = self.on_lease(backend, ok, edits)?;
         let phase = std::mem::replace(&mut self.phase, Phase::Over);
         self.phase = match phase {
             Phase::Relay(relay) => {
-                let tracked = Arc::clone(&traits.tracked);
-                let sharing = Sharing::new(settings, traits, statements_max);
+                let tracked = Arc::clone(&terms.traits.tracked);
+                let sharing = Sharing::new(terms);
                 Phase::Relay(relay.shared(Box::new(sharing), tracked))
             }
             other @ (Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over) => other,
@@ -84,11 +97,32 @@ impl Session {
         }
     }
 
-    /// The connection of [`Action::Acquire`]. Feed it [`Self::take_ahead`] then. Whether it has to be
-    /// set to something else first.
-    pub fn on_attached(&mut self, lent: Box<Lent>, edits: &mut Edits) -> bool {
+    /// What the connection of [`Action::Acquire`] is for.
+    #[must_use]
+    pub fn aim(&self) -> &Aim {
+        self.sharing().map_or(&Aim::Primary, |sharing| &sharing.router.aim)
+    }
+
+    /// The connection of [`Action::Acquire`] can be had of no replica: the primary is asked.
+    pub fn aim_at_primary(&mut self) {
+        if let Some(sharing) = self.sharing_mut() {
+            sharing.router.aim = Aim::Primary;
+        }
+    }
+
+    /// Its connection has ended. Whether it goes on without: feed it [`Self::take_ahead`] then.
+    pub fn survives_end(&mut self, ledger: &mut Ledger) -> bool {
         match &mut self.phase {
-            Phase::Relay(relay) => relay.on_attached(lent, edits),
+            Phase::Relay(relay) => relay.survives_end(ledger),
+            Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => false,
+        }
+    }
+
+    /// The connection of [`Action::Acquire`], and whether it is a replica's. Feed it
+    /// [`Self::take_ahead`] then. Whether it has to be set to something else first.
+    pub fn on_attached(&mut self, lent: Box<Lent>, is_replica: bool, edits: &mut Edits) -> bool {
+        match &mut self.phase {
+            Phase::Relay(relay) => relay.on_attached(lent, is_replica, edits),
             Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => false,
         }
     }

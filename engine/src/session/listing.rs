@@ -8,9 +8,10 @@
 use bytes::BytesMut;
 
 use crate::base::Fault;
+use crate::session::faults::{not_a_reply, out_of_order, unexpected};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::processlist::{Threads, rewrite};
-use crate::session::relay::{Relay, Wait, What, not_a_reply, out_of_order, send_whole, unexpected};
+use crate::session::relay::{Relay, Wait, What, send_whole};
 use crate::session::sharing::{Kind, Of};
 use crate::session::state::{Action, Tally};
 use crate::session::text::Refusal;

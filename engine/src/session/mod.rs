@@ -7,6 +7,7 @@
 mod change;
 mod chatter;
 mod course;
+mod faults;
 mod guard;
 mod header;
 mod ledger;
@@ -17,7 +18,9 @@ mod owed;
 mod parting;
 mod prepared;
 mod processlist;
+mod reading;
 mod relay;
+mod routing;
 mod shared;
 mod sharing;
 mod stake;
@@ -28,8 +31,10 @@ mod waits;
 
 pub use change::ChangeRequest;
 pub use ledger::{Entry, Ledger};
+pub use lending::Terms;
 pub use login::{LeaseRequest, LoginContext};
 pub use processlist::{Apart, Seated, Threads};
+pub use routing::Splits;
 pub use state::{Action, Session, Tally};
 pub use text::Thread;
 

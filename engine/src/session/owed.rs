@@ -39,6 +39,11 @@ impl OwedQueue {
         }
     }
 
+    /// The newest answer is not owed after all: its command comes again.
+    pub(super) fn take_back(&mut self) {
+        self.0.pop();
+    }
+
     pub(super) fn front(&self) -> Option<&Owed> {
         self.0.front().map(|(owed, _)| owed)
     }

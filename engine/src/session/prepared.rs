@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use crate::base::Fault;
 use crate::session::ledger::Ledger;
+use crate::session::reading::Stays;
 use crate::session::relay::Relay;
 use crate::session::shared::Ruling;
 use crate::session::sharing::{Kind, Of, Sharing, Topic};
-use crate::session::statements::Statement;
+use crate::session::statements::{LAST_PREPARED, Statement};
 use crate::session::text::{self, Refusal, Verdict};
 use crate::share::{Asked, Effects, Lent, Question, Source, Step, Types, Variant, Words};
 use crate::sql::Previous;
@@ -26,9 +27,6 @@ pub(super) const HEAD_BYTES: usize = 8 << 10;
 
 /// What no statement of a server is called: it says so itself, and knows then that it did.
 const NO_STATEMENT: u32 = u32::MAX - 1;
-
-/// MariaDB: the statement that was prepared last.
-const LAST_PREPARED: u32 = u32::MAX;
 
 /// What becomes of an execution, or of parameters sent ahead of one.
 enum Place {
@@ -74,7 +72,13 @@ impl Relay {
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
         let payload = instead.as_deref().unwrap_or(payload);
         let text = payload.get(1..).unwrap_or_default();
-        let statement = Statement::of(text, &sharing.carried.settings, sharing.mode);
+        let mut statement = Statement::of(text, &sharing.carried.settings, sharing.mode);
+        if sharing.router.splits()
+            && let (Ok(aim), why) = sharing.router.of_text(text, sharing.mode)
+        {
+            (statement.aim, statement.why) = (aim, why);
+            statement.stays = Stays::of(text, sharing.mode);
+        }
         Ok(Ruling::Go {
             expect: Some(Expect::Prepare),
             kind: Kind::Prepare,

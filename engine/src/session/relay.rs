@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use crate::base::{Blame, ConnectionId, Fault, Time};
 use crate::session::change::Change;
 use crate::session::course::{Route, route, spoils};
+use crate::session::faults::{not_a_reply, out_of_order};
 use crate::session::guard::Guard;
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::listing::Listing;
@@ -18,7 +19,7 @@ use crate::session::sharing::{Kind, Of, Sharing, Topic};
 use crate::session::state::{Action, Tally};
 use crate::session::text::{self, Naming, Refusal, Verdict};
 use crate::share::Exchange;
-use crate::wire::reply::{Dialect, Expect, ReplyError, ReplyEvent, ReplyWalk, Tracked};
+use crate::wire::reply::{Dialect, Expect, ReplyEvent, ReplyWalk, Tracked};
 use crate::wire::request::{RequestEvent, RequestWalk};
 use crate::wire::{Command, Edits, ErrPacket, Side, Status, code, fault, frame, query_text_at};
 
@@ -558,6 +559,10 @@ impl Relay {
                 at += self.collect(rest, edits, (&mut tally, ledger))?;
                 continue;
             }
+            if self.is_refused_here(input.get(at..).unwrap_or_default(), ledger) {
+                edits.discard(input.len() - at);
+                break;
+            }
             if self.owed.is_empty() && !self.unasked {
                 self.unasked = true;
                 self.reply.begin(Expect::Unasked);
@@ -679,22 +684,4 @@ impl Relay {
 /// Sends a command of one frame to the backend.
 pub(super) fn send_whole(payload: &[u8], edits: &mut Edits) {
     edits.send(Side::Backend, |out| frame(out, 0, |out| out.extend_from_slice(payload)));
-}
-
-/// The client numbered a packet wrongly, before or after its login.
-pub(super) fn out_of_order() -> Fault {
-    fault(Blame::Client, code::NET_PACKETS_OUT_OF_ORDER, "Got packets out of order")
-}
-
-pub(super) fn unexpected(what: &str) -> Fault {
-    fault(Blame::Bug, code::UNKNOWN_ERROR, format!("weir: {what} came unasked"))
-}
-
-pub(super) fn not_a_reply(error: ReplyError) -> Fault {
-    let text = match error {
-        ReplyError::TooLong => "weir: the backend sent a status packet above 1 MiB".to_owned(),
-        ReplyError::Malformed(malformed) => format!("weir: the backend sent a {malformed}"),
-        ReplyError::OutOfOrder => "weir: the backend sent packets out of order".to_owned(),
-    };
-    fault(Blame::Backend, code::MALFORMED_PACKET, text)
 }

@@ -7,9 +7,10 @@ use bytes::BytesMut;
 
 use crate::base::Fault;
 use crate::session::course::{Route, route, spoils};
+use crate::session::faults::out_of_order;
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::prepared::HEAD_BYTES;
-use crate::session::relay::{Relay, out_of_order, send_whole};
+use crate::session::relay::{Relay, send_whole};
 use crate::session::sharing::{Kind, LongText, Of, Topic};
 use crate::session::state::Tally;
 use crate::session::text::{self, Refusal, Verdict};
@@ -197,7 +198,11 @@ impl Relay {
             self.request.refuse();
             return Ok(true);
         }
-        if sharing.lent.is_none() {
+        let has_lease = sharing.lent.is_some();
+        if self.steer_long(ledger)? {
+            return Ok(false);
+        }
+        if !has_lease {
             self.acquire(ledger.now());
             return Ok(false);
         }
@@ -291,6 +296,7 @@ impl Relay {
         let used = HEADER_BYTES + bytes;
         match self.rule(command, payload, edits, ledger)? {
             Ruling::Go { expect, kind, effects, of, instead, statement } => {
+                self.on_goes(command, payload, ledger);
                 if let Some(expect) = expect {
                     self.issue(expect, kind, effects, of)?;
                 }
@@ -333,6 +339,7 @@ impl Relay {
         let Some(command) = command else { return Ok(true) };
         match self.rule(command, payload, edits, ledger)? {
             Ruling::Go { expect, kind, effects, of, instead, statement } => {
+                self.on_goes(command, payload, ledger);
                 if let Some(expect) = expect {
                     self.issue(expect, kind, effects, of)?;
                 }
@@ -387,6 +394,9 @@ impl Relay {
         }
         if self.answer_denied(1, edits, ledger) {
             return Ok(Ruling::Done);
+        }
+        if let Some(ruling) = self.steer(command, payload, edits, ledger)? {
+            return Ok(ruling);
         }
         let dialect = self.reply.dialect();
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };

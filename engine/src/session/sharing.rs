@@ -16,17 +16,20 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::base::{Blame, Fault, Time};
+use crate::session::faults::{not_a_reply, told, too_far_ahead};
 use crate::session::ledger::{Entry, Ledger};
-use crate::session::relay::{Relay, Wait, What, not_a_reply};
+use crate::session::lending::Terms;
+use crate::session::relay::{Relay, Wait, What};
+use crate::session::routing::Router;
 use crate::session::state::Action;
 use crate::session::statements::{Statement, Statements};
 use crate::share::{
-    Answered, Asked, Carried, Effects, Exchange, Exchanged, Lent, Pin, Question, Settings, Step,
-    Traits, Variant, Words, track,
+    Answered, Asked, Carried, Effects, Exchange, Exchanged, Lent, Pin, Question, Step, Traits,
+    Variant, Words, track,
 };
 use crate::sql::{FindingsInPieces, FoundRows, LexMode};
 use crate::wire::reply::{Expect, ReplyError};
-use crate::wire::{Edits, ErrPacket, OkPacket, Side, Status, code, fault};
+use crate::wire::{Edits, OkPacket, Side, Status, code, fault};
 
 /// Bytes a client may send ahead of its connection; long before it is not read any more.
 pub(super) const AHEAD_BYTES_MAX: usize = 2 << 20;
@@ -155,6 +158,8 @@ pub(super) struct Sharing {
     pub(super) silent_since: Time,
     /// A text that is too long to be held, read as it goes by.
     pub(super) long: Option<Box<LongText>>,
+    /// Where its commands go.
+    pub(super) router: Router,
 }
 
 /// A text that is read while it is relayed.
@@ -166,7 +171,8 @@ pub(super) struct LongText {
 }
 
 impl Sharing {
-    pub(super) fn new(settings: Arc<Settings>, traits: Arc<Traits>, statements_max: usize) -> Self {
+    pub(super) fn new(terms: Terms) -> Self {
+        let Terms { settings, traits, statements_max, splits } = terms;
         let (server, is_mariadb) = (traits.server, traits.is_mariadb());
         let mode = settings.lex_mode(server);
         let silence_max = settings.wait_timeout();
@@ -201,6 +207,7 @@ impl Sharing {
             silence_max,
             silent_since: Time::ZERO,
             long: None,
+            router: Router::new(splits),
         }
     }
 
@@ -237,7 +244,7 @@ impl Sharing {
         !self.carried.pins.is_empty() || self.statements.hold_connection()
     }
 
-    fn set_in_transaction(&mut self, in_transaction: bool) {
+    pub(super) fn set_in_transaction(&mut self, in_transaction: bool) {
         if self.was_in_transaction && !in_transaction {
             self.carried.pins.remove(Pin::NextTransaction);
         }
@@ -276,9 +283,15 @@ impl Relay {
     }
 
     /// A connection is there: sets it to what the session has set, if it is not; whether it is not.
-    pub(super) fn on_attached(&mut self, lent: Box<Lent>, edits: &mut Edits) -> bool {
+    pub(super) fn on_attached(
+        &mut self,
+        lent: Box<Lent>,
+        is_replica: bool,
+        edits: &mut Edits,
+    ) -> bool {
         let Some(sharing) = self.sharing.as_deref_mut() else { return false };
         self.reply.set_backend(lent.capabilities);
+        sharing.router.on_attached(is_replica);
         sharing.is_fresh = true;
         sharing.knows_found_rows = false;
         let mut words = Words::default();
@@ -293,7 +306,7 @@ impl Relay {
             }
         }
         let differs = !words.is_empty();
-        if sharing.begins {
+        if sharing.begins && !sharing.router.at_replica {
             words.say(Step::Statement(b"BEGIN"), lent.capabilities);
         }
         sharing.lent = Some(lent);
@@ -358,15 +371,21 @@ impl Relay {
         }
         if let Topic::Prepare { id, is_tuned: true } = topic
             && exchange.is_prepare_refused()
+            && !self.is_at_replica()
             && self.refuse_again(id, edits)
         {
             return Ok(());
         }
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(()) };
-        if sharing.ahead.is_empty() && !sharing.client_ended && sharing.undecided.is_none() {
+        let is_quiet =
+            sharing.ahead.is_empty() && !sharing.client_ended && sharing.undecided.is_none();
+        // What waits may be for another server.
+        let may_move = sharing.router.splits() && !sharing.ahead.is_empty();
+        if is_quiet || topic == Topic::Settle && may_move {
             self.settle(edits);
-        } else {
-            sharing.action = Some(Action::Resume);
+        }
+        if !is_quiet && let Some(sharing) = self.sharing.as_deref_mut() {
+            sharing.action.get_or_insert(Action::Resume);
         }
         Ok(())
     }
@@ -486,7 +505,8 @@ impl Relay {
         let is_open = self.is_in_transaction();
         let Some(sharing) = self.sharing.as_deref_mut() else { return };
         let Some(lent) = sharing.lent.as_deref() else { return };
-        if !rests || is_open || sharing.is_pinned() || !sharing.ahead.is_empty() {
+        let is_called_for = !sharing.ahead.is_empty() && !sharing.router.splits();
+        if !rests || is_open || sharing.is_pinned() || is_called_for {
             return;
         }
         if lent.is_unknown {
@@ -607,7 +627,7 @@ impl Sharing {
             return;
         }
         lent.settings = Arc::clone(&self.carried.settings);
-        if topic == Topic::Tune {
+        if topic == Topic::Tune && !self.router.at_replica {
             self.was_in_transaction |= std::mem::take(&mut self.begins);
         }
         if topic == Topic::InsertId && exchange.question().is_none() {
@@ -628,6 +648,15 @@ impl Sharing {
 
     fn on_refused(&mut self, topic: Topic, exchange: &Exchange, err: &[u8]) {
         match topic {
+            // Another server may be of another mind.
+            Topic::Tune | Topic::InsertId | Topic::Prepare { .. } | Topic::Refused
+                if self.router.at_replica =>
+            {
+                self.router.distrust();
+                if let Some(lent) = &mut self.lent {
+                    lent.is_unknown |= !exchange.is_prepare_refused();
+                }
+            }
             Topic::Prepare { .. } if exchange.is_prepare_refused() => {
                 self.carried.pins.add(Pin::Diagnostics);
                 self.row_count = -1;
@@ -654,20 +683,4 @@ impl Sharing {
 fn number(answer: Option<&[u8]>) -> u64 {
     let digits = answer.and_then(|it| std::str::from_utf8(it).ok());
     digits.and_then(|it| it.parse().ok()).unwrap_or(0)
-}
-
-/// The server's own words, in answer to the command it kept from running.
-fn told(err: &[u8]) -> Fault {
-    match ErrPacket::parse(err) {
-        Ok(packet) => packet.to_fault(Blame::Client),
-        Err(malformed) => not_a_reply(ReplyError::Malformed(malformed)),
-    }
-}
-
-fn too_far_ahead() -> Fault {
-    fault(
-        Blame::Limit,
-        code::NET_PACKET_TOO_LARGE,
-        "weir: too many bytes sent ahead of a backend connection",
-    )
 }

@@ -6,10 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::route::{Aim, Why};
+use crate::session::reading::Stays;
 use crate::session::sharing::Kind;
 use crate::share::{Effects, Prepared, Settings, Source, Types, Variant, Wanted};
 use crate::sql::{Findings, Flags, LexMode};
-use crate::wire::{Bound, Execution};
+use crate::wire::{Bound, Execution, statement_id};
+
+/// MariaDB: the statement that was prepared last.
+pub(super) const LAST_PREPARED: u32 = u32::MAX;
 
 /// Texts kept for one session, in bytes.
 const TEXT_BYTES_KEPT_MAX: usize = 1 << 20;
@@ -52,6 +57,11 @@ pub(super) struct Statement {
     pub(super) needs_insert_id: bool,
     pub(super) kind: Kind,
     does: Does,
+    /// Where it runs on an endpoint that splits, and why there.
+    pub(super) aim: Aim,
+    pub(super) why: Why,
+    /// And in a transaction that only reads.
+    pub(super) stays: Stays,
 }
 
 impl Statement {
@@ -60,11 +70,9 @@ impl Statement {
         let findings = Findings::of(text, mode);
         let effects = Effects::of(text, &findings, settings, mode);
         let does = if effects.is_some() { Does::AsWritten(mode) } else { Does::Nothing };
-        // Without a schema it has none for ever, which another connection may have by then.
-        let lacks_schema = settings.schema().is_empty() && asks_schema(text);
         Self {
             source: Some(Arc::new(Source::new(text, settings))),
-            is_tied: findings.flags.intersects(NEEDS_PREVIOUS) || lacks_schema,
+            is_tied: findings.flags.intersects(NEEDS_PREVIOUS) || lacks_schema(text, settings),
             needs_insert_id: findings.flags.contains(Flags::LAST_INSERT_ID)
                 || effects.is_some_and(|it| it.ask_insert_id()),
             kind: Kind::of_text(text, mode),
@@ -85,6 +93,9 @@ impl Statement {
             needs_insert_id: true,
             kind: Kind::STATEMENT,
             does: Does::Anything,
+            aim: Aim::Primary,
+            why: Why::COMMAND,
+            stays: Stays::Never,
         }
     }
 
@@ -146,6 +157,11 @@ impl Statement {
     }
 }
 
+/// Without a schema it has none for ever, which another connection may have by then.
+fn lacks_schema(text: &[u8], settings: &Settings) -> bool {
+    settings.schema().is_empty() && asks_schema(text)
+}
+
 /// DATABASE() or SCHEMA().
 fn asks_schema(text: &[u8]) -> bool {
     [&b"database"[..], b"schema"]
@@ -188,6 +204,17 @@ impl Statements {
     /// That one.
     pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Statement> {
         self.by_id.get_mut(&id).map(AsMut::as_mut)
+    }
+
+    /// Whether a read of that text, once prepared, can be executed on any connection.
+    pub(super) fn can_move(&self, text: &[u8], settings: &Settings) -> bool {
+        self.text_bytes + text.len() <= TEXT_BYTES_KEPT_MAX && !lacks_schema(text, settings)
+    }
+
+    /// The one that an execution is of.
+    pub(super) fn meant(&self, execution: &[u8], is_mariadb: bool) -> Option<&Statement> {
+        let id = statement_id(execution)?;
+        self.get(if is_mariadb && id == LAST_PREPARED { self.last? } else { id })
     }
 
     /// Whether the text of a statement can be kept.

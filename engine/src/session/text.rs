@@ -67,10 +67,21 @@ pub(super) enum Refusal {
     HugeParameters,
     /// The session's guard has number and text.
     Guarded,
+    /// A write, where everything goes to replicas.
+    ReadOnlyEndpoint,
+    /// What might end a transaction that only reads, and write, on a replica.
+    ReadOnlyTransaction,
 }
+
+const IN_READ_ONLY: &str = "weir: this statement cannot run in a READ ONLY transaction, which is on a \
+                            replica here; COMMIT first, or begin it with /* weir:primary */";
+
+const READ_ONLY: &str = "weir: this endpoint is for reading (mode = \"read-only\"); write through \
+                         another endpoint of the cluster";
 
 impl Refusal {
     /// Error number, SQLSTATE and text.
+    #[expect(clippy::too_many_lines, reason = "one arm for each")]
     pub(super) fn error(self) -> (u16, [u8; 5], String) {
         match self {
             Self::UnknownCommand => {
@@ -110,6 +121,12 @@ impl Refusal {
                  connection; execute the statement in the transaction that executed it before"
                     .to_owned(),
             ),
+            Self::ReadOnlyTransaction => {
+                (code::CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, *b"25006", IN_READ_ONLY.to_owned())
+            }
+            Self::ReadOnlyEndpoint => {
+                (code::OPTION_PREVENTS_STATEMENT, *b"HY000", READ_ONLY.to_owned())
+            }
             Self::Guarded => {
                 (code::DBACCESS_DENIED_ERROR, *b"42000", "Access denied to database".to_owned())
             }

@@ -9,9 +9,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::base::{Blame, Fault};
 use crate::session::change::{Change, ChangeRequest, FAILURES_MAX, Step};
+use crate::session::faults::{not_a_reply, unexpected};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::login::{EARLY_BYTES_MAX, LoginContext, too_long};
-use crate::session::relay::{Relay, Wait, What, not_a_reply, unexpected};
+use crate::session::relay::{Relay, Wait, What};
 use crate::session::sharing::AHEAD_BYTES_MAX;
 use crate::session::stake::Stake;
 use crate::session::state::Action;

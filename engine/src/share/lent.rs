@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use crate::share::prepared::{Prepared, StatementBudget};
 use crate::share::settings::Settings;
 use crate::wire::Capabilities;
@@ -22,6 +24,8 @@ pub struct Lent {
     pub prepared: Prepared,
     /// Nothing is known of it any more: it is reset before anybody else gets it.
     pub is_unknown: bool,
+    /// The command under way there, if it can be asked again elsewhere.
+    pub copy: BytesMut,
 }
 
 impl Lent {
@@ -33,6 +37,13 @@ impl Lent {
         statements: StatementBudget,
     ) -> Self {
         let prepared = Prepared::new(statements);
-        Self { settings, capabilities, last_insert_id: Some(0), prepared, is_unknown: false }
+        Self {
+            settings,
+            capabilities,
+            last_insert_id: Some(0),
+            prepared,
+            is_unknown: false,
+            copy: BytesMut::new(),
+        }
     }
 }

@@ -96,6 +96,9 @@ fn views(config: &Config) -> Vec<BackendView> {
         address: backend.address.clone(),
         role: backend.role,
         reachable: false,
+        serves_reads: true,
+        lag_ms: None,
+        is_fenced: false,
         greeting: None,
     });
     views.collect()

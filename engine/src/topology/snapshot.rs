@@ -47,6 +47,12 @@ pub struct BackendView {
     pub role: Role,
     /// Whether the last probe reached it.
     pub reachable: bool,
+    /// Whether reads may go there: it is reached, and a replica's replication runs.
+    pub serves_reads: bool,
+    /// How far it is behind the primary, in milliseconds, if that is known.
+    pub lag_ms: Option<u32>,
+    /// Whether it takes no writes from anybody.
+    pub is_fenced: bool,
     /// What it said of itself when it was last reached: version, capabilities, default plugin.
     pub greeting: Option<Arc<Greeting>>,
 }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use crate::base::{Blame, ConnectionId, EndpointId, Fault, Key};
 use crate::bus::Bound;
-use crate::config::{EndpointAuth, TlsMode};
+use crate::config::{Endpoint, EndpointAuth, EndpointMode, TlsMode};
 use crate::io::{CloseMode, ConnId, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::session::{LoginContext, Session};
+use crate::topology::Snapshot;
 use crate::wire::proxy::Origin;
-use crate::wire::{Edit, ErrPacket, Side};
+use crate::wire::{Edit, ErrPacket, Greeting, Side};
 use crate::wire::{code, fault};
 use crate::worker::entry::{Entry, Link};
 use crate::worker::seat::Seats;
@@ -171,10 +172,10 @@ impl<D: Driver> Worker<D> {
         id: ConnectionId,
     ) -> Result<LoginContext, Fault> {
         let offers_tls = self.resources.tls.endpoint(endpoint).is_some();
-        let server = self.config.endpoint(endpoint).and_then(|endpoint| {
-            let primary = self.snapshot.primary(endpoint.cluster)?;
-            Some((primary.greeting.clone()?, endpoint))
-        });
+        let server = self
+            .config
+            .endpoint(endpoint)
+            .and_then(|endpoint| Some((shown_to_clients(endpoint, &self.snapshot)?, endpoint)));
         let Some((server, endpoint)) = server else {
             return Err(fault(
                 Blame::Backend,
@@ -240,6 +241,7 @@ impl<D: Driver> Worker<D> {
             waiting: None,
             seats: Seats::default(),
             shares: None,
+            avoids: None,
             login_slot,
         };
         let Some(key) = self.sessions.insert(entry) else {
@@ -339,4 +341,26 @@ fn is_full(bound: Bound, address: Option<IpAddr>) -> Fault {
 
 fn too_many(message: Cow<'static, str>) -> Fault {
     fault(Blame::Limit, code::CON_COUNT_ERROR, message)
+}
+
+/// What clients are told of the server: what the primary says of itself, and, where they may get to
+/// others, only of what all of them can do. Where they write nothing, any will do.
+fn shown_to_clients(endpoint: &Endpoint, snapshot: &Snapshot) -> Option<Arc<Greeting>> {
+    let of_cluster = || snapshot.backends.iter().filter(|view| view.cluster == endpoint.cluster);
+    let primary = snapshot.primary(endpoint.cluster).and_then(|view| view.greeting.as_ref());
+    let mut others = of_cluster().filter_map(|view| view.greeting.as_ref());
+    let shown = match endpoint.mode {
+        EndpointMode::Primary | EndpointMode::ReadWrite => primary,
+        EndpointMode::ReadOnly => primary.or_else(|| others.next()),
+    }?;
+    let common = match endpoint.mode {
+        EndpointMode::Primary => shown.capabilities,
+        EndpointMode::ReadWrite | EndpointMode::ReadOnly => of_cluster()
+            .filter_map(|view| view.greeting.as_ref())
+            .fold(shown.capabilities, |common, other| common.intersection(other.capabilities)),
+    };
+    if common == shown.capabilities {
+        return Some(Arc::clone(shown));
+    }
+    Some(Arc::new(Greeting { capabilities: common, ..Greeting::clone(shown) }))
 }

@@ -43,6 +43,8 @@ pub(super) struct Entry {
     pub(super) seats: Seats,
     /// Whose connections it shares between its commands, once it is logged in.
     pub(super) shares: Option<PoolKey>,
+    /// The server that has just failed it.
+    pub(super) avoids: Option<BackendId>,
     /// Position in the worker's list of logins in progress.
     pub(super) login_slot: Option<usize>,
 }
@@ -136,6 +138,8 @@ pub(super) struct BackendLink {
     pub(super) since: Time,
     /// That it is Weir's, once its thread is known.
     pub(super) listed: Option<Connection>,
+    /// When it was lent to its session.
+    pub(super) lent_at: Time,
     pub(super) connected: bool,
     /// It begins with a PROXY header, sent when it is connected.
     pub(super) names_client: bool,

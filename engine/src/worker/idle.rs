@@ -10,10 +10,11 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::base::{Address, BackendId, Key, Time};
-use crate::config::{Backend, Pooling};
+use crate::config::{Backend, Pooling, Role};
 use crate::io::{Chunk, CloseMode, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::pool::{Keep, PoolKey, Recycle, RecycleStep, Times};
+use crate::topology::Snapshot;
 use crate::wire::{Command, LoginRequest, frame};
 use crate::worker::coded::encode;
 use crate::worker::entry::{BackendLink, Entry, Holder, Parked, Stage};
@@ -33,8 +34,7 @@ impl<D: Driver> Worker<D> {
         login: &LoginRequest,
     ) -> Option<PoolKey> {
         let endpoint = self.config.endpoint(entry.endpoint)?;
-        let primary = self.primary_of(entry).filter(|primary| primary.address == *server);
-        let init = primary.and_then(|primary| self.init_of(primary.id));
+        let init = self.view_at(entry, server).and_then(|view| self.init_of(view.id));
         // A server that is told who the client is may let in others than for another one.
         let mut backends = self.config.backends.iter();
         let tells = backends.any(|it| it.address == *server && it.proxy_protocol);
@@ -62,6 +62,7 @@ impl<D: Driver> Worker<D> {
     /// Whether nobody else is to have a connection after those who have it.
     pub(super) fn is_outdated(&self, backend: &BackendLink) -> bool {
         self.ledger.now() >= backend.since + self.config.pool.age_max
+            || drains(backend.id, &self.config.backends, &self.snapshot)
             || self.init_of(backend.id) != backend.init.as_ref()
     }
 
@@ -307,8 +308,12 @@ impl<D: Driver> Worker<D> {
     /// Closes idle connections to servers that the configuration does not name any more, or not with
     /// the same `init_query`.
     pub(super) fn forget_servers(&mut self) {
-        let backends = &self.config.backends;
-        let gone = self.shelf.forget(|key| is_wanted(backends, key));
+        let (backends, snapshot) = (&self.config.backends, &self.snapshot);
+        let gone = self.shelf.forget(|key| {
+            let drained = (0..).map(BackendId).zip(backends);
+            let mut drained = drained.filter(|(id, _)| drains(*id, backends, snapshot));
+            is_wanted(backends, key) && !drained.any(|(_, it)| it.address == *key.server())
+        });
         self.close_kept(&gone);
     }
 
@@ -363,6 +368,12 @@ impl<D: Driver> Worker<D> {
         self.driver.close(backend.link.conn, mode);
         self.resources.shared.permits.give_back(&backend.address);
     }
+}
+
+/// Whether a server gets nothing new. The primary does: nobody else can do its work.
+fn drains(id: BackendId, backends: &[Backend], snapshot: &Snapshot) -> bool {
+    let is_primary = snapshot.backend(id).is_some_and(|view| view.role == Role::Primary);
+    backends.get(id.index()).is_some_and(|backend| backend.drain) && !is_primary
 }
 
 /// Whether connections like that are made at present.

@@ -17,9 +17,9 @@ use crate::observe::Counter;
 use crate::pool::{
     BackendLogin, Established, Lease, LoginError, LoginStep, NoAnswer, Opening, PoolKey, TlsWish,
 };
+use crate::route::NoServer;
 use crate::session::LeaseRequest;
 use crate::sql::Server;
-use crate::topology::BackendView;
 use crate::wire::proxy::{self, Origin};
 use crate::wire::{self, ErrPacket, LoginRequest, Side, code};
 use crate::worker::entry::{BackendLink, Entry, Fresh, Holder, Link, Stage};
@@ -45,15 +45,15 @@ impl<D: Driver> Worker<D> {
 
     fn find_backend(&mut self, key: Key, request: LeaseRequest, until: Time) {
         let Some(entry) = self.sessions.get(key) else { return };
-        let Some(server) = self.primary_of(entry).map(|primary| primary.address.clone()) else {
-            let text = "weir: the cluster has no primary";
-            self.fail(key, &wire::fault(Blame::Backend, code::UNKNOWN_ERROR, text));
-            return;
-        };
         if entry.shares.is_some() {
             self.acquire(key);
             return;
         }
+        let server = match self.choose(key) {
+            Ok((_, server)) => server,
+            Err(none) => return self.fail(key, &no_server(none)),
+        };
+        let Some(entry) = self.sessions.get(key) else { return };
         let endpoint = entry.endpoint;
         let pool = self.pool_key(entry, &server, &request.login);
         if let Some(pool) = pool.as_ref().filter(|pool| pool.is_shared()) {
@@ -68,11 +68,6 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    pub(super) fn primary_of(&self, entry: &Entry) -> Option<&BackendView> {
-        let endpoint = self.config.endpoint(entry.endpoint)?;
-        self.snapshot.primary(endpoint.cluster)
-    }
-
     /// Connects a session that has a permit and a turn for `server`. False when that is not its
     /// server any more, or a connection that was there serves it: its permit is given back and its
     /// turn is free.
@@ -84,13 +79,13 @@ impl<D: Driver> Worker<D> {
         until: Time,
     ) -> bool {
         let entry = self.sessions.get(key);
-        let primary = entry.and_then(|entry| self.primary_of(entry));
-        let Some(primary) = primary.filter(|primary| primary.address == *server) else {
+        let serving = entry.and_then(|entry| self.serving(entry, server));
+        let Some(serving) = serving else {
             self.resources.shared.permits.give_back(server);
             self.find_backend(key, request, until);
             return false;
         };
-        let (id, name) = (primary.id, primary.name.clone());
+        let (id, name) = (serving.id, serving.name.clone());
         let endpoint = entry.map_or(EndpointId(0), |entry| entry.endpoint);
         let pool = entry.and_then(|entry| self.pool_key(entry, server, &request.login));
         if let Some(pool) = pool.as_ref().filter(|pool| pool.is_shared()) {
@@ -151,6 +146,7 @@ impl<D: Driver> Worker<D> {
             identity: None,
             roles: None,
             since: self.ledger.now(),
+            lent_at: Time::ZERO,
             listed: None,
             connected: false,
             names_client,
@@ -377,6 +373,11 @@ impl<D: Driver> Worker<D> {
             self.fail_backend(key, code::UNKNOWN_ERROR, &text);
             return;
         }
+        if self.lose_backend(key) {
+            return;
+        }
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &entry.backend else { return };
         match entry.session.on_backend_end(&backend.name) {
             Ok(()) => self.act(key),
             Err(fault) => self.fail(key, &fault),
@@ -476,6 +477,18 @@ impl<D: Driver> Worker<D> {
             entry.login_slot = Some(slot);
         }
     }
+}
+
+/// Why a session cannot have a connection.
+pub(super) fn no_server(none: NoServer) -> Fault {
+    let text = match none {
+        NoServer::Primary => "weir: the cluster has no primary",
+        NoServer::Replica => {
+            "weir: no replica is fit for this statement, and the primary does not take it \
+             (primary_reads); see `weir explain`"
+        }
+    };
+    wire::fault(Blame::Backend, code::UNKNOWN_ERROR, text)
 }
 
 /// A dual-stack listener sees IPv4 clients under mapped addresses.

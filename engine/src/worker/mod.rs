@@ -14,6 +14,7 @@
 mod accept;
 mod change;
 mod coded;
+mod dealer;
 mod drain;
 mod entry;
 mod idle;
@@ -49,6 +50,7 @@ use crate::pool::{PoolKey, Shelf};
 use crate::session::Ledger;
 use crate::topology::Snapshot;
 use crate::wire::{Edits, Side};
+use crate::worker::dealer::Dealer;
 use crate::worker::entry::{Entry, Holder};
 use crate::worker::queue::Lane;
 use crate::worker::share::SharedLogin;
@@ -104,6 +106,8 @@ pub struct Worker<D: Driver> {
     inbox: Inbox,
     nonces: NonceSource,
     sessions: Slab<Entry>,
+    /// Which servers they are sent to.
+    dealer: Dealer,
     /// Backend connections, by the key in their tokens.
     slots: Slab<Holder>,
     /// Those of them that lie idle.
@@ -152,6 +156,8 @@ impl<D: Driver> Worker<D> {
             parts.config.endpoints.iter().map(|endpoint| endpoint.name.as_str()),
             parts.config.backends.iter().map(|backend| backend.name.as_str()),
         );
+        let mut dealer = Dealer::default();
+        dealer.adopt(&parts.config, &parts.snapshot);
         Self {
             id: parts.id,
             driver: parts.driver,
@@ -164,6 +170,7 @@ impl<D: Driver> Worker<D> {
             inbox: parts.inbox,
             nonces: parts.nonces,
             sessions: Slab::default(),
+            dealer,
             slots: Slab::default(),
             shelf: Shelf::default(),
             recycling: VecDeque::new(),
@@ -335,7 +342,10 @@ impl<D: Driver> Worker<D> {
     fn on_mail(&mut self) {
         while let Some(message) = self.inbox.next() {
             match message {
-                ToWorker::Snapshot(snapshot) => self.snapshot = snapshot,
+                ToWorker::Snapshot(snapshot) => {
+                    self.snapshot = snapshot;
+                    self.dealer.adopt(&self.config, &self.snapshot);
+                }
                 ToWorker::Config(new) => self.on_config(new),
                 ToWorker::Drain(within) => self.begin_drain(within),
                 // Who asked may have stopped waiting.

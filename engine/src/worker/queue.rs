@@ -43,6 +43,12 @@ pub(super) struct Lane {
     line: Line<Key>,
 }
 
+impl Waiting {
+    pub(super) const fn server(&self) -> &Address {
+        &self.server
+    }
+}
+
 impl<D: Driver> Worker<D> {
     /// Connects a session to a server as soon as it may.
     pub(super) fn enqueue(

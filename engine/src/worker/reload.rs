@@ -39,12 +39,13 @@ impl<D: Driver> Worker<D> {
             }
         }
         self.config = config;
+        self.snapshot = snapshot;
+        self.dealer.adopt(&self.config, &self.snapshot);
         self.forget_servers();
         self.figures.adopt(
             self.config.endpoints.iter().map(|endpoint| endpoint.name.as_str()),
             self.config.backends.iter().map(|backend| backend.name.as_str()),
         );
-        self.snapshot = snapshot;
         self.resources = resources;
         // There may be room for more logins at once.
         let servers: Vec<_> = self.lanes.keys().cloned().collect();

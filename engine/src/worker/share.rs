@@ -16,13 +16,15 @@ use crate::bus::{Place, Rest};
 use crate::io::{Chunk, CloseMode, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::pool::{InitQuery, Lease, PoolKey, Times};
-use crate::session::LeaseRequest;
+use crate::route::Field;
+use crate::session::{LeaseRequest, Splits, Terms};
 use crate::share::{Exchanged, Lent, Settings, StatementBudget, Traits};
 use crate::sql::Server;
 use crate::wire::{Capabilities, ErrPacket, LoginRequest, Side, code, fault};
 use crate::worker::coded::encode;
 use crate::worker::entry::{BackendLink, Holder, Parked, Restoring, Stage};
 use crate::worker::idle::decode;
+use crate::worker::lease::no_server;
 use crate::worker::told::{Told, introduction};
 use crate::worker::traffic::Input;
 use crate::worker::{FLUSH_MAX, IDLE_CHECK, Worker};
@@ -47,6 +49,8 @@ pub(super) struct SharedLogin {
     endpoint: EndpointId,
     /// No connections are made ahead of need until then.
     make_after: Time,
+    /// The same login on other servers of the cluster.
+    siblings: Vec<PoolKey>,
 }
 
 impl SharedLogin {
@@ -58,6 +62,21 @@ impl SharedLogin {
     /// The account, in no schema.
     pub(super) fn account(&self) -> (LoginRequest, Proof) {
         (LoginRequest { database: None, ..self.login.clone() }, self.proof.clone())
+    }
+
+    pub(super) const fn login(&self) -> &LoginRequest {
+        &self.login
+    }
+
+    /// The pool of the same login on another server.
+    pub(super) fn sibling(&self, server: &Address, init: Option<&Arc<str>>) -> Option<&PoolKey> {
+        self.siblings.iter().find(|pool| pool.server() == server && pool.init() == init)
+    }
+
+    /// There is one more; of each server one.
+    pub(super) fn add_sibling(&mut self, pool: PoolKey) {
+        self.siblings.retain(|other| other.server() != pool.server());
+        self.siblings.push(pool);
     }
 
     pub(super) const fn endpoint(&self) -> EndpointId {
@@ -113,16 +132,12 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         self.figures.login(entry.endpoint, self.ledger.nanos_since(entry.accepted));
         let rest = Rest { schema: settings.schema().into(), since: self.ledger.now() };
+        let splits = self.config.endpoint(entry.endpoint).map(Splits::of).unwrap_or_default();
         self.edits.clear();
         let Known { capabilities, ok, traits, .. } = known;
-        let early = entry.session.on_shared_login(
-            capabilities,
-            &ok,
-            settings,
-            traits,
-            self.config.pool.statements_per_session_max,
-            &mut self.edits,
-        );
+        let statements_max = self.config.pool.statements_per_session_max;
+        let terms = Terms { settings, traits, statements_max, splits };
+        let early = entry.session.on_shared_login(capabilities, &ok, terms, &mut self.edits);
         entry.shares = Some(pool.clone());
         let (id, client) = (entry.session.id(), entry.described(&self.driver));
         self.resources.directory.enter(id, client);
@@ -165,6 +180,7 @@ impl<D: Driver> Worker<D> {
             unproven: HashMap::from_iter([(key, request.proof.clone())]),
             endpoint,
             make_after: Time::ZERO,
+            siblings: Vec::new(),
         };
         self.logins.insert(pool.clone(), shared);
     }
@@ -271,27 +287,26 @@ impl<D: Driver> Worker<D> {
 
     /// A session needs a connection.
     pub(super) fn acquire(&mut self, key: Key) {
-        let Some(entry) = self.sessions.get(key) else { return };
-        let Some(mut pool) = entry.shares.clone() else { return };
-        let Some(server) = self.primary_of(entry).map(|primary| primary.address.clone()) else {
-            let text = "weir: the cluster has no primary";
-            self.deny(key, fault(Blame::Backend, code::UNKNOWN_ERROR, text));
+        let Some(home) = self.sessions.get(key).and_then(|entry| entry.shares.clone()) else {
             return;
         };
-        let is_other = *pool.server() != server || {
-            let id = self.primary_of(entry).map(|primary| primary.id);
-            id.and_then(|id| self.init_of(id)) != pool.init()
+        let (id, server) = match self.choose(key) {
+            Ok(chosen) => chosen,
+            Err(none) => return self.deny(key, no_server(none)),
         };
-        if is_other {
-            pool = match self.move_login(key, &pool, &server) {
-                Some(pool) => pool,
-                None => return self.deny_forgotten(key),
-            };
-        }
+        let is_home = *home.server() == server && home.init() == self.init_of(id);
+        let found = if is_home {
+            Some((home.clone(), home))
+        } else if self.sessions.get(key).is_some_and(|entry| self.is_its_primary(entry, id)) {
+            self.move_login(key, &home, &server).map(|moved| (moved.clone(), moved))
+        } else {
+            self.sibling(key, &home, &server).map(|pool| (home, pool))
+        };
+        let Some((home, pool)) = found else { return self.deny_forgotten(key) };
         if self.reuse_shared(key, &pool) {
             return;
         }
-        let Some(shared) = self.logins.get(&pool) else { return self.deny_forgotten(key) };
+        let Some(shared) = self.logins.get(&home) else { return self.deny_forgotten(key) };
         let schema = self.sessions.get(key).and_then(|entry| entry.session.settings());
         let database = schema.map(|it| it.schema().to_vec()).filter(|it| !it.is_empty());
         let login = LoginRequest { database, ..shared.login.clone() };
@@ -343,9 +358,16 @@ impl<D: Driver> Worker<D> {
             let place = Place { server: backend.named.clone(), thread: lease.server_thread_id };
             self.resources.directory.insert(entry.session.id(), place);
         }
+        let primary = self.dealer.field(entry.endpoint).and_then(Field::primary);
+        let is_replica = primary != Some(backend.id);
+        self.figures.backend_lent(backend.id);
+        entry.avoids = None;
         self.edits.clear();
         entry.session.set_initialized(backend.init.is_some());
-        if entry.session.on_attached(lent, &mut self.edits) {
+        if let Some(backend) = &mut entry.backend {
+            backend.lent_at = self.ledger.now();
+        }
+        if entry.session.on_attached(lent, is_replica, &mut self.edits) {
             self.counters.increment(Counter::BackendTunings);
         }
         if !self.edits.list().is_empty() {
@@ -406,7 +428,9 @@ impl<D: Driver> Worker<D> {
         };
         // A KILL that is on its way there must not hit the next session.
         let schema = entry.session.settings().map_or(&b""[..], |settings| settings.schema());
-        let is_aimed_at = self.resources.directory.leave(id, schema, self.ledger.now());
+        let now = self.ledger.now();
+        let is_aimed_at = self.resources.directory.leave(id, schema, now);
+        self.dealer.on_answer(backend.id, now - backend.lent_at, now);
         self.falls_silent(key);
         let is_old = self.is_outdated(&backend);
         let slot = backend.slot;
@@ -592,16 +616,15 @@ impl<D: Driver> Worker<D> {
     /// Tells a session that shares connections that it cannot have one now: its command is answered
     /// with the error, and it goes on.
     pub(super) fn deny(&mut self, key: Key, fault: Fault) {
-        self.leave_backend(key);
-        let Some(entry) = self.sessions.get_mut(key) else { return };
-        if let Some(backend) = entry.backend.take() {
-            self.slots.remove(backend.slot);
-            self.figures.backend_closed(backend.id);
-            self.driver.close(backend.link.conn, CloseMode::Now);
+        let failed = self.asked_server(key);
+        self.drop_backend(key);
+        if self.tries_elsewhere(key, failed) {
+            return self.acquire(key);
         }
         self.login_over(key);
         if let Some(entry) = self.sessions.get_mut(key) {
             self.counters.increment(Counter::BackendDenials);
+            entry.avoids = None;
             entry.session.deny_backend(fault);
             self.falls_silent(key);
             self.resume(key);

@@ -121,6 +121,10 @@ impl<D: Driver> Worker<D> {
                 Entry::Pinned(pins) => self.figures.pinned(pins, *times),
                 Entry::Unpinned(pins) => self.figures.unpinned(pins, *times),
                 Entry::Local => self.counters.add(Counter::CommandsLocal, u64::from(*times)),
+                Entry::Routed { replica, why } => {
+                    self.figures.routed(endpoint, replica, why.index(), *times);
+                }
+                Entry::Repeated => self.counters.add(Counter::ReadsRepeated, u64::from(*times)),
                 Entry::Prepared => self.counters.add(Counter::BackendPrepares, u64::from(*times)),
             }
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::base::{BackendId, ClusterId};
+use crate::base::{BackendId, ClusterId, Consistency};
 
 /// Every key of the table, with other values than its default wherever there are others.
 const ALL: &str = r#"
@@ -73,6 +73,8 @@ address = "[::1]:3307"
 role = "primary"
 connections_max = 14
 init_query = "SET SESSION wait_timeout = 9;"
+weight = 34
+drain = true
 proxy_protocol = true
 [[cluster]]
 name = "two"
@@ -84,7 +86,14 @@ listen = "0.0.0.0:6033"
 unix_mode = "0700"
 auth = "pass-through"
 cluster = "two"
-mode = "primary"
+mode = "read-only"
+consistency = "eventual"
+backends = ["db3"]
+policy = "least-lag"
+primary_reads = "never"
+max_lag_ms = 33
+transaction_split = true
+functions_on_replicas = true
 pooling = "session"
 match_client_address = true
 proxy_protocol_networks = ["10.0.0.0/8", "::1"]
@@ -207,6 +216,18 @@ fn every_key_of_the_lists_has_an_effect() {
     assert_eq!(config.endpoints[0].pooling, Pooling::Session);
     assert!(config.endpoints[0].match_client_address && config.backends[1].proxy_protocol);
     assert_eq!(config.endpoints[0].proxy_protocol_networks.len(), 2);
+    let routing = Routing {
+        consistency: Consistency::Eventual,
+        backends: Some(vec!["db3".to_owned()]),
+        policy: Policy::LeastLag,
+        primary_reads: PrimaryReads::Never,
+        max_lag: Duration::from_millis(33),
+        transaction_split: true,
+        functions_on_replicas: true,
+    };
+    assert_eq!(config.endpoints[0].routing, routing);
+    assert_eq!(config.endpoints[0].mode, EndpointMode::ReadOnly);
+    assert_eq!((config.backends[1].weight, config.backends[1].drain), (34, true));
     let secret = |name: &[u8]| config.user(name).unwrap().secret.clone();
     assert!(matches!(secret(b"a"), Secret::NativeHash([0x6d, .., 0x92])));
     assert!(matches!(secret(b"b"), Secret::Sha2Hash([0x2b, .., 0xfc])));

@@ -26,6 +26,8 @@ impl Pair {
                 other @ (Entry::BackendError(_)
                 | Entry::OwnError(_)
                 | Entry::Prepared
+                | Entry::Routed { .. }
+                | Entry::Repeated
                 | Entry::Pinned(_)
                 | Entry::Unpinned(_)
                 | Entry::Local) => other,

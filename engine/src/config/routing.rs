@@ -1,0 +1,110 @@
+//! Which servers an endpoint's statements may go to, and how one of them is chosen.
+//!
+//! Purpose: the values of an endpoint's routing keys, and what has to hold between them.
+//! Never: choose.
+
+use std::time::Duration;
+
+use super::check::milliseconds;
+use super::problem::Place;
+use super::raw::{At, Document, Table};
+use super::types::{EndpointMode, Pooling};
+use crate::base::Consistency;
+
+/// How an endpoint's statements find their servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// How fresh reads are, where they may go to replicas.
+    pub consistency: Consistency,
+    /// Names of the servers that reads may go to; `None` is all of the cluster.
+    pub backends: Option<Vec<String>>,
+    /// Which of those that are fit.
+    pub policy: Policy,
+    /// Whether the primary takes reads.
+    pub primary_reads: PrimaryReads,
+    /// How far behind a replica may be; zero is no bound.
+    pub max_lag: Duration,
+    /// Reads of a transaction that has written nothing go to replicas.
+    pub transaction_split: bool,
+    /// Reads that call functions of which nothing is known go to replicas that are fenced.
+    pub functions_on_replicas: bool,
+}
+
+/// How one of several servers is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Fewest statements sent and not answered.
+    LeastOutstanding,
+    /// Fewest connections.
+    LeastConnections,
+    /// Shortest time of an answer, at its peaks.
+    Fastest,
+    /// Least behind the primary.
+    LeastLag,
+    /// By chance.
+    WeightedRandom,
+    /// One after the other.
+    RoundRobin,
+}
+
+/// Whether the primary takes reads that could go to a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrimaryReads {
+    /// No.
+    Never,
+    /// When no replica is fit.
+    Fallback,
+    /// As one among them.
+    Always,
+}
+
+/// The routing keys of an endpoint. What its backends are called is checked when all are known.
+pub(super) fn of_endpoint(
+    document: &Document<'_>,
+    table: &Table<'_>,
+    mode: EndpointMode,
+    pooling: Pooling,
+) -> Routing {
+    if mode == EndpointMode::ReadWrite {
+        if pooling != Pooling::Transaction {
+            let message = "must be \"transaction\" with mode = \"read-write\"";
+            let place = table.mixed("pooling").map(|it| it.place);
+            document.reject(&place.unwrap_or_else(|| table.place_of("pooling")), message);
+        }
+        if table.mixed("consistency").is_none() {
+            let message = "is missing: mode = \"read-write\" reads from replicas, which may be \
+                           behind; say \"eventual\" to allow that";
+            document.reject(&table.place_of("consistency"), message);
+        }
+    }
+    if let Some(level) = table.text("consistency")
+        && level.value != "eventual"
+    {
+        table.reject_value("consistency", &level.place);
+    }
+    Routing {
+        consistency: Consistency::Eventual,
+        backends: names(table).map(|names| names.into_iter().map(|it| it.value).collect()),
+        policy: table.word("policy").unwrap_or(Policy::LeastOutstanding),
+        primary_reads: table.word("primary_reads").unwrap_or(PrimaryReads::Fallback),
+        max_lag: milliseconds(table, "max_lag_ms"),
+        transaction_split: table.flag("transaction_split"),
+        functions_on_replicas: table.flag("functions_on_replicas"),
+    }
+}
+
+/// The names that an endpoint lists, with their place.
+pub(super) fn names(table: &Table<'_>) -> Option<Vec<At<String>>> {
+    let At { value, place } = table.mixed("backends")?;
+    let texts = value.as_array().and_then(|items| {
+        items.iter().map(|item| item.get_ref().as_str()).collect::<Option<Vec<&str>>>()
+    });
+    let Some(texts) = texts.filter(|texts| !texts.is_empty()) else {
+        table.reject_value("backends", &place);
+        return None;
+    };
+    let named = texts.into_iter().filter_map(|text| {
+        table.expanded(text, Place { found: format!("\"{text}\""), ..place.clone() })
+    });
+    Some(named.collect())
+}

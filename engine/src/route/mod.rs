@@ -1,0 +1,15 @@
+//! Which server of a cluster a statement goes to.
+//!
+//! Purpose: from what a session needs, and the picture of the servers, to one of them.
+//! Never: be hopeful: a server of which something is not known gets no read that may go elsewhere.
+#![forbid(unsafe_code)]
+
+mod aim;
+mod balance;
+mod field;
+mod why;
+
+pub use aim::{Aim, Wish};
+pub use balance::{Balance, Load, NoServer};
+pub use field::{Candidate, Field, Unfit};
+pub use why::Why;

@@ -1,0 +1,88 @@
+//! Why a command went where it went.
+//!
+//! Purpose: names for metrics and for people.
+//! Never: decide.
+
+use crate::sql::Reason;
+
+/// A reason; of a text, or another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Why(u8);
+
+/// Reasons that are no text's.
+const OTHERS: [&str; 8] = [
+    "kept-connection",
+    "implicit-transaction",
+    "begun-transaction",
+    "refused-by-replica",
+    "command",
+    "cursor",
+    "tied-statement",
+    "long-text",
+];
+
+impl Why {
+    /// It stays where its session is.
+    pub const KEPT: Self = Self::other(0);
+    /// `autocommit` is off.
+    pub const IMPLICIT_TRANSACTION: Self = Self::other(1);
+    /// It is the first of a transaction.
+    pub const TRANSACTION: Self = Self::other(2);
+    /// A replica could not, or would not.
+    pub const REFUSED: Self = Self::other(3);
+    /// It is no statement.
+    pub const COMMAND: Self = Self::other(4);
+    /// It opens a cursor.
+    pub const CURSOR: Self = Self::other(5);
+    /// A prepared statement that has to stay on one connection.
+    pub const TIED: Self = Self::other(6);
+    /// A text too long to be read first.
+    pub const LONG: Self = Self::other(7);
+
+    /// How many there are.
+    pub const COUNT: usize = Reason::ALL.len() + OTHERS.len();
+
+    const fn other(index: u8) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "there are a few dozen")]
+        Self(Reason::ALL.len() as u8 + index)
+    }
+
+    /// That of a text.
+    #[must_use]
+    pub const fn of(reason: Reason) -> Self {
+        Self(reason as u8)
+    }
+
+    /// Its place among all.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The name of the one in that place.
+    #[must_use]
+    pub fn name_of(index: usize) -> &'static str {
+        match Reason::ALL.get(index) {
+            Some(reason) => reason.name(),
+            None => OTHERS.get(index - Reason::ALL.len()).copied().unwrap_or(""),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_name() {
+        for reason in Reason::ALL {
+            assert_eq!(Why::name_of(Why::of(*reason).index()), reason.name());
+        }
+        let mut names: Vec<_> = (0..Why::COUNT).map(Why::name_of).collect();
+        assert_eq!(Why::name_of(Why::LONG.index()), "long-text");
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Why::COUNT);
+        assert!(names.iter().all(|name| !name.is_empty()));
+    }
+}
