@@ -307,6 +307,7 @@ impl<D: Driver> Worker<D> {
                 Ok((key, side)) => self.on_ended(key, side, reason),
                 Err(slot) => self.on_idle_ended(slot),
             },
+            Event::Detached { .. } => {}
             Event::Woken => self.on_mail(),
         }
     }
