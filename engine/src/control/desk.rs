@@ -206,6 +206,8 @@ fn figures(page: &mut MetricsPage, figures: &Figures) {
     page.family(Metric::BackendConnections, connections);
     let idle = backends.iter().map(|it| ([&*it.name], it.idle));
     page.family(Metric::BackendIdle, idle);
+    let shipped = backends.iter().map(|it| ([&*it.name], it.shipped));
+    page.family(Metric::BackendShipped, shipped);
     let sides = [("backend", backend_errors), ("weir", own_errors)];
     let errors = sides.into_iter().flat_map(|(side, errors)| {
         errors.iter().map(move |(code, count)| {
