@@ -37,6 +37,7 @@ mod reload;
 mod rust;
 mod shapes;
 mod sharing;
+mod shipping;
 mod split;
 mod stall;
 mod storm;

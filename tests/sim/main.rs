@@ -6,7 +6,8 @@
 //!
 //! `WEIR_SIM_SEED=n` repeats one seed; `WEIR_SIM_SEEDS=n` runs so many, from one drawn.
 //! Reading order: `script` (what is asked and answered), `dialect` (as bytes), `client`, `login`,
-//! `server`, `plan` (what a seed decides), `world` (the loop), `check`.
+//! `server`, `plan` (what a seed decides), `world` (the loop), `check`; and by itself `shipping` (two
+//! workers).
 
 #[cfg(test)]
 mod check;
@@ -26,6 +27,8 @@ mod rng;
 mod script;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod shipping;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -47,6 +47,22 @@ impl<T> Line<T> {
         self.places.remove(&ticket)
     }
 
+    /// Everybody, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Ticket, &T)> {
+        self.places.iter().map(|(ticket, who)| (*ticket, who))
+    }
+
+    /// Whoever has that place; `None` when called already.
+    #[must_use]
+    pub fn get(&self, ticket: Ticket) -> Option<&T> {
+        self.places.get(&ticket)
+    }
+
+    /// The same, to change.
+    pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut T> {
+        self.places.get_mut(&ticket)
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -69,6 +85,8 @@ mod tests {
         let mut line = Line::default();
         let [_, b, c] = ['a', 'b', 'c'].map(|who| line.join(who));
         assert_eq!((line.leave(b), line.len()), (Some('b'), 2));
+        assert_eq!(line.get_mut(b), None);
+        assert_eq!(line.iter().map(|(_, who)| *who).collect::<String>(), "ac");
         assert_eq!((line.call(), line.call(), line.call()), (Some('a'), Some('c'), None));
         assert_eq!(line.leave(c), None, "called already");
         assert!(line.is_empty());

@@ -12,8 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
 use crate::base::{Address, Key, Line, Ticket};
+use crate::bus::{Parcel, Promise, Wish};
 use crate::config::Config;
 use crate::io::Waker;
+use crate::pool::PoolKey;
 
 /// Permits of all servers, counted by address: two backends of one address share its bound.
 #[derive(Debug, Default)]
@@ -29,13 +31,23 @@ struct State {
 #[derive(Debug, Default)]
 struct Server {
     used: usize,
-    waiting: Line<(Arc<Desk>, Key)>,
+    waiting: Line<Waiter>,
     /// Sessions that have a permit and wait for their turn at their worker.
     turns: usize,
-    /// Workers with an idle connection, once for each; no more than `used`.
-    idle: Vec<Arc<Desk>>,
+    /// Workers with an idle connection, once for each, and what it serves; no more than `used`.
+    idle: Vec<(Arc<Desk>, PoolKey)>,
     /// Times in a row that the first who waits was passed over.
     passed_over: u32,
+}
+
+/// A session that waits for a permit, or for a connection that somebody has.
+#[derive(Debug)]
+struct Waiter {
+    desk: Arc<Desk>,
+    session: Key,
+    wish: Option<Wish>,
+    /// A [`Promise`] stands.
+    is_promised: bool,
 }
 
 /// Where a worker learns that its sessions were called, or that their passwords were opened.
@@ -43,9 +55,12 @@ pub struct Desk {
     waker: Waker,
     /// No longer than the worker's sessions are many: each waits for one permit.
     called: Mutex<Vec<(Address, Key)>>,
-    /// Servers for whose connections others wait: an idle one each is to be closed. No longer than
-    /// the worker's idle connections are many.
-    wanted: Mutex<Vec<Address>>,
+    /// Sessions that wait, each of which an idle connection was promised to. No longer than the
+    /// worker's idle connections are many.
+    wanted: Mutex<Vec<Promise>>,
+    /// Connections that came for sessions of the worker; no longer than those who wait are many.
+    /// `None` once it takes no more.
+    parcels: Mutex<Option<Vec<Parcel>>>,
     /// As long, for the same reason.
     opened: Mutex<Vec<Opened>>,
     /// Sessions that a client has killed. Each once, so no longer than the worker's sessions are
@@ -81,6 +96,7 @@ impl Desk {
             waker,
             called: Mutex::default(),
             wanted: Mutex::default(),
+            parcels: Mutex::new(Some(Vec::new())),
             opened: Mutex::default(),
             killed: Mutex::default(),
         }
@@ -92,10 +108,35 @@ impl Desk {
         std::mem::take(&mut *lock(&self.called))
     }
 
-    /// Servers an idle connection to each of which is wanted elsewhere.
+    /// What was promised in this worker's name: each is to be kept or given up.
     #[must_use]
-    pub fn take_wanted(&self) -> Vec<Address> {
+    pub fn take_wanted(&self) -> Vec<Promise> {
         std::mem::take(&mut *lock(&self.wanted))
+    }
+
+    /// Connections that other workers gave up for sessions of this one.
+    #[must_use]
+    pub fn take_parcels(&self) -> Vec<Parcel> {
+        lock(&self.parcels).as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The worker has ended: it opens no more parcels.
+    pub fn close(&self) {
+        // Dropped when the lock is free again: that gives permits back.
+        let unopened = lock(&self.parcels).take();
+        drop(unopened);
+    }
+
+    pub(super) fn receive(&self, parcel: Parcel) {
+        let refused = match &mut *lock(&self.parcels) {
+            Some(parcels) => {
+                parcels.push(parcel);
+                None
+            }
+            None => Some(parcel),
+        };
+        drop(refused);
+        self.waker.wake();
     }
 
     /// Passwords that were opened.
@@ -129,8 +170,8 @@ impl Desk {
         self.waker.wake();
     }
 
-    fn want(&self, server: &Address) {
-        lock(&self.wanted).push(server.clone());
+    fn want(&self, promise: Promise) {
+        lock(&self.wanted).push(promise);
         self.waker.wake();
     }
 }
@@ -151,13 +192,15 @@ impl Permits {
     }
 
     /// Asks for one more connection to a server, for a session, which waits if there is none and
-    /// fewer than `waiters_max` others do.
+    /// fewer than `waiters_max` others do: a worker with an idle connection, at best one that the
+    /// session wishes for, is to make room then.
     #[must_use]
     pub fn ask(
         &self,
         address: &Address,
         desk: &Arc<Desk>,
         session: Key,
+        wish: Option<Wish>,
         waiters_max: usize,
     ) -> Permit {
         let mut state = lock(&self.0);
@@ -169,10 +212,10 @@ impl Permits {
         } else if server.waiters() >= waiters_max {
             Permit::Full
         } else {
-            if let Some(keeper) = server.idle.pop() {
-                keeper.want(address);
-            }
-            Permit::Waits(server.waiting.join((desk.clone(), session)))
+            let waiter = Waiter { desk: desk.clone(), session, wish, is_promised: false };
+            let ticket = server.waiting.join(waiter);
+            server.seek(address, ticket);
+            Permit::Waits(ticket)
         }
     }
 
@@ -208,43 +251,83 @@ impl Permits {
         }
     }
 
-    /// A connection is not used at the moment: whoever waits may have it closed. False when somebody
-    /// waits already: it is not to be kept.
-    #[must_use]
-    pub fn keep_idle(&self, address: &Address, desk: &Arc<Desk>) -> bool {
+    /// A connection of that pool is not used at the moment: whoever waits later may have it.
+    ///
+    /// # Errors
+    /// It is not to be kept. Mostly because somebody waits already, whom it is promised to.
+    pub fn keep_idle(&self, pool: &PoolKey, desk: &Arc<Desk>) -> Result<(), Option<Promise>> {
+        let address = pool.server();
         let mut state = lock(&self.0);
-        let Some(server) = state.servers.get_mut(address) else { return false };
-        let keeps = server.waiting.is_empty();
-        if keeps {
-            server.idle.push(desk.clone());
+        let Some(server) = state.servers.get_mut(address) else { return Err(None) };
+        match server.first() {
+            Some(ticket) => Err(server.promise(address, ticket)),
+            None => {
+                server.idle.push((desk.clone(), pool.clone()));
+                Ok(())
+            }
         }
-        keeps
+    }
+
+    /// Whether the session of a promise still waits.
+    #[must_use]
+    pub fn stands(&self, promise: &Promise) -> bool {
+        let state = lock(&self.0);
+        let server = state.servers.get(&promise.server);
+        server.is_some_and(|server| server.waiting.get(promise.ticket).is_some())
+    }
+
+    /// A promise is not kept, but a permit is given back, or was.
+    pub fn withdraw(&self, promise: Promise) {
+        self.give_up(&promise, false);
+    }
+
+    /// A promise is not kept, or its parcel was for somebody else who came first: the session, if it
+    /// still waits, is promised another connection that lies idle.
+    pub fn seek(&self, promise: Promise) {
+        self.give_up(&promise, true);
+    }
+
+    fn give_up(&self, promise: &Promise, seeks: bool) {
+        let mut state = lock(&self.0);
+        let address = &promise.server;
+        let bound = bound_of(&state.bounds, address);
+        let Some(server) = state.servers.get_mut(address) else { return };
+        let Some(waiter) = server.waiting.get_mut(promise.ticket) else { return };
+        waiter.is_promised = false;
+        server.call(address, bound);
+        if seeks {
+            server.seek(address, promise.ticket);
+        }
     }
 
     /// Whether a connection that would serve a session has to be given up, because another one has
-    /// waited longer. Not each time: a new one costs more than to wait a little.
+    /// waited longer, whom it is promised to. Not each time: a new one costs more than to wait a
+    /// little.
     #[must_use]
-    pub fn must_yield(&self, address: &Address, desk: &Arc<Desk>, session: Key) -> bool {
+    pub fn must_yield(&self, address: &Address, desk: &Arc<Desk>, session: Key) -> Option<Promise> {
         let mut state = lock(&self.0);
-        let Some(server) = state.servers.get_mut(address) else { return false };
-        let is_others = server
-            .waiting
-            .first()
-            .is_some_and(|(first, key)| !Arc::ptr_eq(first, desk) || *key != session);
-        server.passed_over = if is_others { server.passed_over + 1 } else { 0 };
-        let yields = server.passed_over >= PASSED_OVER_MAX;
-        if yields {
-            server.passed_over = 0;
+        let server = state.servers.get_mut(address)?;
+        let first = server.first().and_then(|ticket| Some((ticket, server.waiting.get(ticket)?)));
+        let others = first
+            .filter(|(_, it)| !Arc::ptr_eq(&it.desk, desk) || it.session != session)
+            .map(|(ticket, _)| ticket);
+        server.passed_over = if others.is_some() { server.passed_over + 1 } else { 0 };
+        if server.passed_over < PASSED_OVER_MAX {
+            return None;
         }
-        yields
+        server.passed_over = 0;
+        server.promise(address, others?)
     }
 
     /// A connection that was kept idle is used again, or closed. It may be wanted already: then the
     /// next idle one goes in its place.
-    pub fn end_idle(&self, address: &Address, desk: &Arc<Desk>) {
-        if let Some(server) = lock(&self.0).servers.get_mut(address)
-            && let Some(place) = server.idle.iter().rposition(|keeper| Arc::ptr_eq(keeper, desk))
-        {
+    pub fn end_idle(&self, pool: &PoolKey, desk: &Arc<Desk>) {
+        let mut state = lock(&self.0);
+        let Some(server) = state.servers.get_mut(pool.server()) else { return };
+        let is_own = |keeper: &Arc<Desk>| Arc::ptr_eq(keeper, desk);
+        let same = server.idle.iter().rposition(|(keeper, of)| is_own(keeper) && of == pool);
+        let any = || server.idle.iter().rposition(|(keeper, _)| is_own(keeper));
+        if let Some(place) = same.or_else(any) {
             server.idle.swap_remove(place);
         }
     }
@@ -284,9 +367,40 @@ impl Server {
         self.waiting.len() + self.turns
     }
 
+    /// The first who waits and was not promised anything. As many have been, at most, as there are
+    /// connections.
+    fn first(&self) -> Option<Ticket> {
+        self.waiting.iter().find(|(_, waiter)| !waiter.is_promised).map(|(ticket, _)| ticket)
+    }
+
+    fn promise(&mut self, address: &Address, ticket: Ticket) -> Option<Promise> {
+        let waiter = self.waiting.get_mut(ticket)?;
+        waiter.is_promised = true;
+        let (desk, wish) = (waiter.desk.clone(), waiter.wish.clone());
+        Some(Promise { server: address.clone(), desk, ticket, wish })
+    }
+
+    /// Has a worker with an idle connection promise it to somebody who waits, unless that was done
+    /// already: one that is wished for, if there is one.
+    fn seek(&mut self, address: &Address, ticket: Ticket) {
+        let Some(waiter) = self.waiting.get_mut(ticket).filter(|it| !it.is_promised) else {
+            return;
+        };
+        let wished = waiter.wish.as_ref().and_then(|wish| {
+            let is_others = |keeper: &Arc<Desk>| !Arc::ptr_eq(keeper, &waiter.desk);
+            self.idle.iter().rposition(|(keeper, of)| is_others(keeper) && *of == wish.pool)
+        });
+        let Some(place) = wished.or_else(|| self.idle.len().checked_sub(1)) else { return };
+        let (keeper, _) = self.idle.swap_remove(place);
+        if let Some(promise) = self.promise(address, ticket) {
+            keeper.want(promise);
+        }
+    }
+
     fn call(&mut self, address: &Address, bound: usize) {
         while self.used < bound
-            && let Some((desk, session)) = self.waiting.call()
+            && let Some(ticket) = self.first()
+            && let Some(Waiter { desk, session, .. }) = self.waiting.leave(ticket)
         {
             self.used += 1;
             desk.call(address, session);
@@ -323,6 +437,16 @@ mod tests {
 
     const MANY: usize = usize::MAX;
 
+    fn ask(
+        permits: &Permits,
+        address: &Address,
+        desk: &Arc<Desk>,
+        session: Key,
+        waiters_max: usize,
+    ) -> Permit {
+        permits.ask(address, desk, session, None, waiters_max)
+    }
+
     fn key(index: u32) -> Key {
         Key { index, generation: 0 }
     }
@@ -339,9 +463,9 @@ mod tests {
         let (permits, desks) = (Permits::default(), [desk(), desk()]);
         permits.adopt(&config(1));
         let address = &config(1).backends[0].address;
-        assert_eq!(permits.ask(address, &desks[0], key(0), MANY), Permit::Granted);
+        assert_eq!(ask(&permits, address, &desks[0], key(0), MANY), Permit::Granted);
         let tickets = [1, 2, 3, 4].map(|n| {
-            waits(permits.ask(address, &desks[usize::try_from(n % 2).unwrap()], key(n), MANY))
+            waits(ask(&permits, address, &desks[usize::try_from(n % 2).unwrap()], key(n), MANY))
         });
         permits.leave(address, tickets[1]);
         permits.give_back(address);
@@ -363,22 +487,106 @@ mod tests {
         let (permits, desks) = (Permits::default(), [desk(), desk()]);
         permits.adopt(&config(2));
         let address = &config(2).backends[0].address;
-        assert!(!permits.keep_idle(address, &desks[0]), "nobody has a connection there");
+        let pool = &PoolKey::example(address, "a");
+        assert!(matches!(permits.keep_idle(pool, &desks[0]), Err(None)), "nobody has one there");
         for n in 0..2 {
-            assert_eq!(permits.ask(address, &desks[0], key(n), MANY), Permit::Granted);
-            assert!(permits.keep_idle(address, &desks[0]));
+            assert_eq!(ask(&permits, address, &desks[0], key(n), MANY), Permit::Granted);
+            assert!(permits.keep_idle(pool, &desks[0]).is_ok());
         }
-        permits.end_idle(address, &desks[0]);
-        let first = waits(permits.ask(address, &desks[1], key(7), MANY));
-        let second = waits(permits.ask(address, &desks[1], key(8), MANY));
-        assert_eq!(desks[0].take_wanted().len(), 1, "the other one is used");
-        assert!(!permits.keep_idle(address, &desks[0]), "two wait");
+        permits.end_idle(pool, &desks[0]);
+        let first = waits(ask(&permits, address, &desks[1], key(7), MANY));
+        let second = waits(ask(&permits, address, &desks[1], key(8), MANY));
+        let wanted = desks[0].take_wanted().pop().unwrap();
+        assert_eq!(wanted.ticket, first, "the other one is used");
+        let promise = permits.keep_idle(pool, &desks[0]).unwrap_err().unwrap();
+        assert_eq!(promise.ticket, second, "one for each of those who wait");
+        assert!(permits.keep_idle(pool, &desks[0]).is_ok(), "there are no more of them");
+        permits.end_idle(pool, &desks[0]);
         permits.leave(address, first);
+        assert!(!permits.stands(&wanted) && permits.stands(&promise));
+        permits.withdraw(wanted);
+        permits.withdraw(promise);
         permits.give_back(address);
         assert_eq!(desks[1].take_called(), [(address.clone(), key(8))]);
         permits.leave(address, second);
-        assert!(permits.keep_idle(address, &desks[0]));
-        assert_eq!((desks[0].take_wanted(), desks[1].take_wanted()), (vec![], vec![]));
+        assert!(permits.keep_idle(pool, &desks[0]).is_ok());
+        assert!(desks.iter().all(|desk| desk.take_wanted().is_empty()));
+    }
+
+    fn wish(pool: &PoolKey) -> Option<Wish> {
+        Some(Wish { pool: pool.clone(), settings: Arc::default() })
+    }
+
+    #[test]
+    fn who_is_promised_a_connection_gets_no_permit_and_no_second_one() {
+        let (permits, desks) = (Permits::default(), [desk(), desk(), desk()]);
+        permits.adopt(&config(3));
+        let address = &config(3).backends[0].address;
+        let [pool, other] = &["a", "b"].map(|user| PoolKey::example(address, user));
+        for (n, pool) in [(0, pool), (1, pool), (2, other)] {
+            assert_eq!(ask(&permits, address, &desks[n], key(0), MANY), Permit::Granted);
+            assert!(permits.keep_idle(pool, &desks[n]).is_ok());
+        }
+        let (desk, settings) = (&desks[0], wish(pool));
+        let wishing = waits(permits.ask(address, desk, key(9), settings, MANY));
+        let promise = desks[1].take_wanted().pop().unwrap();
+        assert_eq!(
+            (promise.ticket, promise.is_at(desk)),
+            (wishing, true),
+            "at its own, and not of \
+                    another pool, only if there is nothing better"
+        );
+        // A permit that becomes free is for somebody else.
+        let later = waits(permits.ask(address, &desks[1], key(5), None, MANY));
+        assert_eq!(desks[2].take_wanted().pop().unwrap().ticket, later);
+        let last = waits(permits.ask(address, &desks[1], key(6), None, MANY));
+        permits.leave(address, last);
+        permits.give_back(address);
+        assert!(desks.iter().all(|desk| desk.take_called().is_empty()));
+        // Its keeper has none any more: the next one is asked, or there is a permit.
+        permits.seek(promise);
+        assert_eq!(desk.take_called(), [(address.clone(), key(9))]);
+    }
+
+    #[test]
+    fn a_broken_promise_is_made_again_by_whoever_has_one() {
+        let (permits, desks) = (Permits::default(), [desk(), desk(), desk()]);
+        permits.adopt(&config(2));
+        let address = &config(2).backends[0].address;
+        let pool = &PoolKey::example(address, "a");
+        for desk in &desks[..2] {
+            assert_eq!(ask(&permits, address, desk, key(0), MANY), Permit::Granted);
+            assert!(permits.keep_idle(pool, desk).is_ok());
+        }
+        let ticket = waits(permits.ask(address, &desks[2], key(1), wish(pool), MANY));
+        let promise = desks[1].take_wanted().pop().unwrap();
+        permits.seek(promise);
+        let promise = desks[0].take_wanted().pop().unwrap();
+        assert_eq!(promise.ticket, ticket);
+        permits.seek(promise);
+        assert!(desks.iter().all(|desk| desk.take_wanted().is_empty()), "nobody has one");
+        let promise = permits.keep_idle(pool, &desks[0]).unwrap_err().unwrap();
+        assert_eq!(promise.ticket, ticket, "it is not forgotten");
+        assert_eq!(permits.used(address), 2);
+    }
+
+    #[test]
+    fn who_was_passed_over_often_is_promised_a_connection() {
+        let (permits, desks) = (Permits::default(), [desk(), desk()]);
+        permits.adopt(&config(1));
+        let address = &config(1).backends[0].address;
+        assert_eq!(ask(&permits, address, &desks[0], key(0), MANY), Permit::Granted);
+        let first = waits(ask(&permits, address, &desks[1], key(1), MANY));
+        waits(ask(&permits, address, &desks[0], key(2), MANY));
+        let mut passed_over = 0;
+        let promise = loop {
+            match permits.must_yield(address, &desks[0], key(2)) {
+                Some(promise) => break promise,
+                None => passed_over += 1,
+            }
+        };
+        assert_eq!((promise.ticket, passed_over), (first, PASSED_OVER_MAX - 1));
+        assert!(permits.must_yield(address, &desks[0], key(2)).is_none(), "it is first now");
     }
 
     #[test]
@@ -386,9 +594,9 @@ mod tests {
         let (permits, desk) = (Permits::default(), desk());
         permits.adopt(&config(1));
         let address = &config(1).backends[0].address;
-        assert_eq!(permits.ask(address, &desk, key(0), MANY), Permit::Granted);
+        assert_eq!(ask(&permits, address, &desk, key(0), MANY), Permit::Granted);
         for n in 1..5 {
-            waits(permits.ask(address, &desk, key(n), MANY));
+            waits(ask(&permits, address, &desk, key(n), MANY));
         }
         permits.adopt(&config(3));
         assert_eq!(desk.take_called(), [(address.clone(), key(1)), (address.clone(), key(2))]);
@@ -406,7 +614,7 @@ mod tests {
     fn without_a_bound_nobody_waits() {
         let (permits, desk) = (Permits::default(), desk());
         let address = &config(0).backends[0].address;
-        assert!((0..1000).all(|n| permits.ask(address, &desk, key(n), MANY) == Permit::Granted));
+        assert!((0..1000).all(|n| ask(&permits, address, &desk, key(n), MANY) == Permit::Granted));
         assert_eq!(permits.used(address), 1000);
     }
 
@@ -415,15 +623,15 @@ mod tests {
         let (permits, desks) = (Permits::default(), [desk(), desk()]);
         permits.adopt(&config(1));
         let address = &config(1).backends[0].address;
-        assert_eq!(permits.ask(address, &desks[0], key(0), 2), Permit::Granted);
+        assert_eq!(ask(&permits, address, &desks[0], key(0), 2), Permit::Granted);
         assert!(permits.await_turn(address, 2), "whoever has a permit may wait as well");
-        let ticket = waits(permits.ask(address, &desks[1], key(1), 2));
-        assert_eq!(permits.ask(address, &desks[0], key(2), 2), Permit::Full);
+        let ticket = waits(ask(&permits, address, &desks[1], key(1), 2));
+        assert_eq!(ask(&permits, address, &desks[0], key(2), 2), Permit::Full);
         assert!(!permits.await_turn(address, 2));
         permits.leave(address, ticket);
-        let next = waits(permits.ask(address, &desks[0], key(3), 2));
+        let next = waits(ask(&permits, address, &desks[0], key(3), 2));
         permits.end_turn_wait(address);
-        waits(permits.ask(address, &desks[0], key(4), 2));
+        waits(ask(&permits, address, &desks[0], key(4), 2));
         permits.give_back(address);
         assert_eq!(desks[0].take_called(), [(address.clone(), key(3))]);
         permits.leave(address, next);
@@ -436,21 +644,21 @@ mod tests {
         permits.adopt(&config(2));
         let address = &config(2).backends[0].address;
         assert!(permits.take_spare(address));
-        assert_eq!(permits.ask(address, &desk, key(0), MANY), Permit::Granted);
+        assert_eq!(ask(&permits, address, &desk, key(0), MANY), Permit::Granted);
         assert!(permits.await_turn(address, MANY));
         assert!(!permits.take_spare(address), "there are no more");
         permits.give_back(address);
         assert!(!permits.take_spare(address), "somebody waits for a turn");
         permits.end_turn_wait(address);
         assert!(permits.take_spare(address));
-        waits(permits.ask(address, &desk, key(1), MANY));
+        waits(ask(&permits, address, &desk, key(1), MANY));
         permits.adopt(&config(0));
         assert_eq!(desk.take_called().len(), 1);
         for _ in 0..3 {
             permits.give_back(address);
         }
         permits.adopt(&config(1));
-        assert_eq!(permits.ask(address, &desk, key(2), MANY), Permit::Granted);
+        assert_eq!(ask(&permits, address, &desk, key(2), MANY), Permit::Granted);
         permits.give_back(address);
         assert_eq!(permits.0.lock().unwrap().servers.len(), 0);
     }

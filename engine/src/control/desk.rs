@@ -222,6 +222,8 @@ fn figures(page: &mut MetricsPage, figures: &Figures) {
     let leases = backends.iter().map(|it| ([&*it.name], it.leases));
     page.family(Metric::BackendLeases, leases);
     page.family(Metric::CommandsRouted, endpoints.iter().flat_map(routed));
+    let shipped = backends.iter().map(|it| ([&*it.name], it.shipped));
+    page.family(Metric::BackendShipped, shipped);
     let sides = [("backend", backend_errors), ("weir", own_errors)];
     let errors = sides.into_iter().flat_map(|(side, errors)| {
         errors.iter().map(move |(code, count)| {

@@ -25,6 +25,8 @@
 //! - **End of stream comes after the data**: `Ended` is the last event of the receiving side. What
 //!   is queued for sending is still sent until `close`. When a send fails after `Ended`, `Drained`
 //!   tells that nothing waits any more.
+//! - **A connection can change drivers** ([`Driver::detach`], [`Driver::adopt`]) while nobody says
+//!   anything on it: it goes only when nothing of it is in flight, and not when anything has arrived.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +34,7 @@ use std::time::Duration;
 
 use crate::base::{Address, Key, Time};
 use crate::io::buf::Chunk;
+use crate::io::socket::Socket;
 use crate::io::wake::Waker;
 
 /// A connection of a driver.
@@ -119,6 +122,14 @@ pub enum Event {
         /// Why.
         reason: EndReason,
     },
+    /// What came of [`Driver::detach`].
+    Detached {
+        /// The connection's token.
+        token: Token,
+        /// The connection, which is the driver's no longer: its id is stale. `None` if it is not
+        /// clean, because bytes or its end have arrived: it stays, for the worker to close.
+        socket: Option<Socket>,
+    },
     /// A [`Waker`] of this driver was used since the last turn.
     Woken,
 }
@@ -168,6 +179,17 @@ pub trait Driver {
 
     /// Closes a connection; its id is stale at once.
     fn close(&mut self, conn: ConnId, mode: CloseMode);
+
+    /// Gives an established connection up, for another driver to [adopt](Driver::adopt): receiving
+    /// stops, and when what is queued has left and nothing of it is in flight, [`Event::Detached`]
+    /// follows; unless it is closed before. Bytes that arrive meanwhile are delivered, and keep it
+    /// here. Nothing is to be sent on it until then.
+    fn detach(&mut self, conn: ConnId);
+
+    /// Takes a connection that another driver of the same kind gave up: `Paused`. `None`, and it is
+    /// closed, if it is not clean: bytes or its end have arrived since.
+    #[must_use]
+    fn adopt(&mut self, socket: Socket, token: Token) -> Option<ConnId>;
 
     /// Submits everything queued, waits until `deadline` or the first event, and appends events.
     /// Returns without waiting when `events` is not empty or there is something to deliver.

@@ -17,6 +17,7 @@ mod listen;
 mod options;
 mod out;
 mod process;
+mod socket;
 #[cfg(test)]
 mod suite;
 mod sys;
@@ -32,5 +33,6 @@ pub use fake::{Fake, FakeNet, FakePeer, Faults, PeerRead};
 pub use listen::{bind, unbind};
 pub use options::DriverOptions;
 pub use process::{raise_open_files, random, thread_number};
+pub use socket::Socket;
 pub use uring::{Features, Unavailable, Uring, probe_uring};
 pub use wake::Waker;

@@ -165,6 +165,12 @@ pub(super) fn with_stream<R>(fd: BorrowedFd<'_>, call: impl FnOnce(&TcpStream) -
     call(&stream)
 }
 
+/// Whether nothing can be read from a non-blocking socket, neither bytes nor an end.
+pub(super) fn is_quiet(fd: BorrowedFd<'_>) -> bool {
+    let peeked = with_stream(fd, |stream| stream.peek(&mut [0]));
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
 /// Ends one or both directions; a connection that is gone already stays so.
 pub(super) fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) {
     // The only failure is ENOTCONN: the peer was faster.

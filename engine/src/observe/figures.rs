@@ -36,6 +36,8 @@ pub struct BackendFigures {
     pub idle: u64,
     /// Times one was lent to a session.
     pub leases: u64,
+    /// Times one went to another worker.
+    pub shipped: u64,
     /// From connect to the end of the login.
     pub logins: Latency,
 }
@@ -116,6 +118,7 @@ impl Figures {
                 sum.connections += other.connections;
                 sum.idle += other.idle;
                 sum.leases += other.leases;
+                sum.shipped += other.shipped;
                 sum.logins.add(&other.logins);
             }
         }
@@ -194,6 +197,15 @@ impl Figures {
         }
     }
 
+    /// A connection to a backend that was idle is another worker's now.
+    pub fn backend_shipped(&mut self, backend: BackendId) {
+        if let Some(backend) = self.backends.get_mut(backend.index()) {
+            backend.connections = backend.connections.saturating_sub(1);
+            backend.idle = backend.idle.saturating_sub(1);
+            backend.shipped += 1;
+        }
+    }
+
     /// A connection to a backend was logged in, after so many nanoseconds.
     pub fn backend_login(&mut self, backend: BackendId, nanos: u64) {
         if let Some(backend) = self.backends.get_mut(backend.index()) {
@@ -218,7 +230,8 @@ impl EndpointFigures {
 
 impl BackendFigures {
     fn new(name: Arc<str>) -> Self {
-        Self { name, connections: 0, idle: 0, leases: 0, logins: Latency::default() }
+        let logins = Latency::default();
+        Self { name, connections: 0, idle: 0, leases: 0, shipped: 0, logins }
     }
 }
 
@@ -263,6 +276,11 @@ mod tests {
         }
         two.backend_closed(BackendId(0));
         two.backend_idle(BackendId(0), false);
+        for figures in [&mut one, &mut two] {
+            figures.backend_opened(BackendId(0));
+            figures.backend_idle(BackendId(0), true);
+            figures.backend_shipped(BackendId(0));
+        }
         let mut sum = Figures::default();
         // Twice: what was there before is replaced.
         for _ in 0..2 {
@@ -272,7 +290,7 @@ mod tests {
         let b = &sum.endpoints[1];
         assert_eq!((&*b.name, b.commands.count(), b.logins.count()), ("b", 2, 1));
         let x = &sum.backends[0];
-        assert_eq!((x.connections, x.idle, x.logins.count()), (1, 1, 2));
+        assert_eq!((x.connections, x.idle, x.shipped, x.logins.count()), (1, 1, 2, 2));
         assert_eq!(sum.backend_errors.iter().collect::<Vec<_>>(), [(Some(1064), 2)]);
     }
 

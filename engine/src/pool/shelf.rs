@@ -93,6 +93,22 @@ impl PoolKey {
         Self(Arc::new(Alike { hash, ..alike }))
     }
 
+    /// A pool of connections that change hands.
+    #[cfg(test)]
+    pub(crate) fn example(server: &Address, user: &str) -> Self {
+        Self::of(Alike {
+            server: server.clone(),
+            init: None,
+            user: user.into(),
+            schema: None,
+            is_shared: true,
+            collation: 45,
+            capabilities: Capabilities::PROTOCOL_41,
+            client: None,
+            hash: 0,
+        })
+    }
+
     /// The server.
     #[must_use]
     pub fn server(&self) -> &Address {
@@ -209,6 +225,17 @@ impl Shelf {
             }
         }
         let taken = idle.remove(best?.1);
+        self.count -= 1;
+        Some(taken.slot)
+    }
+
+    /// Takes the connection that can be set to that and has not been used for the longest time.
+    #[must_use]
+    pub fn oldest_that_fits(&mut self, key: &PoolKey, wanted: &Arc<Settings>) -> Option<Key> {
+        let fits = |own: &Arc<Settings>| own.distance_to(wanted).is_some();
+        let idle = self.pools.get_mut(key)?;
+        let place = idle.iter().position(|idle| idle.settings.as_ref().is_some_and(fits))?;
+        let taken = idle.remove(place);
         self.count -= 1;
         Some(taken.slot)
     }
@@ -405,6 +432,23 @@ mod tests {
         assert_eq!(shelf.oldest_of(&server(1)), Some(slot(4)));
         assert_eq!(shelf.forget(|key| *key.server() == server(2)), [slot(5)]);
         assert_eq!(shelf.oldest_of(&server(1)), None);
+        assert_eq!(shelf.len(), 1);
+    }
+
+    #[test]
+    fn who_waits_elsewhere_gets_the_oldest_that_fits() {
+        let mut shelf = Shelf::default();
+        let pool = PoolKey::example(&server(1), "a");
+        let [none, shop] =
+            ["", "shop"].map(|it| Arc::new(Settings::new(it.as_bytes(), std::iter::empty())));
+        for (index, settings) in [(2, &shop), (0, &shop), (1, &none)] {
+            shelf.put_shared(&pool, slot(index), settings.clone(), times(0, u64::from(index)));
+        }
+        let other = PoolKey::example(&server(1), "b");
+        assert_eq!(shelf.oldest_that_fits(&other, &none), None);
+        assert_eq!(shelf.oldest_that_fits(&pool, &none), Some(slot(1)), "no way out of a schema");
+        assert_eq!(shelf.oldest_that_fits(&pool, &shop), Some(slot(0)));
+        assert_eq!(shelf.oldest_that_fits(&pool, &none), None);
         assert_eq!(shelf.len(), 1);
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::base::{Address, BackendId, EndpointId, Key, Time};
-use crate::bus::{Client, Connection};
+use crate::bus::{Client, Connection, Promise};
 use crate::io::{ConnId, Driver, RecvMode};
 use crate::pool::{
     BackendChange, BackendLogin, Identity, InitQuery, Lease, Opening, Ping, PoolKey, Recycle,
@@ -162,6 +162,8 @@ pub(super) enum Holder {
     Idle(Box<Parked>),
     /// The same, but its server is asked first whether it is still there.
     Pinging(Ping, Box<Parked>),
+    /// Nobody: it goes to another worker, where a session waits.
+    Leaving(Box<Leaving>),
 }
 
 /// How far a connection is on its way to being as good as new, that changes hands between two
@@ -184,6 +186,14 @@ pub(super) struct Parked {
     pub(super) lent: Option<Box<Lent>>,
     /// When it was used last.
     pub(super) used: Time,
+}
+
+/// A backend connection that this worker has given up, until its driver has.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) parked: Box<Parked>,
+    /// Whom it is for.
+    pub(super) promise: Promise,
 }
 
 /// How far a backend connection is.

@@ -83,7 +83,7 @@ impl<D: Driver> Worker<D> {
         }
         let (keep, now) = (self.keep(), self.ledger.now());
         let Some(slot) = self.shelf.take(pool, &keep, now) else { return false };
-        self.resources.shared.permits.end_idle(pool.server(), &self.desk);
+        self.resources.shared.permits.end_idle(pool, &self.desk);
         self.lend(key, slot);
         true
     }
@@ -184,7 +184,7 @@ impl<D: Driver> Worker<D> {
                 }
             }
             // It was not asked anything: it is being shut down, or breaks the protocol.
-            Some(Holder::Idle(_)) => RecycleStep::Spoiled,
+            Some(Holder::Idle(_) | Holder::Leaving(_)) => RecycleStep::Spoiled,
             Some(Holder::Making(_)) => return self.on_made(slot, chunk),
             Some(Holder::Pinging(..)) => return self.on_pinged(slot, chunk),
             Some(Holder::Restoring(..)) => return self.on_restoring(slot, chunk),
@@ -225,11 +225,11 @@ impl<D: Driver> Worker<D> {
         let is_verified = heard < times.logged_in + self.config.pool.auth_cache_ttl;
         if is_verified && let Some(key) = self.next_who_wants(&pool) {
             self.lend(key, slot);
-        } else if self.resources.shared.permits.keep_idle(pool.server(), &self.desk) {
-            self.shelf.put(pool, slot, times);
         } else {
-            self.counters.increment(Counter::BackendYielded);
-            self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
+            match self.resources.shared.permits.keep_idle(&pool, &self.desk) {
+                Ok(()) => self.shelf.put(pool, slot, times),
+                Err(promise) => self.ship_or_close(slot, promise),
+            }
         }
     }
 
@@ -244,7 +244,8 @@ impl<D: Driver> Worker<D> {
                 Holder::Idle(_)
                 | Holder::Pinging(..)
                 | Holder::Recycling(..)
-                | Holder::Restoring(..),
+                | Holder::Restoring(..)
+                | Holder::Leaving(_),
             ) => {
                 self.counters.increment(Counter::BackendLostIdle);
                 self.take_off(slot);
@@ -261,7 +262,7 @@ impl<D: Driver> Worker<D> {
             && let Some(pool) = parked.backend.pool.as_ref()
         {
             self.shelf.remove(pool, slot);
-            self.resources.shared.permits.end_idle(pool.server(), &self.desk);
+            self.resources.shared.permits.end_idle(pool, &self.desk);
         }
     }
 
@@ -295,16 +296,6 @@ impl<D: Driver> Worker<D> {
         self.next_idle_check = if nothing_left { Time::NEVER } else { now + IDLE_CHECK };
     }
 
-    /// Makes room for sessions that wait for a permit, on whichever worker.
-    pub(super) fn yield_idle(&mut self) {
-        for server in self.desk.take_wanted() {
-            if let Some(slot) = self.shelf.oldest_of(&server).or_else(|| self.pinged_of(&server)) {
-                self.counters.increment(Counter::BackendYielded);
-                self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
-            }
-        }
-    }
-
     /// Closes idle connections to servers that the configuration does not name any more, or not with
     /// the same `init_query`.
     pub(super) fn forget_servers(&mut self) {
@@ -331,9 +322,10 @@ impl<D: Driver> Worker<D> {
     /// Closes connections that were taken off the shelf.
     fn close_kept(&mut self, slots: &[Key]) {
         for slot in slots {
-            if let Some(Holder::Idle(parked)) = self.slots.get(*slot) {
-                let server = &parked.backend.address;
-                self.resources.shared.permits.end_idle(server, &self.desk);
+            if let Some(Holder::Idle(parked)) = self.slots.get(*slot)
+                && let Some(pool) = &parked.backend.pool
+            {
+                self.resources.shared.permits.end_idle(pool, &self.desk);
             }
             self.close_idle(*slot, CloseMode::Flush(FLUSH_MAX));
         }
@@ -345,6 +337,10 @@ impl<D: Driver> Worker<D> {
         let mut backend = match self.slots.remove(slot) {
             Some(Holder::Idle(parked) | Holder::Pinging(_, parked)) => parked.backend,
             Some(Holder::Recycling(_, backend) | Holder::Restoring(_, backend)) => backend,
+            Some(Holder::Leaving(leaving)) => {
+                self.resources.shared.permits.withdraw(leaving.promise);
+                leaving.parked.backend
+            }
             Some(Holder::Session(_) | Holder::Making(_)) | None => return,
         };
         self.figures.backend_idle(backend.id, false);

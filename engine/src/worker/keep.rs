@@ -32,7 +32,8 @@ impl<D: Driver> Worker<D> {
                 | Holder::Making(_)
                 | Holder::Recycling(..)
                 | Holder::Restoring(..)
-                | Holder::Pinging(..)) => other,
+                | Holder::Pinging(..)
+                | Holder::Leaving(_)) => other,
             };
             let Holder::Pinging(_, parked) = holder else { continue };
             self.counters.increment(Counter::BackendPings);

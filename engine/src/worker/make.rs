@@ -65,7 +65,7 @@ impl<D: Driver> Worker<D> {
             | Holder::Recycling(_, backend)
             | Holder::Restoring(_, backend) => Some(backend),
             Holder::Idle(parked) | Holder::Pinging(_, parked) => Some(&parked.backend),
-            Holder::Session(_) => None,
+            Holder::Session(_) | Holder::Leaving(_) => None,
         });
         backends.filter(|backend| backend.pool.as_ref() == Some(pool)).count()
     }

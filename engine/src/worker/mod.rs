@@ -7,8 +7,8 @@
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
 //! (bytes and back-pressure), `transport` and `coded` (bytes that are encrypted or compressed),
 //! `lease` (backend connections), `init` (what they are told first), `idle` (between two clients), `keep` (while
-//! there is none), `make` (before there is one), `queue` (waiting for them), `change`
-//! (what a session asks for after its login), `password` (those that clients seal), `seat` (sessions
+//! there is none), `make` (before there is one), `queue` (waiting for them), `ship` (from one worker
+//! to another), `change` (what a session asks for after its login), `password` (those that clients seal), `seat` (sessions
 //! of a user), `reload`, `drain`, `thread`.
 
 mod accept;
@@ -29,6 +29,7 @@ mod queue;
 mod reload;
 mod seat;
 mod share;
+mod ship;
 mod silence;
 mod thread;
 mod told;
@@ -211,6 +212,7 @@ impl<D: Driver> Worker<D> {
         while !self.is_drained() {
             self.turn()?;
         }
+        self.desk.close();
         Ok(self.report())
     }
 
@@ -314,6 +316,10 @@ impl<D: Driver> Worker<D> {
                 Ok((key, side)) => self.on_ended(key, side, reason),
                 Err(slot) => self.on_idle_ended(slot),
             },
+            Event::Detached { token, socket } => {
+                let (slot, _) = unpack(token);
+                self.on_detached(slot, socket);
+            }
             Event::Woken => self.on_mail(),
         }
     }
@@ -332,7 +338,8 @@ impl<D: Driver> Worker<D> {
                     | Holder::Recycling(..)
                     | Holder::Restoring(..)
                     | Holder::Idle(_)
-                    | Holder::Pinging(..),
+                    | Holder::Pinging(..)
+                    | Holder::Leaving(_),
                 )
                 | None => Err(key),
             },

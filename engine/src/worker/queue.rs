@@ -59,7 +59,8 @@ impl<D: Driver> Worker<D> {
         until: Time,
     ) {
         let (permits, max) = (&self.resources.shared.permits, self.waiters_max());
-        match permits.ask(&server, &self.desk, key, max) {
+        let wish = self.wish_of(key, &server);
+        match permits.ask(&server, &self.desk, key, wish, max) {
             Permit::Granted => self.await_turn(key, request, server, until, max),
             Permit::Waits(ticket) => {
                 self.wait_in_line(key, request, server, until, Place::Permit(ticket));
@@ -163,6 +164,7 @@ impl<D: Driver> Worker<D> {
                 None => self.resources.shared.permits.give_back(&server),
             }
         }
+        self.open_parcels();
         self.yield_idle();
         for id in self.desk.take_killed() {
             if let Some(key) = self.ids.get(&id).copied() {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use crate::base::BackendId;
 use crate::bus::NewConfig;
+use crate::config::Backend;
 use crate::io::Driver;
 use crate::worker::Worker;
 use crate::worker::entry::Holder;
@@ -17,12 +18,7 @@ impl<D: Driver> Worker<D> {
     /// endpoint ids. A backend's id is its position, which may be another one now.
     pub(super) fn on_config(&mut self, new: NewConfig) {
         let NewConfig { config, snapshot, resources } = new;
-        let ids: HashMap<&str, BackendId> = config
-            .backends
-            .iter()
-            .zip(0..)
-            .map(|(backend, index)| (backend.name.as_str(), BackendId(index)))
-            .collect();
+        let ids = ids_of(&config.backends);
         for entry in self.sessions.iter_mut() {
             if let Some(backend) = &mut entry.backend {
                 backend.rename(&ids);
@@ -36,6 +32,8 @@ impl<D: Driver> Worker<D> {
                 backend.rename(&ids);
             } else if let Holder::Idle(parked) | Holder::Pinging(_, parked) = holder {
                 parked.backend.rename(&ids);
+            } else if let Holder::Leaving(leaving) = holder {
+                leaving.parked.backend.rename(&ids);
             }
         }
         self.config = config;
@@ -53,4 +51,10 @@ impl<D: Driver> Worker<D> {
             self.next_turns(&server);
         }
     }
+}
+
+/// The backends' ids, by name.
+pub(super) fn ids_of(backends: &[Backend]) -> HashMap<&str, BackendId> {
+    let names = backends.iter().map(|backend| backend.name.as_str());
+    names.zip((0..).map(BackendId)).collect()
 }

@@ -345,7 +345,7 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.sessions.get(key) else { return false };
         let Some(settings) = entry.session.settings() else { return false };
         let Some(slot) = self.shelf.take_shared(pool, settings) else { return false };
-        self.resources.shared.permits.end_idle(pool.server(), &self.desk);
+        self.resources.shared.permits.end_idle(pool, &self.desk);
         self.lend(key, slot);
         true
     }
@@ -485,21 +485,23 @@ impl<D: Driver> Worker<D> {
                 let wanted = self.sessions.get(key).and_then(|entry| entry.session.settings());
                 let fits = wanted.is_some_and(|it| settings.distance_to(it).is_some());
                 let permits = &self.resources.shared.permits;
-                if fits && !permits.must_yield(pool.server(), &self.desk, key) {
-                    self.next_who_wants(&pool);
-                    self.lend(key, slot);
-                } else {
-                    // Whoever waits has no schema, which this one cannot get rid of; or is elsewhere.
-                    self.counters.increment(Counter::BackendYielded);
-                    self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
+                let must_yield = || permits.must_yield(pool.server(), &self.desk, key);
+                match fits.then(must_yield) {
+                    Some(None) => {
+                        self.next_who_wants(&pool);
+                        self.lend(key, slot);
+                    }
+                    // Whoever waits is elsewhere; or has no schema, which this one cannot get rid of.
+                    promise => self.ship_or_close(slot, promise.flatten()),
                 }
                 continue;
             }
             let is_full = self.shelf.len() >= self.config.pool.idle_max;
             let permits = &self.resources.shared.permits;
-            if is_full || !permits.keep_idle(pool.server(), &self.desk) {
-                self.counters.increment(Counter::BackendYielded);
-                self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
+            if is_full {
+                self.ship_or_close(slot, None);
+            } else if let Err(promise) = permits.keep_idle(&pool, &self.desk) {
+                self.ship_or_close(slot, promise);
             } else {
                 let now = self.ledger.now();
                 let times = Times { logged_in, used, heard: now };

@@ -40,7 +40,7 @@ pub(super) const MODULES: &[Module] = &[
     pure("failover", &["topology", "config"]),
     kernel("bpf", &["topology", "config"]),
     pure("session", &["wire", "sql", "share", "auth", "route", "config"]),
-    kernel("bus", &["io", "config", "tls", "auth", "topology", "observe"]),
+    kernel("bus", &["share", "config", "observe", "io", "tls", "auth", "topology", "pool"]),
     pure("admin", &["wire", "sql", "config", "topology", "route"]),
     kernel(
         "worker",

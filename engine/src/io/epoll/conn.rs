@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use crate::base::Key;
 use crate::io::out::Queue;
+use crate::io::socket::Leaving;
 use crate::io::timer::TimerId;
 use crate::io::{RecvMode, Token};
 
@@ -34,6 +35,7 @@ pub(super) struct Conn {
     pub(super) ended: bool,
     /// A send found the connection gone.
     pub(super) broken: bool,
+    pub(super) leaving: Leaving,
     pub(super) token: Token,
     pub(super) out: Queue,
     /// Connect or flush deadline.
@@ -71,6 +73,7 @@ impl Conn {
             queued_starved: false,
             ended: false,
             broken: false,
+            leaving: Leaving::No,
             token,
             out: Queue::default(),
             timer: None,

@@ -12,6 +12,7 @@ use super::poller::Ready;
 use super::{Due, Epoll};
 use crate::base::Key;
 use crate::io::buf::Chunk;
+use crate::io::socket::{Kind, Leaving, Socket};
 use crate::io::sys::{self, SEND_PIECES_MAX, connect_reason, end_reason};
 use crate::io::{EndReason, Event, RecvMode};
 
@@ -43,6 +44,7 @@ impl Epoll {
                 self.flush(key, events);
             }
             self.advance_close(key);
+            self.advance_leave(key, events);
         }
         self.working = working;
         self.out.end_turn();
@@ -216,6 +218,10 @@ impl Epoll {
         };
         if conn.phase == Phase::Open {
             events.push(Event::Received { token: conn.token, chunk });
+            conn.leaving.disturb();
+            if conn.leaving != Leaving::No {
+                self.mark_dirty(key);
+            }
         }
         more
     }
@@ -243,6 +249,7 @@ impl Epoll {
         }
         conn.ended = true;
         conn.readable = false;
+        conn.leaving.disturb();
         if conn.is_open() {
             // A connection that never was cannot be reset; its own reason says more.
             let reason = if conn.broken { EndReason::Reset } else { reason };
@@ -269,6 +276,25 @@ impl Epoll {
         {
             self.remove(key);
         }
+    }
+
+    /// Lets a connection go that is to leave, once what was queued has left.
+    fn advance_leave(&mut self, key: Key, events: &mut Vec<Event>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let is_still = conn.phase == Phase::Open && conn.out.bytes() == 0;
+        if conn.leaving == Leaving::No || conn.leaving == Leaving::Asked && !is_still {
+            return;
+        }
+        let is_undisturbed = conn.leaving == Leaving::Asked && !conn.ended && !conn.broken;
+        conn.leaving = Leaving::No;
+        let token = conn.token;
+        let socket = conn.socket.as_ref().filter(|_| is_undisturbed);
+        let is_clean = socket.is_some_and(|socket| {
+            sys::is_quiet(socket.as_fd()) && self.poller.remove(socket.as_fd()).is_ok()
+        });
+        let left = if is_clean { self.conns.remove(key) } else { None };
+        let socket = left.and_then(|conn| conn.socket).map(|socket| Socket(Kind::Os(socket)));
+        events.push(Event::Detached { token, socket });
     }
 
     /// Closes at once.

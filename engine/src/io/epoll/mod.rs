@@ -25,6 +25,7 @@ use crate::io::driver::{
 };
 use crate::io::options::DriverOptions;
 use crate::io::out::Out;
+use crate::io::socket::{Kind, Leaving, Socket};
 use crate::io::sys::{BACKLOG_PAUSE, RawAddress};
 use crate::io::timer::Timers;
 use crate::io::wake::Waker;
@@ -349,6 +350,7 @@ impl Driver for Epoll {
         let key = conn;
         let now = self.now;
         let Some(conn) = self.open_mut(key) else { return };
+        conn.leaving = Leaving::No;
         let CloseMode::Flush(limit) = mode else { return self.remove(key) };
         conn.phase = match conn.phase {
             Phase::Connecting if conn.out.bytes() == 0 => return self.remove(key),
@@ -364,6 +366,24 @@ impl Driver for Epoll {
         }
         self.mark_dirty(key);
         self.mark_ready(key);
+    }
+
+    fn detach(&mut self, conn: ConnId) {
+        let key = conn;
+        if let Some(conn) = self.open_mut(key) {
+            conn.leaving = Leaving::Asked;
+            self.mark_dirty(key);
+        }
+    }
+
+    fn adopt(&mut self, socket: Socket, token: Token) -> Option<ConnId> {
+        let Kind::Os(socket) = socket.0 else { return None };
+        if !sys::is_quiet(socket.as_fd()) {
+            return None;
+        }
+        let key = self.insert(Conn::new(Some(socket), Phase::Open, token));
+        self.watch(key, false);
+        Some(key)
     }
 
     fn turn(&mut self, deadline: Time, events: &mut Vec<Event>) -> io::Result<()> {

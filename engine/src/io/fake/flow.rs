@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::net::Answer;
 use super::{Conn, Due, Fake, Phase};
 use crate::base::{Key, Time};
+use crate::io::socket::{Kind, Leaving, Socket};
 use crate::io::{EndReason, Event, RecvMode, Token};
 
 /// Reads of one connection in one turn.
@@ -33,6 +34,7 @@ impl Fake {
             self.flush(key, events);
             self.advance_close(key);
             self.receive(key, events);
+            self.advance_leave(key, events);
         }
         self.out.end_turn();
     }
@@ -151,6 +153,7 @@ impl Fake {
         drop(net);
         chunk.truncate(count);
         if conn.phase == Phase::Open {
+            conn.leaving.disturb();
             events.push(Event::Received { token: conn.token, chunk });
         }
         // Also when all was read: the end may be next.
@@ -163,6 +166,7 @@ impl Fake {
             return;
         }
         conn.ended = true;
+        conn.leaving.disturb();
         if conn.is_open() {
             conn.phase = Phase::Open;
             events.push(Event::Ended { token: conn.token, reason });
@@ -182,6 +186,25 @@ impl Fake {
         if conn.phase == Phase::Drain && (conn.ended || conn.broken) {
             self.remove(key);
         }
+    }
+
+    /// Lets a connection go that is to leave, once what was queued has left.
+    fn advance_leave(&mut self, key: Key, events: &mut Vec<Event>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let is_still = conn.phase == Phase::Open && conn.out.bytes() == 0;
+        if conn.leaving == Leaving::No || conn.leaving == Leaving::Asked && !is_still {
+            return;
+        }
+        let is_undisturbed = conn.leaving == Leaving::Asked && !conn.ended && !conn.broken;
+        conn.leaving = Leaving::No;
+        let token = conn.token;
+        let link = conn.link.filter(|_| is_undisturbed);
+        let loose = link.and_then(|link| self.net.borrow_mut().let_loose(link));
+        if loose.is_some() {
+            self.conns.remove(key);
+        }
+        let socket = loose.map(|loose| Socket(Kind::Fake(loose)));
+        events.push(Event::Detached { token, socket });
     }
 
     /// Closes at once.
@@ -238,11 +261,7 @@ impl Fake {
     fn accept(&mut self, address: std::net::SocketAddr, events: &mut Vec<Event>) {
         let listening = self.listeners.iter().find(|(own, _)| *own == address);
         let Some((_, listener)) = listening.copied() else { return };
-        let link = {
-            let mut net = self.net.borrow_mut();
-            net.listeners.get_mut(&address).and_then(std::collections::VecDeque::pop_front)
-        };
-        let Some(link) = link else { return };
+        let Some(link) = self.net.borrow_mut().next_dialled(address) else { return };
         let conn = self.insert(Conn::new(Some(link), Phase::Open, Token(0)));
         self.attach(link, conn);
         events.push(Event::Accepted { listener, conn });
@@ -273,9 +292,9 @@ impl Fake {
     }
 
     /// Tells a link whose it is. What the peer did before has announced itself to nobody.
-    fn attach(&mut self, link: Key, conn: Key) {
+    pub(super) fn attach(&mut self, link: Key, conn: Key) {
         if let Some(link) = self.net.borrow_mut().links.get_mut(link) {
-            link.conn = Some(conn);
+            link.conn = Some((self.place, conn));
             self.timers.add(link.inbound.last, Due::Look(conn));
         }
         self.mark_ready(conn);

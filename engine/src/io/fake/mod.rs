@@ -8,6 +8,7 @@
 //! returns without events when nothing ever will.
 
 mod flow;
+mod loose;
 mod net;
 mod rng;
 #[cfg(test)]
@@ -23,17 +24,22 @@ use crate::base::{Address, Key, Slab, Time};
 use crate::io::buf::{BufferSizes, Chunk, Pool};
 use crate::io::driver::{CloseMode, ConnId, Driver, DriverStats, Event, RecvMode, Token};
 use crate::io::out::{Out, Queue};
+use crate::io::socket::{Kind, Leaving, Socket};
 use crate::io::timer::{TimerId, Timers};
 use crate::io::wake::Waker;
 
 pub use net::{FakeNet, FakePeer, Faults, PeerRead};
 
-use net::{Answer, Net};
+pub(super) use loose::Loose;
+
+use net::{Answer, Net, Notes};
 
 /// The driver on a simulated network.
 #[derive(Debug)]
 pub struct Fake {
     net: Rc<RefCell<Net>>,
+    /// Its place among the drivers of the network.
+    place: usize,
     pool: Pool,
     conns: Slab<Conn>,
     listeners: Vec<(SocketAddr, Token)>,
@@ -58,6 +64,7 @@ struct Conn {
     ended: bool,
     /// A send found the connection gone.
     broken: bool,
+    leaving: Leaving,
     queued: bool,
     queued_starved: bool,
     token: Token,
@@ -100,6 +107,7 @@ impl Conn {
             blocked: false,
             ended: false,
             broken: false,
+            leaving: Leaving::No,
             queued: false,
             queued_starved: false,
             token,
@@ -133,7 +141,17 @@ impl Fake {
     /// When buffer memory cannot be had.
     pub fn new(buffers: BufferSizes, seed: u64, faults: Faults) -> io::Result<(Self, FakeNet)> {
         let net = FakeNet::new(seed, faults);
-        let driver = Self {
+        let driver = Self::beside(&net, buffers)?;
+        Ok((driver, net))
+    }
+
+    /// One more driver on a network: for a second worker.
+    ///
+    /// # Errors
+    /// When buffer memory cannot be had.
+    pub fn beside(net: &FakeNet, buffers: BufferSizes) -> io::Result<Self> {
+        Ok(Self {
+            place: net.net.borrow_mut().add_driver(),
             net: Rc::clone(&net.net),
             pool: Pool::new(buffers)?,
             conns: Slab::default(),
@@ -145,8 +163,7 @@ impl Fake {
             waker: Waker::simulated(),
             starvations: 0,
             turns: 0,
-        };
-        Ok((driver, net))
+        })
     }
 
     fn mark_ready(&mut self, key: Key) {
@@ -172,8 +189,9 @@ impl Fake {
     fn take_touched(&mut self) {
         let mut net = self.net.borrow_mut();
         let now = net.now;
-        let mut touched = std::mem::take(&mut net.touched);
-        let mut dialled = std::mem::take(&mut net.dialled);
+        net.close_lost();
+        let Some(notes) = net.notes.get_mut(self.place) else { return };
+        let Notes { mut touched, mut dialled } = std::mem::take(notes);
         drop(net);
         for (at, key) in touched.drain(..) {
             if at <= now {
@@ -185,9 +203,9 @@ impl Fake {
         for (at, address) in dialled.drain(..) {
             self.timers.add(at, Due::Dialled(address));
         }
-        let mut net = self.net.borrow_mut();
-        net.touched = touched;
-        net.dialled = dialled;
+        if let Some(notes) = self.net.borrow_mut().notes.get_mut(self.place) {
+            *notes = Notes { touched, dialled };
+        }
     }
 
     /// Jumps to the next moment at which something happens; whether there is one.
@@ -207,10 +225,9 @@ impl Driver for Fake {
 
     fn listen(&mut self, listener: SocketAddr, token: Token) -> io::Result<()> {
         let mut net = self.net.borrow_mut();
-        if net.listeners.contains_key(&listener) {
+        if !net.listen(listener, self.place) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
-        net.listeners.insert(listener, VecDeque::new());
         self.listeners.push((listener, token));
         Ok(())
     }
@@ -218,9 +235,7 @@ impl Driver for Fake {
     fn stop_listening(&mut self) {
         let mut net = self.net.borrow_mut();
         for (address, _) in self.listeners.drain(..) {
-            for link in net.listeners.remove(&address).into_iter().flatten() {
-                net.driver_close(link);
-            }
+            net.stop_listening(address, self.place);
         }
     }
 
@@ -315,6 +330,7 @@ impl Driver for Fake {
         let key = conn;
         let now = self.now();
         let Some(conn) = self.open_mut(key) else { return };
+        conn.leaving = Leaving::No;
         let CloseMode::Flush(limit) = mode else { return self.remove(key) };
         conn.phase = match conn.phase {
             Phase::Connecting if conn.out.bytes() == 0 => return self.remove(key),
@@ -329,6 +345,22 @@ impl Driver for Fake {
             conn.timer = timer;
         }
         self.mark_ready(key);
+    }
+
+    fn detach(&mut self, conn: ConnId) {
+        let key = conn;
+        if let Some(conn) = self.open_mut(key) {
+            conn.leaving = Leaving::Asked;
+            self.mark_ready(key);
+        }
+    }
+
+    fn adopt(&mut self, socket: Socket, token: Token) -> Option<ConnId> {
+        let Kind::Fake(loose) = socket.0 else { return None };
+        let link = self.net.borrow_mut().take_loose(&loose)?;
+        let conn = self.insert(Conn::new(Some(link), Phase::Open, token));
+        self.attach(link, conn);
+        Some(conn)
     }
 
     fn turn(&mut self, deadline: Time, events: &mut Vec<Event>) -> io::Result<()> {

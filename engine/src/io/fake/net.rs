@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Weak;
 use std::time::Duration;
 
 use super::rng::Rng;
@@ -87,14 +88,31 @@ pub(super) struct Net {
     pub(super) faults: Faults,
     pub(super) links: Slab<Link>,
     /// Where the driver listens.
-    pub(super) listeners: HashMap<SocketAddr, VecDeque<Key>>,
+    listeners: HashMap<SocketAddr, Listening>,
     /// Where peers listen, with connections not yet taken.
     serving: HashMap<SocketAddr, VecDeque<Key>>,
     black_holes: Vec<SocketAddr>,
+    /// For each driver.
+    pub(super) notes: Vec<Notes>,
+    /// Connections that no driver has.
+    pub(super) loose: Vec<(Key, Weak<()>)>,
+}
+
+/// What peers did that one driver has not taken over yet.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
     /// Connections of the driver to look at, and when.
     pub(super) touched: Vec<(Time, Key)>,
     /// Listeners to look at, and when.
     pub(super) dialled: Vec<(Time, SocketAddr)>,
+}
+
+/// An address that drivers listen at.
+#[derive(Debug, Default)]
+struct Listening {
+    /// Connections not yet taken.
+    backlog: VecDeque<Key>,
+    drivers: Vec<usize>,
 }
 
 /// What awaits a connect.
@@ -108,8 +126,8 @@ pub(super) enum Answer {
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// The driver's key, once it has one.
-    pub(super) conn: Option<Key>,
+    /// Which driver has it, and its key there, once it has one.
+    pub(super) conn: Option<(usize, Key)>,
     /// Peer to driver.
     pub(super) inbound: Pipe,
     /// Driver to peer.
@@ -151,8 +169,8 @@ impl FakeNet {
             listeners: HashMap::new(),
             serving: HashMap::new(),
             black_holes: Vec::new(),
-            touched: Vec::new(),
-            dialled: Vec::new(),
+            notes: Vec::new(),
+            loose: Vec::new(),
         };
         Self { net: Rc::new(RefCell::new(net)) }
     }
@@ -166,9 +184,9 @@ impl FakeNet {
         }
         let link = net.new_link()?;
         net.links.get_mut(link)?.dialled = Some(address);
-        net.listeners.get_mut(&address)?.push_back(link);
+        net.listeners.get_mut(&address)?.backlog.push_back(link);
         let at = net.soon();
-        net.dialled.push((at, address));
+        net.announce(address, at);
         Some(FakePeer(link))
     }
 
@@ -320,12 +338,61 @@ impl Net {
     }
 
     pub(super) fn touch(&mut self, link: Key, at: Time) {
-        if let Some(conn) = self.links.get(link).and_then(|link| link.conn) {
-            self.touched.push((at, conn));
+        let conn = self.links.get(link).and_then(|link| link.conn);
+        if let Some((place, conn)) = conn
+            && let Some(notes) = self.notes.get_mut(place)
+        {
+            notes.touched.push((at, conn));
         }
     }
 
-    fn drop_if_over(&mut self, key: Key) {
+    pub(super) fn add_driver(&mut self) -> usize {
+        self.notes.push(Notes::default());
+        self.notes.len() - 1
+    }
+
+    /// A driver listens. False if it does so already.
+    pub(super) fn listen(&mut self, address: SocketAddr, place: usize) -> bool {
+        let drivers = &mut self.listeners.entry(address).or_default().drivers;
+        let is_new = !drivers.contains(&place);
+        if is_new {
+            drivers.push(place);
+        }
+        is_new
+    }
+
+    /// A driver listens no more. The others take what it has not taken.
+    pub(super) fn stop_listening(&mut self, address: SocketAddr, place: usize) {
+        let Some(listening) = self.listeners.get_mut(&address) else { return };
+        listening.drivers.retain(|other| *other != place);
+        if listening.drivers.is_empty() {
+            let closed = self.listeners.remove(&address);
+            for link in closed.into_iter().flat_map(|listening| listening.backlog) {
+                self.driver_close(link);
+            }
+            return;
+        }
+        for _ in 0..listening.backlog.len() {
+            self.announce(address, self.now);
+        }
+    }
+
+    /// Tells one of the drivers that listen there that somebody came.
+    fn announce(&mut self, address: SocketAddr, at: Time) {
+        let Some(listening) = self.listeners.get(&address) else { return };
+        let count = listening.drivers.len();
+        let which = if count > 1 { self.rng.below(count) } else { 0 };
+        let notes = listening.drivers.get(which).and_then(|place| self.notes.get_mut(*place));
+        if let Some(notes) = notes {
+            notes.dialled.push((at, address));
+        }
+    }
+
+    pub(super) fn next_dialled(&mut self, address: SocketAddr) -> Option<Key> {
+        self.listeners.get_mut(&address)?.backlog.pop_front()
+    }
+
+    pub(super) fn drop_if_over(&mut self, key: Key) {
         if self.links.get(key).is_some_and(|link| link.driver_closed && link.peer_gone) {
             self.links.remove(key);
         }

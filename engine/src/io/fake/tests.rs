@@ -11,6 +11,8 @@ use crate::io::{BufferSizes, CloseMode, Driver, Event, RecvMode, Token};
 /// Peers on the simulated network; `SEED` 0 is a network without faults.
 struct Simulated<const SEED: u64> {
     driver: Fake,
+    other: Option<Fake>,
+    buffers: BufferSizes,
     net: FakeNet,
     peers: Vec<FakePeer>,
     ports: u16,
@@ -34,11 +36,17 @@ impl<const SEED: u64> Harness for Simulated<SEED> {
     fn new(buffers: BufferSizes) -> Self {
         let faults = if SEED == 0 { Faults::none() } else { Faults::all() };
         let (driver, net) = Fake::new(buffers, SEED, faults).unwrap();
-        Self { driver, net, peers: Vec::new(), ports: 0 }
+        Self { driver, other: None, buffers, net, peers: Vec::new(), ports: 0 }
     }
 
     fn driver(&mut self) -> &mut Fake {
         &mut self.driver
+    }
+
+    fn swap(&mut self) {
+        let other = self.other.take();
+        let other = other.unwrap_or_else(|| Fake::beside(&self.net, self.buffers).unwrap());
+        self.other = Some(std::mem::replace(&mut self.driver, other));
     }
 
     fn listen(&mut self, token: Token) -> Address {
@@ -146,6 +154,7 @@ fn story(seed: u64) -> (Vec<String>, Time) {
                 Event::AcceptFailed { .. }
                 | Event::Connected { .. }
                 | Event::Drained { .. }
+                | Event::Detached { .. }
                 | Event::Woken => {}
             }
         }

@@ -7,6 +7,7 @@
 pub(super) mod basics;
 pub(super) mod ends;
 pub(super) mod flow;
+pub(super) mod hand_over;
 pub(super) mod load;
 pub(super) mod real;
 mod world;
@@ -26,6 +27,10 @@ pub(super) trait Harness: Sized {
 
     /// The driver.
     fn driver(&mut self) -> &mut Self::Driver;
+
+    /// Puts another driver of the same kind and network in the place of the one under test, which
+    /// waits for the next swap.
+    fn swap(&mut self);
 
     /// Makes the driver listen; where.
     fn listen(&mut self, token: Token) -> Address;
@@ -121,6 +126,11 @@ macro_rules! suite {
                 flush_gives_up_at_its_limit, stopping_to_listen_refuses_clients,
                 closing_while_connecting,
             }
+            hand_over {
+                a_connection_changes_drivers, what_has_left_is_all_that_was_queued,
+                what_arrives_keeps_a_connection_here, what_arrives_on_the_way_closes_it,
+                nobody_takes_it, closing_while_leaving,
+            }
             load {
                 a_tiny_pool_starves_and_recovers, a_thousand_connections,
                 slots_are_reused, busy_peers_share,
@@ -149,6 +159,11 @@ macro_rules! unix_suite {
                 close_is_final, flush_delivers_everything, flush_survives_unread_input,
                 flush_gives_up_at_its_limit, stopping_to_listen_refuses_clients,
                 a_missing_file_is_reported, a_full_backlog_is_waited_for,
+            }
+            hand_over {
+                a_connection_changes_drivers, what_has_left_is_all_that_was_queued,
+                what_arrives_keeps_a_connection_here, what_arrives_on_the_way_closes_it,
+                nobody_takes_it, closing_while_leaving,
             }
             load {
                 a_tiny_pool_starves_and_recovers, slots_are_reused, busy_peers_share,

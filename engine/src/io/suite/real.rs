@@ -77,6 +77,8 @@ impl Kind for OnEpoll {
 /// for the latter serves for both.
 pub(in crate::io) struct Real<K: Kind, const UNIX: bool = false> {
     driver: K::Driver,
+    other: Option<K::Driver>,
+    buffers: BufferSizes,
     peers: Vec<Option<TcpStream>>,
     servers: HashMap<Address, OwnedFd>,
     files: Vec<PathBuf>,
@@ -129,6 +131,8 @@ impl<K: Kind, const UNIX: bool> Harness for Real<K, UNIX> {
         allow_many_descriptors();
         Self {
             driver: K::make(buffers),
+            other: None,
+            buffers,
             peers: Vec::new(),
             servers: HashMap::new(),
             files: Vec::new(),
@@ -139,6 +143,11 @@ impl<K: Kind, const UNIX: bool> Harness for Real<K, UNIX> {
 
     fn driver(&mut self) -> &mut K::Driver {
         &mut self.driver
+    }
+
+    fn swap(&mut self) {
+        let other = self.other.take().unwrap_or_else(|| K::make(self.buffers));
+        self.other = Some(std::mem::replace(&mut self.driver, other));
     }
 
     fn listen(&mut self, token: Token) -> Address {

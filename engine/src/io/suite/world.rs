@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{Harness, Peer, Read};
 use crate::base::{Address, Time};
 use crate::io::{
-    BufferSizes, Chunk, CloseMode, ConnId, Driver, DriverStats, EndReason, Event, RecvMode, Token,
+    BufferSizes, Chunk, CloseMode, ConnId, Driver, DriverStats, EndReason, Event, RecvMode, Socket,
+    Token,
 };
 
 /// What the worker does with bytes.
@@ -35,6 +36,7 @@ pub(in crate::io) struct World<H: Harness> {
     pub(in crate::io) drained: Vec<u64>,
     pub(in crate::io) ended: HashMap<u64, EndReason>,
     pub(in crate::io) held: Vec<Chunk>,
+    pub(in crate::io) detached: HashMap<u64, Option<Socket>>,
     pub(in crate::io) woken: usize,
     /// Connections by token; only what [`World::open`] or [`World::connect`] made.
     pub(in crate::io) conns: HashMap<u64, ConnId>,
@@ -59,6 +61,7 @@ impl<H: Harness> World<H> {
             drained: Vec::new(),
             ended: HashMap::new(),
             held: Vec::new(),
+            detached: HashMap::new(),
             woken: 0,
             conns: HashMap::new(),
             next_token: 1,
@@ -150,6 +153,13 @@ impl<H: Harness> World<H> {
                 let before = self.ended.insert(token.0, reason);
                 assert_eq!(before, None, "{token:?} ended twice");
             }
+            Event::Detached { token, socket } => {
+                if socket.is_some() {
+                    self.conns.remove(&token.0);
+                }
+                let before = self.detached.insert(token.0, socket);
+                assert!(before.is_none(), "{token:?} left twice");
+            }
             Event::Woken => self.woken += 1,
             Event::Received { token, chunk } => {
                 assert!(!chunk.is_empty(), "an empty chunk");
@@ -171,6 +181,13 @@ impl<H: Harness> World<H> {
                 self.held.push(chunk);
             }
         }
+    }
+
+    /// Gives a connection up; what came of it.
+    pub(in crate::io) fn detach(&mut self, token: Token, conn: ConnId) -> Option<Socket> {
+        self.driver().detach(conn);
+        self.until("it is decided", |world| world.detached.contains_key(&token.0));
+        self.detached.remove(&token.0).unwrap()
     }
 
     /// Bytes received so far.

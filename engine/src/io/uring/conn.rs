@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use crate::base::Key;
 use crate::io::buf::Chunk;
 use crate::io::out::Queue;
+use crate::io::socket::Leaving;
 use crate::io::timer::TimerId;
 use crate::io::{RecvMode, Token};
 
@@ -19,6 +20,7 @@ pub(super) struct Conn {
     pub(super) ops: u8,
     pub(super) phase: Phase,
     pub(super) closing: Closing,
+    pub(super) leaving: Leaving,
     pub(super) desired: RecvMode,
     pub(super) armed: Armed,
     pub(super) send: Send,
@@ -107,6 +109,7 @@ impl Conn {
             ops: 0,
             phase,
             closing: Closing::No,
+            leaving: Leaving::No,
             desired: RecvMode::Paused,
             armed: Armed::No,
             send: Send::Idle,
@@ -129,6 +132,17 @@ impl Conn {
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 
+    /// Whether something is to be done once it has sent everything.
+    pub(super) fn is_going(&self) -> bool {
+        self.closing != Closing::No || self.leaving != Leaving::No
+    }
+
+    /// Whether nothing of it is in flight or queued.
+    pub(super) fn is_still(&self) -> bool {
+        let sends = self.send != Send::Idle || self.out.bytes() > 0;
+        self.phase == Phase::Open && self.ops == 0 && self.armed == Armed::No && !sends
+    }
+
     /// Whether more may be queued for sending.
     pub(super) fn accepts_sends(&self) -> bool {
         self.closing == Closing::No && !self.broken
@@ -138,7 +152,7 @@ impl Conn {
     pub(super) const fn wanted(&self) -> RecvMode {
         match (self.phase, self.closing) {
             (Phase::Connecting | Phase::TimedOut, _) | (_, Closing::Now) => RecvMode::Paused,
-            _ if self.ended => RecvMode::Paused,
+            _ if self.ended || matches!(self.leaving, Leaving::Asked) => RecvMode::Paused,
             (Phase::Open, Closing::Flush | Closing::Drain) => RecvMode::Small,
             (Phase::Open, Closing::No) => self.desired,
         }

@@ -16,6 +16,7 @@ use super::conn::{Closing, Conn, Op, Phase, SLOTS_MAX, Send, user_data};
 use super::ring::Cqe;
 use super::{Due, Listener, Uring};
 use crate::base::{Address, Key, Time};
+use crate::io::socket::{Kind, Leaving, Socket};
 use crate::io::sys::{self, BACKLOG_PAUSE, RawAddress, connect_reason};
 use crate::io::{ConnId, EndReason, Event, Token};
 
@@ -223,6 +224,28 @@ impl Uring {
         self.push_ignored(opcode::Close::new(types::Fd(conn.fd)).build())
     }
 
+    /// Lets a connection go that is to leave, once nothing of it is in flight.
+    pub(super) fn update_leave(&mut self, key: Key, events: &mut Vec<Event>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let is_clean = match conn.leaving {
+            Leaving::Asked if conn.is_still() => {
+                !conn.ended && !conn.broken && sys::is_quiet(conn.socket())
+            }
+            Leaving::Disturbed => false,
+            Leaving::No | Leaving::Asked => return,
+        };
+        conn.leaving = Leaving::No;
+        let token = conn.token;
+        let left = if is_clean { self.conns.remove(key) } else { None };
+        let socket = left.map(|conn| {
+            // SAFETY: the slot owned the descriptor, and is gone.
+            Socket(Kind::Os(unsafe { OwnedFd::from_raw_fd(conn.fd) }))
+        });
+        events.push(Event::Detached { token, socket });
+        // What is wanted of one that stays is wanted again.
+        self.mark_dirty(key);
+    }
+
     fn push_ignored(&mut self, entry: io_uring::squeue::Entry) -> io::Result<()> {
         let ignored = user_data(Op::Ignored, Key { index: 0, generation: 0 });
         let entry = self.quiet(entry).user_data(ignored);
@@ -273,7 +296,7 @@ impl Uring {
         }
     }
 
-    fn insert(&mut self, conn: Conn) -> Key {
+    pub(super) fn insert(&mut self, conn: Conn) -> Key {
         let key = self.conns.insert(conn).filter(|key| key.index < SLOTS_MAX);
         assert!(key.is_some(), "more connections than descriptors can exist");
         key.unwrap_or(Key { index: 0, generation: 0 })

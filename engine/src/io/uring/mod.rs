@@ -22,7 +22,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::types::CancelBuilder;
@@ -35,13 +35,14 @@ use crate::io::driver::{
 };
 use crate::io::options::DriverOptions;
 use crate::io::out::Out;
+use crate::io::socket::{Kind, Leaving, Socket};
 use crate::io::sys::RawAddress;
 use crate::io::timer::Timers;
 use crate::io::wake::Waker;
 use crate::io::{clock, sys};
 
 use buf_ring::BufRing;
-use conn::{Closing, Conn, Op, Send, decode, user_data};
+use conn::{Closing, Conn, Op, Phase, Send, decode, user_data};
 use ring::Ring;
 
 pub use probe::{Features, Unavailable, probe_uring};
@@ -63,7 +64,8 @@ pub struct Uring {
     working: Vec<Key>,
     /// Connections whose attempt to send is part of the current submission.
     trials: Vec<Key>,
-    /// A connection of `trials` sends its last bytes: its FIN follows as soon as they are settled.
+    /// A connection of `trials` sends its last bytes: its FIN follows, or it leaves, as soon as they
+    /// are settled.
     finishing: bool,
     /// Connections that wait for small buffers.
     starved: VecDeque<Key>,
@@ -192,6 +194,7 @@ impl Uring {
             }
             self.update_send(key)?;
             self.update_recv(key)?;
+            self.update_leave(key, events);
         }
         self.working = working;
         Ok(())
@@ -369,6 +372,7 @@ impl Driver for Uring {
         let now = self.now;
         let Some(conn) = self.open_mut(key) else { return };
         let old = conn.timer.take();
+        conn.leaving = Leaving::No;
         conn.closing = match mode {
             CloseMode::Now => Closing::Now,
             CloseMode::Flush(_) => Closing::Flush,
@@ -383,6 +387,22 @@ impl Driver for Uring {
             }
         }
         self.mark_dirty(key);
+    }
+
+    fn detach(&mut self, conn: ConnId) {
+        let key = conn;
+        if let Some(conn) = self.open_mut(key) {
+            conn.leaving = Leaving::Asked;
+            self.mark_dirty(key);
+        }
+    }
+
+    fn adopt(&mut self, socket: Socket, token: Token) -> Option<ConnId> {
+        let Kind::Os(socket) = socket.0 else { return None };
+        if !sys::is_quiet(socket.as_fd()) {
+            return None;
+        }
+        Some(self.insert(Conn::new(socket.into_raw_fd(), Phase::Open, token)))
     }
 
     fn turn(&mut self, deadline: Time, events: &mut Vec<Event>) -> io::Result<()> {

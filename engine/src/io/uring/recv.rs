@@ -138,10 +138,11 @@ impl Uring {
     }
 
     fn deliver(&mut self, key: Key, chunk: Chunk, events: &mut Vec<Event>) {
-        if let Some(conn) = self.conns.get(key)
+        if let Some(conn) = self.conns.get_mut(key)
             && conn.closing == Closing::No
             && !conn.ended
         {
+            conn.leaving.disturb();
             events.push(Event::Received { token: conn.token, chunk });
         }
     }
@@ -153,6 +154,7 @@ impl Uring {
             return;
         }
         conn.ended = true;
+        conn.leaving.disturb();
         if conn.closing == Closing::No {
             // A send that failed in the same turn has taken the socket's error with it: all that is
             // left for the receive is an end of stream.

@@ -65,7 +65,7 @@ impl Uring {
         let entry = if op == Op::Trial {
             conn.send = Send::Trial { bytes };
             conn.send_result = None;
-            self.finishing |= conn.closing != Closing::No;
+            self.finishing |= conn.is_going();
             self.trials.push(key);
             self.quiet(entry)
         } else {
@@ -118,10 +118,7 @@ impl Uring {
                 }
                 _ => self.fail_send(key, events),
             }
-            if self
-                .conns
-                .get(key)
-                .is_some_and(|conn| conn.send == Send::Blocked || conn.closing != Closing::No)
+            if self.conns.get(key).is_some_and(|conn| conn.send == Send::Blocked || conn.is_going())
             {
                 self.mark_dirty(key);
             }
