@@ -30,7 +30,8 @@ struct Interval {
 }
 
 impl MySqlGtids {
-    /// Reads a set as servers write it, with the line breaks they put behind commas.
+    /// Reads a set as servers write and accept it: with line breaks behind commas, and with sources
+    /// and tags that nothing follows.
     ///
     /// # Errors
     /// [`GtidError`].
@@ -41,14 +42,11 @@ impl MySqlGtids {
             let mut words = item.split(':').map(str::trim);
             let uuid = words.next().and_then(uuid).ok_or(GtidError::Malformed)?;
             let mut source = Source { uuid, tag: Box::default() };
-            let mut is_bare = true;
             for word in words {
                 if let Some(tag) = tag(word) {
                     source.tag = tag;
-                    is_bare = true;
                     continue;
                 }
-                is_bare = false;
                 parts += 1;
                 if parts > GTID_PARTS_MAX {
                     return Err(GtidError::TooMany);
@@ -57,9 +55,6 @@ impl MySqlGtids {
                 if let Some(interval) = interval(word).ok_or(GtidError::Malformed)? {
                     sources.entry(source.clone()).or_default().push(interval);
                 }
-            }
-            if is_bare {
-                return Err(GtidError::Malformed);
             }
         }
         for intervals in sources.values_mut() {
