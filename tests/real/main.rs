@@ -41,4 +41,5 @@ mod stall;
 mod storm;
 mod tls;
 mod told;
+mod topology;
 mod transport;
