@@ -501,6 +501,17 @@ fn references_must_lead_somewhere() {
             line 8: cluster[0].backend[0].role = "master": must be "auto", "primary" or "replica"
         "#]],
     );
+    let roles = |role| accepted(&MINIMAL.replacen("role = \"primary\"", role, 1)).backends[0].role;
+    assert_eq!([roles(""), roles("role = \"auto\"")], [None, None]);
+    let second = "role = \"primary\"\n[[cluster.backend]]\nname = \"db2\"\n\
+                  address = \"db:3307\"\nrole = \"primary\"";
+    check_replaced(
+        "role = \"primary\"",
+        second,
+        expect![[r#"
+        line 2: cluster[0]: can have one backend with role = "primary", has 2
+    "#]],
+    );
     for table in ["heartbeat", "a.b.c", ".b", "a."] {
         let lines = format!("name = \"main\"\nheartbeat_table = \"{table}\"");
         let problems = parse(&MINIMAL.replacen("name = \"main\"", &lines, 1), &World).unwrap_err();
