@@ -501,24 +501,6 @@ fn references_must_lead_somewhere() {
             line 8: cluster[0].backend[0].role = "master": must be "auto", "primary" or "replica"
         "#]],
     );
-    let roles = |role| accepted(&MINIMAL.replacen("role = \"primary\"", role, 1)).backends[0].role;
-    assert_eq!([roles(""), roles("role = \"auto\"")], [None, None]);
-    let second = "role = \"primary\"\n[[cluster.backend]]\nname = \"db2\"\n\
-                  address = \"db:3307\"\nrole = \"primary\"";
-    check_replaced(
-        "role = \"primary\"",
-        second,
-        expect![[r#"
-        line 2: cluster[0]: can have one backend with role = "primary", has 2
-    "#]],
-    );
-    for table in ["heartbeat", "a.b.c", ".b", "a."] {
-        let lines = format!("name = \"main\"\nheartbeat_table = \"{table}\"");
-        let problems = parse(&MINIMAL.replacen("name = \"main\"", &lines, 1), &World).unwrap_err();
-        let expected =
-            format!("line 4: cluster[0].heartbeat_table = \"{table}\": must be \"SCHEMA.TABLE\"");
-        assert_eq!(problems[0].to_string(), expected);
-    }
     check_replaced(
         "name = \"db1\"",
         "name = \"db 1\"",
@@ -554,6 +536,28 @@ fn references_must_lead_somewhere() {
         line 7: cluster[0].backend[0].address = "127.0.0.1:6033": is where Weir itself listens, by endpoint[0].listen
     "#]],
     );
+}
+
+#[test]
+fn roles_and_heartbeats_are_words_that_make_sense() {
+    let roles = |role| accepted(&MINIMAL.replacen("role = \"primary\"", role, 1)).backends[0].role;
+    assert_eq!([roles(""), roles("role = \"auto\"")], [None, None]);
+    let second = "role = \"primary\"\n[[cluster.backend]]\nname = \"db2\"\n\
+                  address = \"db:3307\"\nrole = \"primary\"";
+    check_replaced(
+        "role = \"primary\"",
+        second,
+        expect![[r#"
+        line 2: cluster[0]: can have one backend with role = "primary", has 2
+    "#]],
+    );
+    for table in ["heartbeat", "a.b.c", ".b", "a."] {
+        let lines = format!("name = \"main\"\nheartbeat_table = \"{table}\"");
+        let problems = parse(&MINIMAL.replacen("name = \"main\"", &lines, 1), &World).unwrap_err();
+        let expected =
+            format!("line 4: cluster[0].heartbeat_table = \"{table}\": must be \"SCHEMA.TABLE\"");
+        assert_eq!(problems[0].to_string(), expected);
+    }
 }
 
 #[test]
