@@ -41,7 +41,7 @@ pub use ports::free_port;
 pub use process::{Lifetime, Process, Spec, cpu_time, descriptors, resident_kib, stop_recorded};
 pub use prometheus::{Metrics, Series};
 pub use raw::{End, Login, PATIENCE, RawClient, ServerError};
-pub use replication::{REPLICATION_USER, Topology};
+pub use replication::{REPLICATION_USER, Topology, follow};
 pub use replies::Packets;
 pub use scripted::{Counts, ScriptedServer};
 pub use server::{Server, ServerOptions};

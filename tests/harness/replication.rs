@@ -113,7 +113,9 @@ fn start_all(
                 let home = folder.join(name);
                 scope.spawn(move || {
                     std::fs::create_dir_all(&home)?;
-                    let options = ServerOptions { flavour, server_id, extra: Vec::new(), lifetime };
+                    // Each tells its primary where it is; the port is its own unless told.
+                    let extra = vec!["--report-host=127.0.0.1".to_owned()];
+                    let options = ServerOptions { flavour, server_id, extra, lifetime };
                     Server::start(&home, options)
                 })
             })
@@ -125,7 +127,11 @@ fn start_all(
     })
 }
 
-fn follow(replica: &Server, primary: &Server) -> Result<()> {
+/// Makes a server follow another one, which has the account for it, and refuse writes.
+///
+/// # Errors
+/// When a statement fails.
+pub fn follow(replica: &Server, primary: &Server) -> Result<()> {
     let flavour = replica.flavour();
     let sql = flavour.follow_sql(primary.port(), REPLICATION_USER, REPLICATION_PASSWORD);
     replica.sql(&sql).map(drop)

@@ -48,6 +48,10 @@ pub struct WeirConfig {
     pub drain_timeout_ms: u32,
     /// Servers of the cluster, exactly one of them primary.
     pub backends: Vec<Upstream>,
+    /// Who is what is left to Weir to find out.
+    pub observes_roles: bool,
+    /// Further lines of the cluster.
+    pub cluster_lines: Vec<String>,
     /// Accounts: name and password.
     pub users: Vec<(String, String)>,
     /// Account of the probes: name and password.
@@ -89,6 +93,8 @@ impl WeirConfig {
             workers: "1".to_owned(),
             drain_timeout_ms: 10_000,
             backends,
+            observes_roles: false,
+            cluster_lines: Vec::new(),
             users: vec![account.clone()],
             monitor: account,
             limits: Vec::new(),
@@ -129,12 +135,15 @@ impl WeirConfig {
             writeln!(text, "{key} = {value}")?;
         }
         let (user, password) = &self.monitor;
-        writeln!(text, "\n[[cluster]]\nname = \"main\"\n")?;
+        writeln!(text, "\n[[cluster]]\nname = \"main\"\n{}\n", self.cluster_lines.join("\n"))?;
         writeln!(text, "[cluster.monitor]\nuser = \"{user}\"\npassword = \"{password}\"\n")?;
         for Upstream { name, address, primary } in &self.backends {
             let role = if *primary { "primary" } else { "replica" };
             writeln!(text, "[[cluster.backend]]\nname = \"{name}\"")?;
-            writeln!(text, "address = \"{address}\"\nrole = \"{role}\"")?;
+            writeln!(text, "address = \"{address}\"")?;
+            if !self.observes_roles {
+                writeln!(text, "role = \"{role}\"")?;
+            }
             writeln!(text, "{}", self.backend_lines.join("\n"))?;
             for (key, value) in &self.backend_keys {
                 writeln!(text, "{key} = {value}")?;

@@ -43,4 +43,5 @@ mod stall;
 mod storm;
 mod tls;
 mod told;
+mod topology;
 mod transport;

@@ -218,7 +218,15 @@ impl<'d> Checker<'d> {
             let monitor = self.monitor(&table.one("monitor"));
             let backends = self.read_backends(table, id);
             let name = name.map(|name| name.value).unwrap_or_default();
-            self.clusters.push(Cluster { name, monitor, backends });
+            self.clusters.push(Cluster {
+                name,
+                monitor,
+                backends,
+                heartbeat_table: heartbeat_table(table),
+                discover: table.flag("discover"),
+                discover_max: table.integer("discover_max").value,
+                discover_forget: milliseconds(table, "discover_forget_ms"),
+            });
         }
     }
 
@@ -253,7 +261,7 @@ impl<'d> Checker<'d> {
                 take(self.document, &mut addresses, address.value.clone(), &address.place);
                 self.backend_places.push((address.value.clone(), address.place.clone()));
             }
-            let role: Option<Role> = table.word("role");
+            let role: Option<Option<Role>> = table.word("role");
             roles.push(role);
             let id = BackendId(id(self.backends.len()));
             ids.push(id);
@@ -261,7 +269,7 @@ impl<'d> Checker<'d> {
                 name: name.map(|name| name.value).unwrap_or_default(),
                 cluster,
                 address: address.map_or(UNKNOWN_ADDRESS, |address| address.value),
-                role: role.unwrap_or(Role::Replica),
+                role: role.flatten(),
                 compression: table.word("compression").unwrap_or(BackendCompression::None),
                 tls: tls::of_backend(self.document, &table, table.text("address").as_ref()),
                 connections_max: table.integer("connections_max").value,
@@ -271,11 +279,13 @@ impl<'d> Checker<'d> {
                 proxy_protocol: is_set(&table, "proxy_protocol"),
             });
         }
-        let primaries = roles.iter().filter(|role| **role == Some(Role::Primary)).count();
-        // An unreadable role may be the missing primary: its own problem is enough.
-        if primaries > 1 || primaries == 0 && !roles.is_empty() && !roles.contains(&None) {
-            let message =
-                format!("must have exactly one backend with role = \"primary\", has {primaries}");
+        let primaries = roles.iter().filter(|role| **role == Some(Some(Role::Primary))).count();
+        if primaries > 1 {
+            let message = format!("can have one backend with role = \"primary\", has {primaries}");
+            self.document.reject(&cluster_table.place(), message);
+        }
+        if !roles.is_empty() && roles.iter().all(|role| *role == Some(Some(Role::Replica))) {
+            let message = "has only backends with role = \"replica\": none can be the primary";
             self.document.reject(&cluster_table.place(), message);
         }
         if self.backends.len() > ITEMS_MAX {
@@ -485,6 +495,21 @@ fn take<T: Ord>(document: &Document<'_>, taken: &mut Taken<T>, value: T, place: 
     }
 }
 
+/// `schema.table`, in names that need no more than backticks.
+fn heartbeat_table(cluster: &Table<'_>) -> Option<(String, String)> {
+    let At { value, place } = cluster.text("heartbeat_table")?;
+    let is_name = |name: &str| {
+        (1..=TABLE_CHARS_MAX).contains(&name.chars().count())
+            && !name.contains('.')
+            && !name.chars().any(char::is_control)
+    };
+    let names = value.split_once('.').filter(|(schema, table)| is_name(schema) && is_name(table));
+    if names.is_none() {
+        cluster.reject_value("heartbeat_table", &place);
+    }
+    names.map(|(schema, table)| (schema.to_owned(), table.to_owned()))
+}
+
 fn client_compression(endpoint: &Table<'_>) -> ClientCompression {
     let all = ClientCompression { zlib: true, zstd: true };
     let Some(At { value, place }) = endpoint.mixed("compression") else { return all };
@@ -535,6 +560,8 @@ fn id(position: usize) -> u16 {
 }
 
 const UNIX_MODE: u32 = 0o777;
+/// Names of schemas and tables are no longer in any server.
+const TABLE_CHARS_MAX: usize = 64;
 
 /// Stands for an address that was rejected, until the file as a whole is.
 const UNKNOWN_ADDRESS: Address =

@@ -222,7 +222,8 @@ pub(super) static SECTIONS: &[Section] = &[
     Section {
         path: "cluster",
         many: true,
-        doc: "A replication topology: one primary and any number of replicas. At least one.",
+        doc: "A replication topology: one primary and any number of replicas. At least one. Who is what \
+              is observed.",
         keys: CLUSTER,
         children: &["monitor", "backend"],
         samples: &[&[]],
@@ -238,13 +239,13 @@ pub(super) static SECTIONS: &[Section] = &[
     Section {
         path: "cluster.backend",
         many: true,
-        doc: "A server of the cluster above. Exactly one is the primary.",
+        doc: "A server of the cluster above. At most one is fixed to be the primary.",
         keys: BACKEND,
         children: &[],
         samples: &[
             &[],
-            &[("name", "\"db2\""), ("address", "\"127.0.0.1:3307\""), ("role", "\"replica\"")],
-            &[("name", "\"db3\""), ("address", "\"127.0.0.1:3308\""), ("role", "\"replica\"")],
+            &[("name", "\"db2\""), ("address", "\"127.0.0.1:3307\"")],
+            &[("name", "\"db3\""), ("address", "\"127.0.0.1:3308\"")],
         ],
     },
     Section {
@@ -349,8 +350,31 @@ const ADMIN: &[Key] = &[Key {
     doc: "Where metrics, histograms and health are served over HTTP.",
 }];
 
-const CLUSTER: &[Key] =
-    &[Key::required("name", NAME, "\"main\"", "Name in logs, metrics and endpoints.")];
+const CLUSTER: &[Key] = &[
+    Key::required("name", NAME, "\"main\"", "Name in logs, metrics and endpoints."),
+    Key::alternative(
+        "heartbeat_table",
+        TABLE,
+        "\"percona.heartbeat\"",
+        "Table whose newest ts tells how far a replica is behind, in the layout of pt-heartbeat: \
+         something writes the time to it on the primary, as the servers' own clocks and time zone \
+         have it. Without it, the replicas' own whole seconds tell.",
+    ),
+    Key::flag(
+        "discover",
+        "Whether servers that replicate from the primary, and tell it their report_host and \
+         report_port, become backends. Each has the settings of the primary's, and a name made of \
+         host and port.",
+    ),
+    Key::integer("discover_max", 32, (1, 1000), "Most backends that are found so."),
+    Key::integer(
+        "discover_forget_ms",
+        600_000,
+        (1_000, 24 * HOUR_MS),
+        "How long a backend that was found so stays after the primary has ceased to know it and it \
+         does not answer, in milliseconds.",
+    ),
+];
 
 const MONITOR: &[Key] = &[
     Key::required("user", USER_NAME, "\"weir\"", "Account name."),
@@ -375,7 +399,13 @@ const BACKEND: &[Key] = &[
         "Where the server listens, \"HOST:PORT\" or \"unix:PATH\". A host name is resolved at start \
          and at each reload; an IPv4 address is preferred.",
     ),
-    Key::word("role", words::<Role>, "What the server is in its topology."),
+    Key::word(
+        "role",
+        words::<Option<Role>>,
+        "What the server is. \"auto\" is what it shows: the primary is the one that takes writes and \
+         replicates from no other of the cluster, or that Group Replication or Galera says. The other \
+         words hold whatever it shows: see docs/topology.md.",
+    ),
     Key::word(
         "compression",
         words::<BackendCompression>,
@@ -477,6 +507,7 @@ const STATE_DIR_TOML: &str = "\"/var/lib/weir\"";
 const PEM_FILE: &str = "the path of a PEM file";
 const TLS_KEY: &str = "The certificate's private key, not encrypted.";
 const ADDRESS: &str = "\"HOST:PORT\" (an IPv6 address stands in brackets) or \"unix:PATH\"";
+const TABLE: &str = "\"SCHEMA.TABLE\"";
 const HOUR_MS: u64 = 3_600_000;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;

@@ -190,6 +190,10 @@ impl Changes {
                 apart name "";
                 apart monitor "";
                 apart backends "";
+                live heartbeat_table "heartbeat_table";
+                live discover "discover";
+                live discover_max "discover_max";
+                live discover_forget "discover_forget_ms";
             );
             let path = format!("{path}.monitor");
             compare!(self, path, Monitor, &old.monitor, new.monitor,

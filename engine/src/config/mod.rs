@@ -9,6 +9,7 @@ mod check;
 mod default;
 mod diff;
 mod expand;
+mod found;
 mod fuzz;
 mod init_query;
 mod network;
@@ -24,6 +25,7 @@ mod words;
 
 pub use check::parse;
 pub use diff::{Diff, diff};
+pub use found::{Found, with_found};
 pub use fuzz::fuzz;
 pub use network::Network;
 pub use page::{reference, sample};

@@ -162,6 +162,10 @@ fn a_minimal_file_takes_all_defaults() {
                             0,
                         ),
                     ],
+                    heartbeat_table: None,
+                    discover: false,
+                    discover_max: 32,
+                    discover_forget: 600s,
                 },
             ],
             backends: [
@@ -173,7 +177,9 @@ fn a_minimal_file_takes_all_defaults() {
                     address: Tcp(
                         10.0.0.1:3306,
                     ),
-                    role: Primary,
+                    role: Some(
+                        Primary,
+                    ),
                     compression: None,
                     tls: BackendTls {
                         mode: Disabled,
@@ -496,22 +502,15 @@ fn references_must_lead_somewhere() {
         "role = \"primary\"",
         "role = \"replica\"",
         expect![[r#"
-        line 2: cluster[0]: must have exactly one backend with role = "primary", has 0
-    "#]],
+            line 2: cluster[0]: has only backends with role = "replica": none can be the primary
+        "#]],
     );
     check_replaced(
         "role = \"primary\"",
         "role = \"master\"",
         expect![[r#"
-        line 8: cluster[0].backend[0].role = "master": must be "primary" or "replica"
-    "#]],
-    );
-    check_replaced(
-        "role = \"primary\"",
-        "",
-        expect![[r#"
-        line 5: cluster[0].backend[0].role: is missing: "primary" or "replica"
-    "#]],
+            line 8: cluster[0].backend[0].role = "master": must be "auto", "primary" or "replica"
+        "#]],
     );
     check_replaced(
         "name = \"db1\"",
@@ -548,6 +547,28 @@ fn references_must_lead_somewhere() {
         line 7: cluster[0].backend[0].address = "127.0.0.1:6033": is where Weir itself listens, by endpoint[0].listen
     "#]],
     );
+}
+
+#[test]
+fn roles_and_heartbeats_are_words_that_make_sense() {
+    let roles = |role| accepted(&MINIMAL.replacen("role = \"primary\"", role, 1)).backends[0].role;
+    assert_eq!([roles(""), roles("role = \"auto\"")], [None, None]);
+    let second = "role = \"primary\"\n[[cluster.backend]]\nname = \"db2\"\n\
+                  address = \"db:3307\"\nrole = \"primary\"";
+    check_replaced(
+        "role = \"primary\"",
+        second,
+        expect![[r#"
+        line 2: cluster[0]: can have one backend with role = "primary", has 2
+    "#]],
+    );
+    for table in ["heartbeat", "a.b.c", ".b", "a."] {
+        let lines = format!("name = \"main\"\nheartbeat_table = \"{table}\"");
+        let problems = parse(&MINIMAL.replacen("name = \"main\"", &lines, 1), &World).unwrap_err();
+        let expected =
+            format!("line 4: cluster[0].heartbeat_table = \"{table}\": must be \"SCHEMA.TABLE\"");
+        assert_eq!(problems[0].to_string(), expected);
+    }
 }
 
 #[test]

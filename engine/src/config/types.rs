@@ -214,8 +214,16 @@ pub struct Cluster {
     pub name: String,
     /// Account the probes log in with.
     pub monitor: Monitor,
-    /// Its servers; exactly one has [`Role::Primary`].
+    /// Its servers; at most one is fixed to [`Role::Primary`], and one may be it.
     pub backends: Vec<BackendId>,
+    /// Schema and table of a heartbeat that lag is told by; `None` for the servers' own seconds.
+    pub heartbeat_table: Option<(String, String)>,
+    /// Servers that replicate from the primary become backends.
+    pub discover: bool,
+    /// How many of them.
+    pub discover_max: usize,
+    /// How long one stays that the primary does not know any more and that does not answer.
+    pub discover_forget: Duration,
 }
 
 /// How a cluster is probed.
@@ -240,8 +248,8 @@ pub struct Backend {
     pub cluster: ClusterId,
     /// Where it listens.
     pub address: Address,
-    /// What it is in the topology.
-    pub role: Role,
+    /// What it is in the topology, whatever is observed; `None`: what is observed.
+    pub role: Option<Role>,
     /// How connections to it are compressed.
     pub compression: BackendCompression,
     /// How connections to it are encrypted.

@@ -61,10 +61,11 @@ impl Word for LogLevel {
     const DEFAULT: Option<Self> = Some(Self::Info);
 }
 
-impl Word for Role {
+/// None is what is observed.
+impl Word for Option<Role> {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("primary", Self::Primary), ("replica", Self::Replica)];
-    const DEFAULT: Option<Self> = None;
+        &[("auto", None), ("primary", Some(Role::Primary)), ("replica", Some(Role::Replica))];
+    const DEFAULT: Option<Self> = Some(None);
 }
 
 impl Word for BackendCompression {

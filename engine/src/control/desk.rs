@@ -4,6 +4,7 @@
 //! Never: touch a socket; `http` does.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +14,7 @@ use crate::admin::{Answer, Page, Phase, readiness};
 use crate::auth::Remembered;
 use crate::base::Time;
 use crate::bus::{DriverKind, Report};
-use crate::config::{Config, Role};
+use crate::config::{Config, Found, Role};
 use crate::control::process::{cpu_nanos, resident_bytes};
 use crate::control::scrape::{PATIENCE, Scraper, Source};
 use crate::io;
@@ -23,7 +24,7 @@ use crate::observe::{
 };
 use crate::route::Why;
 use crate::share::Pin;
-use crate::topology::Snapshot;
+use crate::topology::{Snapshot, Status};
 
 /// Sessions of one worker on a page.
 const SESSIONS_MAX: usize = 1000;
@@ -38,6 +39,10 @@ pub(super) struct Desk {
     thread: Option<u32>,
     remembered: Arc<Remembered>,
     view: RefCell<View>,
+    /// What probes saw of each backend; of the snapshot's at least.
+    statuses: RefCell<BTreeMap<Arc<str>, Status>>,
+    /// Backends that the file does not name.
+    found: RefCell<Vec<Found>>,
     scraper: Scraper,
 }
 
@@ -64,6 +69,8 @@ impl Desk {
             thread: io::thread_number(),
             remembered,
             view: RefCell::new(View { phase: Phase::Starting, config, snapshot }),
+            statuses: RefCell::default(),
+            found: RefCell::default(),
             scraper: Scraper::new(PATIENCE),
         }
     }
@@ -82,6 +89,22 @@ impl Desk {
     /// The picture changed.
     pub(super) fn publish(&self, snapshot: Arc<Snapshot>) {
         self.view.borrow_mut().snapshot = snapshot;
+    }
+
+    /// A backend was probed.
+    pub(super) fn probed(&self, name: Arc<str>, status: Status) {
+        self.statuses.borrow_mut().insert(name, status);
+    }
+
+    /// Backends that a configuration does not name are probed no more.
+    pub(super) fn forget_backends(&self, config: &Config) {
+        let is_named = |name: &str| config.backends.iter().any(|backend| backend.name == name);
+        self.statuses.borrow_mut().retain(|name, _| is_named(name));
+    }
+
+    /// The backends that the file does not name are others.
+    pub(super) fn found(&self, found: Vec<Found>) {
+        self.found.replace(found);
     }
 
     /// Workers have another configuration, and the picture that belongs to it.
@@ -141,6 +164,14 @@ impl Desk {
         page.single(Metric::RememberedUsers, remembered as u64);
         page.single(Metric::RememberedUsersEvicted, evicted);
         backends(&mut page, &view);
+        probes(&mut page, &view.snapshot, &self.statuses.borrow());
+        let found = self.found.borrow();
+        let finding = view.config.clusters.iter().filter(|cluster| cluster.discover);
+        let counts = finding.map(|cluster| {
+            let name = cluster.name.as_str();
+            ([name], found.iter().filter(|it| it.cluster == name).count())
+        });
+        page.family(Metric::BackendsFound, counts);
         figures(&mut page, &self.scraper.figures());
         drivers(&mut page, &sources);
         let counters: Vec<Arc<Counters>> =
@@ -210,6 +241,32 @@ fn routed(endpoint: &EndpointFigures) -> impl Iterator<Item = ([&str; 3], u64)> 
     })
 }
 
+fn probes(page: &mut MetricsPage, snapshot: &Snapshot, statuses: &BTreeMap<Arc<str>, Status>) {
+    let reads = snapshot.backends.iter();
+    page.family(
+        Metric::BackendServesReads,
+        reads.map(|it| ([&*it.name], u8::from(it.serves_reads))),
+    );
+    let mut family = |metric, read: fn(&Status) -> Option<u64>| {
+        let rows = snapshot.backends.iter().filter_map(|backend| {
+            let status = statuses.get(&backend.name).copied().unwrap_or_default();
+            Some(([&*backend.name], read(&status)?))
+        });
+        page.family(metric, rows);
+    };
+    family(Metric::BackendReadOnly, |it| it.is_read_only.map(u64::from));
+    family(Metric::BackendReplicates, |it| it.replicates.map(u64::from));
+    family(Metric::BackendGtidBehind, |it| it.behind);
+    family(Metric::BackendProbes, |it| Some(it.probes));
+    family(Metric::BackendProbesFailed, |it| Some(it.probes_failed));
+    family(Metric::BackendRoleChanges, |it| Some(it.role_changes));
+    let lags = snapshot.backends.iter().filter_map(|backend| {
+        let lag_ms = statuses.get(&backend.name)?.lag_ms?;
+        Some(([&*backend.name], Seconds(u64::from(lag_ms) * NANOS_PER_MS)))
+    });
+    page.family(Metric::BackendLag, lags);
+}
+
 fn figures(page: &mut MetricsPage, figures: &Figures) {
     let Figures { endpoints, backends, pins, backend_errors, own_errors } = figures;
     let reasons = || Pin::ALL.iter().map(|(_, name)| [*name]).zip(pins);
@@ -253,6 +310,7 @@ fn drivers(page: &mut MetricsPage, sources: &[Source]) {
 }
 
 const NO_LABELS: [&str; 0] = [];
+const NANOS_PER_MS: u64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -279,7 +337,7 @@ mod tests {
         assert_eq!(heads.len(), expected.len());
         assert_eq!(heads.into_iter().collect::<BTreeSet<_>>(), expected);
         assert!(text.contains("weir_ready 0\n"), "{text}");
-        let up = "weir_backend_up{backend=\"db1\",cluster=\"main\",role=\"primary\"} 0\n";
+        let up = "weir_backend_up{backend=\"db1\",cluster=\"main\",role=\"replica\"} 0\n";
         assert!(text.contains(up), "{text}");
     }
 }

@@ -3,15 +3,17 @@
 //! Purpose: everything that is not the data path, on one thread with an async runtime.
 //! Never: touch a client's bytes, or make a worker wait.
 //!
-//! Reading order: this file (start and stop), `fleet` (the workers), `prober` and its `link`,
-//! `certificate`, `rsa_key`, `state_file`, `reload`, `desk` (what can be said about the process), `scrape` (the workers'
+//! Reading order: this file (start and stop), `fleet` (the workers), `prober` and its `link`, `news` (what the
+//! topology noticed), `certificate`, `rsa_key`, `state_file`, `reload`, `finder` (replicas that become backends), `desk` (what can be said about the process), `scrape` (the workers'
 //! figures), `process`, `http`, `runtime`.
 
 mod certificate;
 mod desk;
+mod finder;
 mod fleet;
 mod http;
 mod link;
+mod news;
 mod prober;
 mod process;
 mod reload;
@@ -29,15 +31,16 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::base::{Address, BackendId, WorkerId};
+use crate::base::{Address, WorkerId};
 use crate::bus::{FromWorker, Resources, Seed, Spawned, ToWorker};
 use crate::config::Config;
 use crate::control::desk::Desk;
+use crate::control::finder::Finder;
 use crate::control::fleet::Fleet;
 use crate::control::prober::{Probers, Sighting};
 use crate::control::reload::{Loader, State};
 use crate::io;
-use crate::topology::Topology;
+use crate::topology::{Discovery, Topology};
 
 pub use reload::{Load, log_settings};
 
@@ -46,6 +49,9 @@ const SIGHTINGS_MAX: usize = 1024;
 
 /// How often workers that were too busy to take a message are told again.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// How often the primaries' lists of replicas are looked at.
+const FIND: Duration = Duration::from_secs(1);
 
 /// How long a worker may take to close its sockets after its drain's deadline.
 const STOP_SLACK: Duration = Duration::from_secs(10);
@@ -120,7 +126,10 @@ pub fn run(config: Config, spawn: Spawn, load: Load) -> Result<(), StartError> {
             Arc::clone(&resources.remembered),
         ));
         let probers = Probers::new(sightings);
-        State { config, resources, topology, probers, fleet, desk, announced: None }
+        let base = (*config).clone();
+        let discovery = Discovery::default();
+        let announced = None;
+        State { config, base, discovery, resources, topology, probers, fleet, desk, announced }
     };
     let control = control(state, admin, Loader::new(load));
     runtime::block_on(driver, control).map_err(StartError::Control)?
@@ -144,6 +153,8 @@ async fn control(
     let mut reports = start(&mut state, &mut seen).await?;
 
     let mut retry = tokio::time::interval(RETRY);
+    let mut find = tokio::time::interval(FIND);
+    let mut finder = Finder::default();
     let mut stopping: Option<tokio::time::Instant> = None;
     loop {
         tokio::select! {
@@ -163,6 +174,8 @@ async fn control(
             // Further signals are kept as one until this one is done.
             Some(()) = hangup.recv(), if !loader.is_busy() => loader.begin(),
             loaded = loader.loaded() => state.reload(loaded),
+            _ = find.tick() => finder.look(&mut state),
+            resolved = finder.resolved() => finder::on_resolved(&mut state, resolved),
             _ = terminate.recv() => begin_stop(&mut state, &mut stopping),
             _ = interrupt.recv() => begin_stop(&mut state, &mut stopping),
             _ = retry.tick() => {
@@ -181,13 +194,10 @@ async fn start(
     state: &mut State,
     seen: &mut mpsc::Receiver<Sighting>,
 ) -> Result<mpsc::Receiver<FromWorker>, StartError> {
-    while state.probers.await_a_primary(&state.config)
-        && let Some(Sighting { name, address, observation }) = seen.recv().await
+    while state.topology.awaits_a_primary()
+        && let Some(sighting) = seen.recv().await
     {
-        state.probers.saw(&name, &address);
-        if let Some(backend) = state.topology.find(&name, &address) {
-            state.topology.observe(backend, observation);
-        }
+        state.observe(sighting);
     }
     let reports = state.fleet.start(&state.topology.current(), &state.resources)?;
     state.desk.publish(state.topology.current());
@@ -199,16 +209,11 @@ async fn start(
 }
 
 fn on_sighting(state: &mut State, sighting: Sighting) {
-    let Sighting { name, address, observation } = sighting;
-    // A prober that was ended may have left one behind.
-    let Some(backend) = state.topology.find(&name, &address) else { return };
-    state.probers.saw(&name, &address);
-    if let Some(snapshot) = state.topology.observe(backend, observation) {
-        log_change(&snapshot, backend);
-        if !state.is_between() {
-            state.fleet.publish(&snapshot);
-            state.desk.publish(snapshot);
-        }
+    if let Some(snapshot) = state.observe(sighting)
+        && !state.is_between()
+    {
+        state.fleet.publish(&snapshot);
+        state.desk.publish(snapshot);
     }
     state.publish_when_seen();
 }
@@ -232,13 +237,4 @@ fn begin_stop(state: &mut State, stopping: &mut Option<tokio::time::Instant>) {
     tracing::info!(within_ms = within.as_millis(), "stopping: sessions end when at rest");
     *stopping = Some(tokio::time::Instant::now() + within + STOP_SLACK);
     state.fleet.drain(&ToWorker::Drain(within));
-}
-
-fn log_change(snapshot: &crate::topology::Snapshot, backend: BackendId) {
-    let Some(view) = snapshot.backend(backend) else { return };
-    if view.reachable {
-        tracing::info!(backend = &*view.name, address = %view.address, "backend answers");
-    } else {
-        tracing::warn!(backend = &*view.name, address = %view.address, "backend does not answer");
-    }
 }

@@ -13,12 +13,12 @@ use tokio::time::{sleep, timeout};
 
 use crate::auth::{Proof, Seed};
 use crate::base::{Address, BackendId};
-use crate::config::{BackendTls, Config, Monitor, Role, User};
+use crate::config::{BackendTls, Config, Monitor, User};
 use crate::control::link::Link;
 use crate::io::random;
-use crate::pool::{BackendLogin, LoginStep, TlsWish};
+use crate::pool::{BackendLogin, Established, LoginStep, TlsWish};
 use crate::tls::{ClientContext, Contexts};
-use crate::topology::{Observation, Probe, ProbeStep};
+use crate::topology::{Facts, Observation, Probe, ProbeStep, Wishes};
 use crate::wire::proxy::{self, Origin};
 use crate::wire::{Capabilities, ErrPacket, Greeting, LoginRequest, ZSTD_LEVEL_DEFAULT};
 
@@ -44,9 +44,8 @@ struct Running {
     monitor: Monitor,
     tls: BackendTls,
     proxy_protocol: bool,
+    wishes: Wishes,
     task: JoinHandle<()>,
-    /// Whether its first probe has come to something.
-    has_seen: bool,
 }
 
 impl Probers {
@@ -61,11 +60,13 @@ impl Probers {
         for (backend, id) in config.backends.iter().zip((0..).map(BackendId)) {
             let Some(cluster) = config.cluster(backend.cluster) else { continue };
             let name = Arc::from(backend.name.as_str());
+            let wishes = Wishes::of(cluster);
             let same = before.remove(&name).filter(|running| {
                 let same = running.address == backend.address
                     && running.monitor == cluster.monitor
                     && running.tls == backend.tls
-                    && running.proxy_protocol == backend.proxy_protocol;
+                    && running.proxy_protocol == backend.proxy_protocol
+                    && running.wishes == wishes;
                 if !same {
                     running.task.abort();
                 }
@@ -80,34 +81,18 @@ impl Probers {
                     monitor: monitor.clone(),
                     tls: contexts.backend(id).cloned(),
                     proxy_protocol,
+                    wishes: wishes.clone(),
                     sightings: self.sightings.clone(),
                 };
                 let task = spawn_local(prober.run());
                 let tls = backend.tls.clone();
-                Running { address, monitor, tls, proxy_protocol, task, has_seen: false }
+                Running { address, monitor, tls, proxy_protocol, wishes, task }
             });
             self.running.insert(name, running);
         }
         for gone in before.into_values() {
             gone.task.abort();
         }
-    }
-
-    /// A sighting came.
-    pub(super) fn saw(&mut self, name: &str, address: &Address) {
-        if let Some(running) = self.running.get_mut(name)
-            && running.address == *address
-        {
-            running.has_seen = true;
-        }
-    }
-
-    /// Whether the first probe of a primary is still under way.
-    pub(super) fn await_a_primary(&self, config: &Config) -> bool {
-        let mut primaries = config.backends.iter().filter(|it| it.role == Role::Primary);
-        primaries.any(|primary| {
-            self.running.get(primary.name.as_str()).is_some_and(|running| !running.has_seen)
-        })
     }
 }
 
@@ -118,6 +103,7 @@ struct Prober {
     tls: Option<Arc<ClientContext>>,
     /// Connections begin with a PROXY header.
     proxy_protocol: bool,
+    wishes: Wishes,
     sightings: Sender<Sighting>,
 }
 
@@ -128,12 +114,14 @@ impl Prober {
         loop {
             let outcome = timeout(self.monitor.timeout, self.log_in()).await;
             match outcome.unwrap_or_else(|_| Err("it does not answer in time".to_owned())) {
-                Ok((link, greeting)) => {
+                Ok((link, probe, greeting)) => {
                     last_reason.clear();
                     if !self.report(Observation::LoggedIn(Arc::new(greeting))).await {
                         return;
                     }
-                    self.watch(link).await;
+                    if self.watch(link, probe).await {
+                        continue;
+                    }
                 }
                 // Said once, not at every probe.
                 Err(reason) if reason != last_reason => {
@@ -149,13 +137,17 @@ impl Prober {
         }
     }
 
-    /// Pings on one connection until it fails.
-    async fn watch(&self, mut link: Link) {
+    /// Asks on one connection until it fails. True when it works and another one is worth a try.
+    async fn watch(&self, mut link: Link, mut probe: Probe) -> bool {
         loop {
+            let asked = timeout(self.monitor.timeout, ask(&mut link, &mut probe)).await;
+            let Ok(Some(facts)) = asked else { return false };
+            if !self.report(Observation::Answered(facts)).await {
+                return false;
+            }
             sleep(self.monitor.interval).await;
-            let answered = matches!(timeout(self.monitor.timeout, ping(&mut link)).await, Ok(true));
-            if !answered || !self.report(Observation::Answered).await {
-                return;
+            if probe.is_stale() {
+                return true;
             }
         }
     }
@@ -165,7 +157,7 @@ impl Prober {
         self.sightings.send(Sighting { name, address, observation }).await.is_ok()
     }
 
-    async fn log_in(&self) -> Result<(Link, Greeting), String> {
+    async fn log_in(&self) -> Result<(Link, Probe, Greeting), String> {
         let mut link = Link::connect(&self.address).await?;
         let mut out = BytesMut::new();
         if self.proxy_protocol {
@@ -206,7 +198,11 @@ impl Prober {
                     link.send(&out).await?;
                     out.clear();
                 }
-                LoginStep::Ready(established) => return Ok((link, established.greeting)),
+                LoginStep::Ready(established) => {
+                    let Established { greeting, capabilities, .. } = *established;
+                    let probe = Probe::new(&greeting, capabilities, self.wishes.clone());
+                    return Ok((link, probe, greeting));
+                }
                 LoginStep::Refused(err) => {
                     let text = ErrPacket::parse(&err).map(|packet| packet.message.to_vec());
                     let text = text.unwrap_or_default();
@@ -219,18 +215,20 @@ impl Prober {
     }
 }
 
-async fn ping(link: &mut Link) -> bool {
+/// One probe; `None` when the connection is of no more use.
+async fn ask(link: &mut Link, probe: &mut Probe) -> Option<Box<Facts>> {
     let mut out = BytesMut::new();
-    let mut probe = Probe::ping(&mut out);
-    if link.send(&out).await.is_err() {
-        return false;
-    }
+    probe.ask(&mut out);
     loop {
-        let Ok(bytes) = link.receive().await else { return false };
-        match probe.on_bytes(bytes) {
+        if !out.is_empty() {
+            link.send(&out).await.ok()?;
+            out.clear();
+        }
+        let bytes = link.receive().await.ok()?;
+        match probe.on_bytes(bytes, &mut out) {
             ProbeStep::Wait => {}
-            ProbeStep::Answered => return true,
-            ProbeStep::Failed => return false,
+            ProbeStep::Answered(facts) => return Some(facts),
+            ProbeStep::Failed => return None,
         }
     }
 }

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::bus::{NewConfig, Resources};
-use crate::config::{self, Config, Diff, Log, LogFormat, LogLevel};
+use crate::config::{self, Config, Diff, Log, LogFormat, LogLevel, with_found};
 use crate::control::certificate;
 use crate::control::desk::Desk;
 use crate::control::fleet::Fleet;
-use crate::control::prober::Probers;
+use crate::control::news;
+use crate::control::prober::{Probers, Sighting};
 use crate::control::rsa_key;
 use crate::observe;
-use crate::topology::Topology;
+use crate::topology::{Discovery, Snapshot, Topology};
 
 /// Reads and checks the file Weir was started with; the error is everything that is wrong with it,
 /// one line each.
@@ -56,27 +57,53 @@ impl Loader {
 /// What the control thread knows and publishes.
 pub(super) struct State {
     pub(super) config: Arc<Config>,
+    /// The same without the backends that were found.
+    pub(super) base: Config,
+    pub(super) discovery: Discovery,
     pub(super) resources: Arc<Resources>,
     pub(super) topology: Topology,
     pub(super) probers: Probers,
     pub(super) fleet: Fleet,
     pub(super) desk: Rc<Desk>,
-    /// Changes of a new configuration that workers will get as soon as its primaries were seen.
-    pub(super) announced: Option<Diff>,
+    /// Changes of a new configuration that workers will get as soon as its primaries were seen, and
+    /// the word for what brought it.
+    pub(super) announced: Option<(Diff, &'static str)>,
 }
 
 impl State {
+    /// Takes in what a probe saw. Returns the new picture if it is another one.
+    pub(super) fn observe(&mut self, sighting: Sighting) -> Option<Arc<Snapshot>> {
+        let Sighting { name, address, observation } = sighting;
+        // A prober that was ended may have left one behind.
+        let backend = self.topology.find(&name, &address)?;
+        let snapshot = self.topology.observe(backend, observation);
+        news::log(self.topology.take_events());
+        self.desk.probed(name, self.topology.status(backend));
+        snapshot
+    }
+
     /// Takes a configuration that was read, or says why not.
     pub(super) fn reload(&mut self, loaded: Result<Config, String>) {
-        let diff = loaded.and_then(|new| {
+        self.take(loaded, "reloaded");
+    }
+
+    /// Backends were found or forgotten.
+    pub(super) fn apply_found(&mut self) {
+        self.take(Ok(self.base.clone()), "found");
+    }
+
+    fn take(&mut self, loaded: Result<Config, String>, why: &'static str) {
+        let diff = loaded.and_then(|file| {
+            let count = file.backends.len();
+            let new = with_found(&file, &self.discovery.found());
             let diff = config::diff(&self.config, &new).map_err(|problems| problems.join("\n"))?;
             // Also without a change: the certificate of `state_dir` may be another one.
             let tls = certificate::contexts(&diff.effective);
             let tls = tls.map_err(|problems| problems.join("\n"))?;
             let rsa_key = rsa_key::rsa_key(&diff.effective)?;
-            Ok((diff, tls, rsa_key))
+            Ok((diff, tls, rsa_key, count))
         });
-        let (diff, tls, rsa_key) = match diff {
+        let (diff, tls, rsa_key, count) = match diff {
             Ok(good) => good,
             Err(problems) => {
                 tracing::error!("not reloaded, the previous configuration stays: {problems}");
@@ -86,10 +113,15 @@ impl State {
         let (format, level) = log_settings(&diff.effective.log);
         observe::change_log(format, level);
         self.config = Arc::new(diff.effective.clone());
+        self.base = without_found(&diff.effective, count);
+        self.discovery.settle(&self.base);
         self.resources = Arc::new(self.resources.renewed(&self.config, tls, rsa_key));
         self.topology.reload(&self.config);
+        news::log(self.topology.take_events());
+        self.desk.forget_backends(&self.config);
         self.probers.follow(&self.config, &self.resources.tls);
-        self.announced = Some(diff);
+        self.desk.found(self.discovery.found());
+        self.announced = Some((diff, why));
         self.publish_when_seen();
     }
 
@@ -97,23 +129,33 @@ impl State {
     /// so that no client comes between and finds a primary nobody has seen yet. A probe ends within
     /// its timeout.
     pub(super) fn publish_when_seen(&mut self) {
-        if self.probers.await_a_primary(&self.config) {
+        if self.topology.awaits_a_primary() {
             return;
         }
-        let Some(diff) = self.announced.take() else { return };
+        let Some((diff, why)) = self.announced.take() else { return };
         self.fleet.publish_config(NewConfig {
             config: self.config.clone(),
             snapshot: self.topology.current(),
             resources: self.resources.clone(),
         });
         self.desk.reloaded(self.config.clone(), self.topology.current());
-        tracing::info!("reloaded: {}", diff.summary());
+        tracing::info!("{why}: {}", diff.summary());
     }
 
     /// Whether workers still have the configuration before: they must not get a picture of the new.
     pub(super) fn is_between(&self) -> bool {
         self.announced.is_some()
     }
+}
+
+/// The configuration as its file has it, which names so many backends.
+fn without_found(config: &Config, count: usize) -> Config {
+    let mut file = config.clone();
+    file.backends.truncate(count);
+    for cluster in &mut file.clusters {
+        cluster.backends.retain(|id| id.index() < count);
+    }
+    file
 }
 
 /// The configuration's words as the log's.

@@ -19,11 +19,13 @@ use crate::wire::{
     statement_id,
 };
 
+mod probe;
 mod session;
 mod texts;
 mod transport;
 mod walks;
 
+pub use probe::probe;
 pub use session::session;
 pub use texts::{classify, lex};
 pub use transport::{compress, proxy};

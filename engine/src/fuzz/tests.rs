@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::fuzz::session::login;
 use crate::fuzz::{
-    answer, classify, command, compress, frames, handshake, lex, proxy, reply, session,
+    answer, classify, command, compress, frames, handshake, lex, probe, proxy, reply, session,
 };
 use crate::testdata::{Recording, recordings};
 use crate::wire::{Capabilities, frame};
@@ -17,6 +17,7 @@ fn all(data: &[u8]) {
     compress(data);
     frames(data);
     lex(data);
+    probe(data);
     proxy(data);
     reply(data);
     session(data);

@@ -90,7 +90,16 @@ metrics! {
     SessionsLoggingIn, "weir_sessions_logging_in", Gauge, ["worker"], "Client sessions that are logging in.";
     RememberedUsers, "weir_remembered_users", Gauge, [], "Accounts whose password a client has told and a backend has taken.";
     RememberedUsersEvicted, "weir_remembered_users_evicted_total", Counter, [], "Accounts no longer remembered because remembered_users_max others came.";
-    BackendUp, "weir_backend_up", Gauge, ["backend", "cluster", "role"], "1 if the last probe reached the backend.";
+    BackendUp, "weir_backend_up", Gauge, ["backend", "cluster", "role"], "1 if the last probe reached the backend. The role is the one in force.";
+    BackendsFound, "weir_backends_found", Gauge, ["cluster"], "Backends that were found from the primary, up to discover_max, where discover is on.";
+    BackendServesReads, "weir_backend_serves_reads", Gauge, ["backend"], "1 if reads may go to the backend: it is reached and, unless it is the primary, its replication runs.";
+    BackendReadOnly, "weir_backend_read_only", Gauge, ["backend"], "1 if the backend refuses writes, as it said last.";
+    BackendReplicates, "weir_backend_replication_running", Gauge, ["backend"], "1 if replication runs on the backend, 0 if it does not; absent where none is set up.";
+    BackendLag, "weir_backend_lag_seconds", Gauge, ["backend"], "How far the backend is behind the primary; absent while nobody knows, as when replication stands still.";
+    BackendGtidBehind, "weir_backend_gtid_behind", Gauge, ["backend"], "Transactions of the primary, as of its last probe, that the backend did not have in its own; absent without GTIDs.";
+    BackendProbes, "weir_backend_probes_total", Counter, ["backend"], "Probes of the backend, since its address was configured.";
+    BackendProbesFailed, "weir_backend_probes_failed_total", Counter, ["backend"], "Probes of the backend that it did not answer in time, or not at all.";
+    BackendRoleChanges, "weir_backend_role_changes_total", Counter, ["backend"], "Changes of the backend's role.";
     BackendConnections, "weir_backend_connections", Gauge, ["backend"], "Connections to the backend besides the probe's, those logging in and idle ones included.";
     BackendIdle, "weir_backend_connections_idle", Gauge, ["backend"], "Connections to the backend that wait for the next client, or are made as good as new for it.";
     BackendLeases, "weir_backend_leases_total", Counter, ["backend"], "Times a shared connection to the backend was lent to a session: for a statement or a transaction.";

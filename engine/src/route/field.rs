@@ -87,7 +87,9 @@ impl Field {
     #[must_use]
     pub fn of(endpoint: &Endpoint, config: &Config, snapshot: &Snapshot) -> Self {
         let own = snapshot.backends.iter().filter(|view| view.cluster == endpoint.cluster);
-        let primary = snapshot.primary(endpoint.cluster).map(|view| view.id);
+        let primary = snapshot.primary(endpoint.cluster);
+        let is_led = primary.is_some_and(|view| view.reachable);
+        let primary = primary.map(|view| view.id);
         let candidates = own.map(|view| {
             let backend = config.backend(view.id);
             let is_primary = primary == Some(view.id);
@@ -99,7 +101,7 @@ impl Field {
                 lag_ms: view.lag_ms,
                 is_primary,
                 is_fenced: view.is_fenced,
-                unfit: unfit(endpoint, view, is_primary, drains),
+                unfit: unfit(endpoint, view, is_primary, drains, is_led),
             }
         });
         let falls_back = endpoint.routing.primary_reads != PrimaryReads::Never;
@@ -113,7 +115,13 @@ impl Field {
     }
 }
 
-fn unfit(endpoint: &Endpoint, view: &BackendView, is_primary: bool, drains: bool) -> Option<Unfit> {
+fn unfit(
+    endpoint: &Endpoint,
+    view: &BackendView,
+    is_primary: bool,
+    drains: bool,
+    is_led: bool,
+) -> Option<Unfit> {
     let routing = &endpoint.routing;
     let is_listed =
         routing.backends.as_ref().is_none_or(|names| names.iter().any(|it| **it == *view.name));
@@ -139,7 +147,8 @@ fn unfit(endpoint: &Endpoint, view: &BackendView, is_primary: bool, drains: bool
     }
     match (routing.max_lag, view.lag_ms) {
         (Duration::ZERO, _) => None,
-        (_, None) => Some(Unfit::LagUnknown),
+        // Without a primary no replica knows how far it is behind, and nobody else can answer.
+        (_, None) => is_led.then_some(Unfit::LagUnknown),
         (max, Some(lag)) => (Duration::from_millis(u64::from(lag)) > max).then_some(Unfit::Lags),
     }
 }

@@ -43,15 +43,18 @@ pub struct BackendView {
     pub cluster: ClusterId,
     /// Where it listens.
     pub address: Address,
-    /// What it is in its cluster.
+    /// What it is in its cluster, as observed or as the configuration says.
     pub role: Role,
     /// Whether the last probe reached it.
     pub reachable: bool,
-    /// Whether reads may go there: it is reached, and a replica's replication runs.
+    /// Whether reads may go there: it is reachable and, unless it is the primary, up to date by way
+    /// of replication that runs, Group Replication or Galera.
     pub serves_reads: bool,
-    /// How far it is behind the primary, in milliseconds, if that is known.
+    /// How far it is behind the primary; `None` if nobody knows. It is told again when it changes by
+    /// 100 ms and a tenth.
     pub lag_ms: Option<u32>,
-    /// Whether it takes no writes from anybody.
+    /// Whether nobody's writes are taken: `super_read_only` or `innodb_read_only`, MariaDB's
+    /// `read_only`, as last observed.
     pub is_fenced: bool,
     /// What it said of itself when it was last reached: version, capabilities, default plugin.
     pub greeting: Option<Arc<Greeting>>,

@@ -1,14 +1,18 @@
-//! Which observations are news, and what a probe takes for an answer.
+//! Which observations are news.
 
 use std::sync::Arc;
-
-use bytes::BytesMut;
 
 use super::*;
 use crate::base::{Address, BackendId, ClusterId};
 use crate::config::{Config, Offline, Role, parse};
-use crate::testdata::{recording, recordings};
+use crate::testdata::recording;
 use crate::wire::{Capabilities, Greeting};
+
+mod discovery;
+mod events;
+mod lags;
+mod probes;
+mod roles;
 
 const CONFIG: &str = r#"
 [[cluster]]
@@ -67,6 +71,7 @@ fn at_first_nothing_is_known_but_the_configuration() {
 #[test]
 fn only_what_differs_is_published() {
     use Observation::{Answered, LoggedIn, Unreachable};
+    let said = || Answered(Box::default());
     let hello = |change: fn(&mut Greeting)| {
         let mut greeting = greeting();
         change(&mut greeting);
@@ -75,7 +80,7 @@ fn only_what_differs_is_published() {
     let steps: [(Observation, bool); 15] = [
         (Unreachable, false),
         (hello(|_| ()), true),
-        (Answered, false),
+        (said(), false),
         // Every connection has its own id and nonce; the status says nothing of the server.
         (hello(|g| (g.connection_id, g.nonce) = (7, [7; 20])), false),
         (hello(|g| g.version = b"11.4.2-MariaDB".to_vec()), true),
@@ -86,7 +91,7 @@ fn only_what_differs_is_published() {
         (hello(|g| g.capabilities = Capabilities::PROTOCOL_41), true),
         (Unreachable, true),
         (Unreachable, false),
-        (Answered, true),
+        (said(), true),
         (Unreachable, true),
         (hello(|g| g.capabilities = Capabilities::PROTOCOL_41), true),
     ];
@@ -96,7 +101,7 @@ fn only_what_differs_is_published() {
         let reachable = !matches!(observation, Unreachable);
         let told = match &observation {
             LoggedIn(greeting) => Some(Arc::clone(greeting)),
-            Answered | Unreachable => None,
+            Answered(_) | Unreachable => None,
         };
         let published = topology.observe(BackendId(1), observation);
         assert_eq!(published.is_some(), news, "step {index}");
@@ -114,7 +119,7 @@ fn only_what_differs_is_published() {
         // The others are not spoken of.
         assert!(!current.backends[0].reachable && !current.backends[2].reachable);
     }
-    assert!(topology.observe(BackendId(9), Answered).is_none(), "nobody of that id");
+    assert!(topology.observe(BackendId(9), said()).is_none(), "nobody of that id");
 }
 
 /// What was published stays as it was.
@@ -128,30 +133,6 @@ fn a_snapshot_does_not_change() {
     assert!(first.backends[0].reachable && !second.backends[0].reachable);
     // What it said of itself is still shown to clients.
     assert!(second.backends[0].greeting.is_some());
-}
-
-#[test]
-fn a_probe_takes_an_ok_for_an_answer_and_nothing_else() {
-    let ask = |answer: &[u8], piece: usize| {
-        let mut question = BytesMut::new();
-        let mut probe = Probe::ping(&mut question);
-        assert_eq!(question[..], [1, 0, 0, 0, 0x0E]);
-        let mut steps = answer.chunks(piece).map(|bytes| probe.on_bytes(bytes));
-        steps.find(|step| *step != ProbeStep::Wait).unwrap_or(ProbeStep::Wait)
-    };
-    let pings: Vec<_> = recordings().into_iter().filter(|r| r.name.starts_with("ping-")).collect();
-    assert_eq!(pings.len(), 3);
-    for ping in pings {
-        for piece in 1..=ping.bytes.len() {
-            assert_eq!(ask(&ping.bytes, piece), ProbeStep::Answered);
-            assert_eq!(ask(&ping.bytes[..ping.bytes.len() - 1], piece), ProbeStep::Wait);
-        }
-    }
-    let denied = recording("login-denied");
-    for bytes in [&denied.bytes[..], &[0, 0, 0, 1], &[5, 0, 0, 1, 0xFE, 0, 0, 2, 0], &[0xFF; 4]] {
-        assert_eq!(ask(bytes, 3), ProbeStep::Failed);
-    }
-    assert_eq!(ask(&[0xFF], 1), ProbeStep::Wait);
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub(super) const MODULES: &[Module] = &[
         ],
     ),
     // Test support, compiled into the library because the fuzz workspace links it.
-    pure("fuzz", &["wire", "sql", "config", "auth", "session"]),
+    pure("fuzz", &["wire", "sql", "config", "auth", "topology", "session"]),
     kernel("main", &["control", "worker", "config", "observe", "tls", "sql", "topology", "route"]),
 ];
 

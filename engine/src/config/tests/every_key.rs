@@ -52,6 +52,10 @@ statements_per_connection_max = 30
 statements_max = 31
 [[cluster]]
 name = "one"
+heartbeat_table = "percona.heartbeat"
+discover = true
+discover_max = 33
+discover_forget_ms = 1000
 [cluster.monitor]
 user = "m"
 password_env = "SECRET"
@@ -189,6 +193,10 @@ fn every_key_of_the_lists_has_an_effect() {
     };
     let monitors: Vec<&Monitor> = config.clusters.iter().map(|cluster| &cluster.monitor).collect();
     assert_eq!(monitors, [&monitor("hunter2", 20, 30), &monitor("from file", 250, 1000)]);
+    let one = &config.clusters[0];
+    assert_eq!(one.heartbeat_table, Some(("percona".to_owned(), "heartbeat".to_owned())));
+    assert!(one.discover && !config.clusters[1].discover);
+    assert_eq!((one.discover_max, one.discover_forget), (33, Duration::from_secs(1)));
     let backends = config.backends.iter();
     let backends: Vec<_> = backends
         .map(|it| (it.name.as_str(), it.cluster, it.address.to_string(), it.role))
@@ -196,9 +204,9 @@ fn every_key_of_the_lists_has_an_effect() {
     assert_eq!(
         backends,
         [
-            ("db1", ClusterId(0), "10.0.0.1:3306".to_owned(), Role::Replica),
-            ("db2", ClusterId(0), "[::1]:3307".to_owned(), Role::Primary),
-            ("db3", ClusterId(1), "10.0.0.1:3306".to_owned(), Role::Primary),
+            ("db1", ClusterId(0), "10.0.0.1:3306".to_owned(), Some(Role::Replica)),
+            ("db2", ClusterId(0), "[::1]:3307".to_owned(), Some(Role::Primary)),
+            ("db3", ClusterId(1), "10.0.0.1:3306".to_owned(), Some(Role::Primary)),
         ]
     );
     assert_eq!(config.backends[1].connections_max, 14);
