@@ -347,6 +347,7 @@ fn context(backend: Capabilities) -> LoginContext {
         offers_tls: true,
         accounts: None,
         pooling: Pooling::None,
+        reads_only: false,
         requires_tls: false,
         compression: ClientCompression { zlib: true, zstd: true },
     }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::{Blame, Fault};
-use crate::config::User;
+use crate::config::{Pooling, Secret, User, UserRules};
 use crate::session::login::{LoginContext, host_of, shown_name};
 use crate::session::text;
 use crate::sql::{Findings, Flags, Item, Kind, LexMode, Lexer, Target, Token, Unsure, unquoted};
@@ -28,12 +28,20 @@ pub(super) struct Guard {
 impl Guard {
     /// The bounds of that user; `None` if it has none.
     pub(super) fn of(context: &LoginContext, name: &[u8]) -> Option<Box<Self>> {
-        let user = context.config.user(name)?;
-        if user.rules.schemas.is_none() && !user.rules.read_only {
-            return None;
-        }
+        let known = context.config.user(name);
+        let is_bounded = known.is_some_and(|it| it.rules.schemas.is_some() || it.rules.read_only);
+        let shares = context.pooling == Pooling::Transaction && !is_bounded;
+        let user = match known {
+            _ if context.reads_only && !shares => {
+                let rules = known.map(|user| user.rules.clone()).unwrap_or_default();
+                let rules = UserRules { read_only: true, ..rules };
+                Arc::new(User { rules, ..User::new(shown_name(name), Secret::Empty) })
+            }
+            Some(user) if is_bounded => Arc::clone(user),
+            Some(_) | None => return None,
+        };
         let account = format!("'{}'@'{}'", shown_name(name), host_of(context));
-        Some(Box::new(Self { user: Arc::clone(user), account, refusals: VecDeque::new() }))
+        Some(Box::new(Self { user, account, refusals: VecDeque::new() }))
     }
 
     /// The session may only read.

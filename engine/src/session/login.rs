@@ -112,6 +112,8 @@ pub struct LoginContext {
     pub accounts: Option<Vec<String>>,
     /// How backend connections are shared.
     pub pooling: Pooling,
+    /// The endpoint is for reading.
+    pub reads_only: bool,
 }
 
 impl LoginContext {

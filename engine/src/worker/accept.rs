@@ -204,6 +204,7 @@ impl<D: Driver> Worker<D> {
             offers_tls,
             accounts: None,
             pooling: endpoint.pooling,
+            reads_only: endpoint.mode == EndpointMode::ReadOnly,
             requires_tls: endpoint.tls.mode.is_required() && !is_good_enough,
             compression: endpoint.compression,
         })

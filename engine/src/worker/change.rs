@@ -7,7 +7,7 @@
 use bytes::BytesMut;
 
 use crate::auth::BackendAuth;
-use crate::base::{Fault, Key};
+use crate::base::{EndpointId, Fault, Key};
 use crate::bus::Target;
 use crate::io::{CloseMode, Driver};
 use crate::observe::Counter;
@@ -77,7 +77,8 @@ impl<D: Driver> Worker<D> {
         }
         let next = request.user.as_ref().map(|(command, _)| command.user.as_slice());
         let own = self.sessions.get(key).and_then(|entry| entry.seats.user());
-        let read_only = next.or(own).is_some_and(|name| self.is_read_only(name));
+        let endpoint = self.sessions.get(key).map_or(EndpointId(0), |entry| entry.endpoint);
+        let read_only = next.or(own).is_some_and(|name| self.is_read_only(endpoint, name));
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let Some(backend) = &mut entry.backend else { return };
         let Some(lease) = backend.lease().copied() else { return };

@@ -42,7 +42,7 @@ impl<D: Driver> Worker<D> {
         let client = matches_address.then(|| entry.address.unwrap_or(LOCAL));
         match endpoint.pooling {
             // A reset would let its next session write.
-            _ if self.is_read_only(&login.user) => None,
+            _ if self.is_read_only(entry.endpoint, &login.user) => None,
             Pooling::None => None,
             // What its user may do is looked at where a session has its connection to itself.
             Pooling::Transaction if !self.is_bounded(&login.user) => {

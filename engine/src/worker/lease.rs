@@ -99,7 +99,7 @@ impl<D: Driver> Worker<D> {
         // There are no 2³² connections.
         let Some(slot) = self.slots.insert(Holder::Session(key)) else { return true };
         let LeaseRequest { login, proof, .. } = request;
-        let backend = self.connect_slot(slot, (id, name), server, (login, proof), pool);
+        let backend = self.connect_slot(slot, (id, name), server, (login, proof), pool, endpoint);
         if let Some(entry) = self.sessions.get_mut(key) {
             entry.backend = Some(backend);
         }
@@ -114,8 +114,9 @@ impl<D: Driver> Worker<D> {
         server: &Address,
         (login, proof): (LoginRequest, Proof),
         pool: Option<PoolKey>,
+        endpoint: EndpointId,
     ) -> Box<BackendLink> {
-        let read_only = self.is_read_only(&login.user);
+        let read_only = self.is_read_only(endpoint, &login.user);
         self.counters.increment(Counter::BackendConnects);
         let deadline = self.driver.now() + self.config.limits.connect_timeout;
         let conn = self.driver.connect(server, pack(slot, Side::Backend), deadline);

@@ -79,6 +79,7 @@ impl<D: Driver> Worker<D> {
         let Some(primary) = primary.filter(|primary| primary.address == *server) else {
             return false;
         };
+        let of = shared.endpoint();
         let (id, name, account) = (primary.id, primary.name.clone(), shared.account());
         let config = self.config.backend(id);
         // Whom a server is told of there is nobody.
@@ -97,7 +98,7 @@ impl<D: Driver> Worker<D> {
         let nobody = Key { index: u32::MAX, generation: 0 };
         // There are no 2³² connections.
         let Some(slot) = self.slots.insert(Holder::Session(nobody)) else { return false };
-        let backend = self.connect_slot(slot, (id, name), server, account, Some(pool.clone()));
+        let backend = self.connect_slot(slot, (id, name), server, account, Some(pool.clone()), of);
         if let Some(holder) = self.slots.get_mut(slot) {
             *holder = Holder::Making(backend);
         }

@@ -4,7 +4,8 @@
 //! account; both are given back.
 //! Never: count who has proven nothing.
 
-use crate::base::{Blame, Fault, Key};
+use crate::base::{Blame, EndpointId, Fault, Key};
+use crate::config::{EndpointMode, Pooling};
 use crate::io::Driver;
 use crate::wire::{code, fault};
 use crate::worker::Worker;
@@ -27,9 +28,19 @@ impl Seats {
 }
 
 impl<D: Driver> Worker<D> {
-    /// Whether that user's sessions may only read.
-    pub(super) fn is_read_only(&self, name: &[u8]) -> bool {
+    /// Whether that user's sessions there may only read: the user, or where each has a connection to a
+    /// replica to itself.
+    pub(super) fn is_read_only(&self, endpoint: EndpointId, name: &[u8]) -> bool {
         self.config.user(name).is_some_and(|user| user.rules.read_only)
+            || self.reads_unshared(endpoint, name)
+    }
+
+    /// Whether a user's sessions have connections to replicas, each to itself.
+    pub(super) fn reads_unshared(&self, endpoint: EndpointId, name: &[u8]) -> bool {
+        self.config.endpoint(endpoint).is_some_and(|endpoint| {
+            let shares = endpoint.pooling == Pooling::Transaction && !self.is_bounded(name);
+            endpoint.mode == EndpointMode::ReadOnly && !shares
+        })
     }
 
     /// Whether anything of that user's statements is looked at before the server sees it.

@@ -133,6 +133,7 @@ fn context(server: &Greeting, nonce: [u8; 20]) -> LoginContext {
         offers_tls: false,
         accounts: None,
         pooling: Pooling::None,
+        reads_only: false,
         requires_tls: false,
         compression: ClientCompression { zlib: false, zstd: false },
     }
