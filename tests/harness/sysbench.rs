@@ -37,6 +37,8 @@ pub struct Sysbench {
     pub seconds: u32,
     /// Prepared statements or text.
     pub ps_mode: PsMode,
+    /// Whether each event is a transaction.
+    pub transactions: bool,
 }
 
 /// What a run reports.
@@ -69,6 +71,7 @@ impl Sysbench {
             threads: 8,
             seconds: 5,
             ps_mode: PsMode::Auto,
+            transactions: true,
         }
     }
 
@@ -124,6 +127,7 @@ impl Sysbench {
             .arg(format!("--table-size={}", self.rows))
             .arg(format!("--threads={}", self.threads))
             .arg(format!("--time={}", self.seconds))
+            .arg(if self.transactions { "--skip-trx=off" } else { "--skip-trx=on" })
             .arg(match self.ps_mode {
                 PsMode::Auto => "--db-ps-mode=auto",
                 PsMode::Disable => "--db-ps-mode=disable",

@@ -39,6 +39,7 @@ mod shapes;
 mod sharing;
 mod shipping;
 mod split;
+mod split_live;
 mod stall;
 mod storm;
 mod tls;
