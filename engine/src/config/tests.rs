@@ -578,7 +578,7 @@ fn an_endpoint_that_splits_says_how_fresh_and_how_pooled() {
         "cluster = \"main\"\nmode = \"read-write\"\npooling = \"session\"\nbackends = [\"db1\", \"db0\"]",
         expect![[r#"
             line 9: endpoint[0].consistency: is missing: mode = "read-write" reads from replicas, which may be behind; say "eventual" to allow that
-            line 9: endpoint[0].pooling: must be "transaction" with mode = "read-write"
+            line 14: endpoint[0].pooling = "session": must be "transaction" with mode = "read-write"
             line 15: endpoint[0].backends = "db0": is no backend of its cluster; did you mean db1?
         "#]],
     );
