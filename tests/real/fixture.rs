@@ -67,6 +67,26 @@ macro_rules! on_both_drivers {
 }
 pub(crate) use on_both_drivers;
 
+/// One `#[test]` per server, each with one of the drivers: for what is the same on both, or takes
+/// several servers.
+macro_rules! on_each_server {
+    ($($name:ident),+ $(,)?) => {
+        mod mariadb {
+            use crate::fixture::On;
+            $(#[test] fn $name() {
+                super::$name(On { flavour: weir_tests::Flavour::MariaDb, driver: "io_uring" });
+            })+
+        }
+        mod mysql {
+            use crate::fixture::On;
+            $(#[test] fn $name() {
+                super::$name(On { flavour: weir_tests::Flavour::MySql, driver: "epoll" });
+            })+
+        }
+    };
+}
+pub(crate) use on_each_server;
+
 /// A server with the tests' account, in a folder that goes away with it.
 pub(crate) struct Database {
     pub(crate) server: Server,

@@ -27,6 +27,7 @@ mod limits;
 mod load;
 mod local;
 mod login;
+mod orm;
 mod pooling;
 mod processlist;
 mod programs;

@@ -14,13 +14,13 @@ use weir::sql::{Class, LexMode, Nodes, Server as Reader, classify};
 use weir_tests::{Flavour, Lifetime, RunFolder, Server, Topology, Upstream, WeirConfig};
 
 use crate::classes::{SCHEMA, statements};
-use crate::fixture::{PASSWORD, Proxy, USER, connect, on_every_server, options, run, run_for};
+use crate::fixture::{PASSWORD, Proxy, USER, connect, on_each_server, options, run, run_for};
 
-on_every_server!(
+on_each_server!(
     every_statement_lands_where_it_should,
     transactions_stay_on_the_primary,
     a_transaction_that_only_reads_stays_on_one_replica,
-    what_a_session_set_holds_on_every_server,
+    what_a_session_set_holds_on_each_server,
     a_read_that_writes_goes_to_the_primary,
     answers_about_the_statement_before_are_of_where_it_ran,
     an_endpoint_for_reading_takes_no_writes,
@@ -180,10 +180,6 @@ fn every_statement_lands_where_it_should(on: crate::fixture::On) {
     run_for(Duration::from_secs(170), async {
         let mut conn = careful().await;
         for (number, sql) in statements().iter().enumerate() {
-            // Half of them with each driver, and of those every other one prepared.
-            if number % 2 != usize::from(on.driver == "epoll") {
-                continue;
-            }
             let found = classify(sql.as_bytes(), cluster.mode);
             let nodes = found.nodes();
             let empty = sql.trim_matches([';', ' ']).is_empty();
@@ -191,7 +187,7 @@ fn every_statement_lands_where_it_should(on: crate::fixture::On) {
             if empty || endless || found.class == Class::Admin && sql.contains("PASSWORD") {
                 continue;
             }
-            let is_text = number / 2 % 2 == 0;
+            let is_text = number % 2 == 0;
             let ask = async {
                 if is_text {
                     conn.query_drop(sql).await
@@ -359,7 +355,7 @@ fn a_transaction_that_only_reads_stays_on_one_replica(on: crate::fixture::On) {
     proxy.finish();
 }
 
-fn what_a_session_set_holds_on_every_server(on: crate::fixture::On) {
+fn what_a_session_set_holds_on_each_server(on: crate::fixture::On) {
     let cluster = Cluster::shared(on.flavour);
     let proxy = Proxy::start_with(on, &cluster.config(on.driver));
     run(async {

@@ -13,10 +13,10 @@ use mysql_async::prelude::Queryable;
 use tokio::task::LocalSet;
 use weir_tests::{Flavour, PsMode, Server, Sysbench, WeirConfig};
 
-use crate::fixture::{On, Proxy, USER, connect, eventually, on_every_server, run};
+use crate::fixture::{On, Proxy, USER, connect, eventually, on_each_server, run};
 use crate::split::{Cluster, PATIENCE, who};
 
-on_every_server!(
+on_each_server!(
     a_session_that_is_open_sees_every_change,
     a_replica_may_die_under_reads,
     the_servers_count_what_sysbench_asks,

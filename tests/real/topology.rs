@@ -11,25 +11,7 @@ use weir_tests::{
     follow,
 };
 
-use crate::fixture::{Database, On, PASSWORD, Proxy, USER, eventually};
-
-/// The control thread is the same on both drivers but for its runtime: each server has one.
-macro_rules! on_each_server {
-    ($($name:ident),+ $(,)?) => {
-        mod mariadb {
-            use super::*;
-            $(#[test] fn $name() {
-                super::$name(On { flavour: Flavour::MariaDb, driver: "io_uring" });
-            })+
-        }
-        mod mysql {
-            use super::*;
-            $(#[test] fn $name() {
-                super::$name(On { flavour: Flavour::MySql, driver: "epoll" });
-            })+
-        }
-    };
-}
+use crate::fixture::{Database, On, PASSWORD, Proxy, USER, eventually, on_each_server};
 
 on_each_server!(
     roles_reads_and_lag_are_what_the_servers_show,
