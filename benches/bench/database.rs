@@ -5,7 +5,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ impl Database {
         let temporary = work.join("mariadb-tmp");
         std::fs::create_dir_all(&temporary)?;
         let address = free_address()?;
-        let socket = data.join("server.sock");
+        let socket = socket(work);
         let program = find("mariadbd", PACKAGE)?;
         let mut server = Server::start("mariadb", &program, work, |command| {
             command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
@@ -70,6 +70,11 @@ impl Database {
     pub(crate) fn pid(&self) -> u32 {
         self.server.pid()
     }
+}
+
+/// The server's unix socket.
+pub(crate) fn socket(work: &Path) -> PathBuf {
+    work.join("mariadb").join("server.sock")
 }
 
 /// The table, shaped like sysbench's, and the account.

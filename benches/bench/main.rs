@@ -11,6 +11,7 @@ mod record;
 mod report;
 mod scrape;
 mod slice;
+mod slow;
 mod target;
 mod workload;
 

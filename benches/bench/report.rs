@@ -285,6 +285,8 @@ const CPU_GOALS: &[(&str, Kind, f64)] = &[
     ("prepared-64", Kind::WeirUring, 0.85),
     ("mariadb-text-64", Kind::WeirTransaction, 0.85),
     ("mariadb-prepared-64", Kind::WeirTransaction, 0.85),
+    ("mariadb-text-64", Kind::WeirSplit, 0.80),
+    ("mariadb-prepared-64", Kind::WeirSplit, 0.80),
 ];
 /// Workloads, and how much of what clients get from the server directly they are to get from shared
 /// connections.

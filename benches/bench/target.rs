@@ -14,6 +14,8 @@ use weir_benches::login::Profile;
 use weir_benches::machine;
 
 use crate::child::{Server, find, free_address};
+use crate::database;
+use crate::slow;
 use crate::workload::account;
 
 /// The kinds of targets.
@@ -35,11 +37,17 @@ pub(crate) enum Kind {
     WeirPooling,
     /// Weir on io_uring, with backend connections that clients share, 16 of them.
     WeirTransaction,
+    /// The same, which sends reads to a replica: the server, which is its primary by another way.
+    WeirSplit,
+    /// The same with a second replica, which is slow, by turns.
+    WeirRoundRobin,
+    /// The same to the one that has less to do.
+    WeirOutstanding,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Direct,
         Self::Haproxy,
         Self::HaproxyLarge,
@@ -48,6 +56,9 @@ impl Kind {
         Self::WeirEpoll,
         Self::WeirPooling,
         Self::WeirTransaction,
+        Self::WeirSplit,
+        Self::WeirRoundRobin,
+        Self::WeirOutstanding,
     ];
 
     /// Name in tables, the record, and for `--targets`.
@@ -61,15 +72,41 @@ impl Kind {
             Self::WeirEpoll => "weir-epoll",
             Self::WeirPooling => "weir-pooling",
             Self::WeirTransaction => "weir-transaction",
+            Self::WeirSplit => "weir-split",
+            Self::WeirRoundRobin => "weir-round-robin",
+            Self::WeirOutstanding => "weir-outstanding",
         }
     }
 
     /// It is Weir.
     pub(crate) fn is_weir(self) -> bool {
-        matches!(
-            self,
-            Self::WeirUring | Self::WeirEpoll | Self::WeirPooling | Self::WeirTransaction
-        )
+        match self {
+            Self::Direct | Self::Haproxy | Self::HaproxyLarge | Self::HaproxySplice => false,
+            Self::WeirUring
+            | Self::WeirEpoll
+            | Self::WeirPooling
+            | Self::WeirTransaction
+            | Self::WeirSplit
+            | Self::WeirRoundRobin
+            | Self::WeirOutstanding => true,
+        }
+    }
+
+    /// The policy of one that has two replicas, of which one is slow.
+    fn slow_policy(self) -> Option<&'static str> {
+        match self {
+            Self::WeirRoundRobin => Some("round-robin"),
+            Self::WeirOutstanding => Some("least-outstanding"),
+            Self::Direct
+            | Self::Haproxy
+            | Self::HaproxyLarge
+            | Self::HaproxySplice
+            | Self::WeirUring
+            | Self::WeirEpoll
+            | Self::WeirPooling
+            | Self::WeirTransaction
+            | Self::WeirSplit => None,
+        }
     }
 }
 
@@ -113,9 +150,13 @@ impl Target {
             Kind::HaproxySplice => {
                 (haproxy(kind, "16384", true, (listen, backend), places)?, listen)
             }
-            Kind::WeirUring | Kind::WeirEpoll | Kind::WeirPooling | Kind::WeirTransaction => {
-                (weir(kind, (listen, admin, backend), places)?, listen)
-            }
+            Kind::WeirUring
+            | Kind::WeirEpoll
+            | Kind::WeirPooling
+            | Kind::WeirTransaction
+            | Kind::WeirSplit
+            | Kind::WeirRoundRobin
+            | Kind::WeirOutstanding => (weir(kind, (listen, admin, backend), places)?, listen),
         };
         server.wait_until(START, || {
             let script = Script::new(account(), Profile::Modern, Encoding::Text, Value::Small);
@@ -170,7 +211,22 @@ fn weir(
 ) -> anyhow::Result<Server> {
     let driver = if kind == Kind::WeirEpoll { "epoll" } else { "io_uring" };
     let pooling = if kind == Kind::WeirPooling { "session" } else { "none" };
-    let file = if kind == Kind::WeirTransaction { "weir-transaction.toml" } else { "weir.toml" };
+    let file = match kind {
+        Kind::WeirTransaction => "weir-transaction.toml",
+        Kind::WeirSplit => "weir-split.toml",
+        Kind::WeirRoundRobin | Kind::WeirOutstanding => "weir-slow.toml",
+        Kind::Direct
+        | Kind::Haproxy
+        | Kind::HaproxyLarge
+        | Kind::HaproxySplice
+        | Kind::WeirUring
+        | Kind::WeirEpoll
+        | Kind::WeirPooling => "weir.toml",
+    };
+    let slow = match kind.slow_policy() {
+        Some(_) => Some(slow::start(backend, SLOW_ANSWER)?),
+        None => None,
+    };
     Server::start(kind.name(), Path::new(&places.weir), &places.work, |command| {
         command.arg("run").arg(places.peers.join(file));
         command.env("BENCH_LISTEN", listen.port().to_string());
@@ -179,6 +235,9 @@ fn weir(
         command.env("BENCH_DRIVER", driver);
         command.env("BENCH_POOLING", pooling);
         command.env("BENCH_STATE", &places.work);
+        command.env("BENCH_SOCKET", database::socket(&places.work));
+        command.env("BENCH_POLICY", kind.slow_policy().unwrap_or_default());
+        command.env("BENCH_SLOW", slow.map_or(0, |slow| slow.port()).to_string());
     })
 }
 
@@ -187,6 +246,8 @@ pub(crate) fn clients_max(descriptors: u64) -> u64 {
     (descriptors / 2).saturating_sub(DESCRIPTORS_OWN)
 }
 
+/// What each answer of the slow replica takes, one after the other.
+const SLOW_ANSWER: Duration = Duration::from_micros(500);
 const START: Duration = Duration::from_secs(15);
 /// Pairs of descriptors a proxy needs for itself: listeners, rings, log, health checks.
 const DESCRIPTORS_OWN: u64 = 100;

@@ -156,6 +156,13 @@ pub(crate) fn all(quick: bool) -> Vec<Workload> {
         ..Workload::small("connect-16", "connect, log in, one query, close: 16 clients", 16)
     });
     list.extend(over_tls());
+    list.extend(on_mariadb(quick));
+    list
+}
+
+/// Against a real server.
+fn on_mariadb(quick: bool) -> Vec<Workload> {
+    let mut list = Vec::new();
     let database: &[usize] = if quick { &[1, 64] } else { &[1, 16, 64] };
     for (kind, encoding) in [("text", Encoding::Text), ("prepared", Encoding::Binary)] {
         list.extend(database.iter().map(|clients| Workload::database(kind, encoding, *clients)));
@@ -164,6 +171,13 @@ pub(crate) fn all(quick: bool) -> Vec<Workload> {
         targets: CROWDED,
         reference: Kind::Direct,
         ..Workload::database("text", Encoding::Text, 2_000)
+    });
+    list.push(Workload {
+        name: "mariadb-slow-64".to_owned(),
+        title: "MariaDB, text point select, 64 clients, one of two replicas slow".to_owned(),
+        targets: SLOW,
+        reference: Kind::WeirRoundRobin,
+        ..Workload::database("text", Encoding::Text, 64)
     });
     list.push(Workload {
         name: "mariadb-connect-16".to_owned(),
@@ -260,8 +274,16 @@ const CONNECTING: &[Kind] = &[
 /// Whether a database stays fast when thousands of clients ask it.
 const CROWDED: &[Kind] = &[Kind::Direct, Kind::Haproxy, Kind::WeirUring, Kind::WeirTransaction];
 /// Nor could it say what its sessions set.
-const DATABASE: &[Kind] =
-    &[Kind::Direct, Kind::Haproxy, Kind::WeirUring, Kind::WeirEpoll, Kind::WeirTransaction];
+const DATABASE: &[Kind] = &[
+    Kind::Direct,
+    Kind::Haproxy,
+    Kind::WeirUring,
+    Kind::WeirEpoll,
+    Kind::WeirTransaction,
+    Kind::WeirSplit,
+];
+/// One of two replicas is slow.
+const SLOW: &[Kind] = &[Kind::WeirRoundRobin, Kind::WeirOutstanding];
 const LARGE: &[Kind] = &[
     Kind::Direct,
     Kind::Haproxy,
