@@ -48,6 +48,23 @@ impl Unfit {
     }
 }
 
+impl Unfit {
+    /// The same in words.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::NotListed => "the endpoint's `backends` do not list it",
+            Self::Primary => "it is the primary, and the endpoint reads from replicas only",
+            Self::Fallback => "it is the primary, which takes reads when no replica is fit",
+            Self::Unreachable => "it cannot be reached",
+            Self::NotReplicating => "it does not replicate, or its replication does not run",
+            Self::Draining => "it is being drained",
+            Self::LagUnknown => "how far it is behind is not known",
+            Self::Lags => "it is further behind than max_lag_ms",
+        }
+    }
+}
+
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.name())
