@@ -32,6 +32,18 @@ pub enum Unfit {
 }
 
 impl Unfit {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::NotListed,
+        Self::Primary,
+        Self::Fallback,
+        Self::Unreachable,
+        Self::NotReplicating,
+        Self::Draining,
+        Self::LagUnknown,
+        Self::Lags,
+    ];
+
     /// For labels and people.
     #[must_use]
     pub const fn name(self) -> &'static str {
