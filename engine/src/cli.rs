@@ -30,8 +30,10 @@ pub(crate) enum Command {
         /// The configuration file, in TOML.
         file: PathBuf,
     },
-    /// Say where a statement would go behind an endpoint that splits reads and writes, and why. Nothing
-    /// is asked of a server: temporary tables, open transactions and views are not known.
+    /// Say where a statement would go behind an endpoint that splits reads and writes, and why. With
+    /// --admin or --config, a running Weir is asked: by the settings of its endpoint, and its
+    /// servers as they are now. No server is asked: temporary tables, open transactions and views
+    /// are not known.
     Explain(Explain),
     /// Print a commented configuration file with every key and its default.
     Sample,
@@ -49,11 +51,23 @@ pub(crate) struct Explain {
     pub(crate) sql: String,
     /// Who would read it: `mysql` or `mariadb`, perhaps with a version as in `mysql=8.0.36`.
     /// Without it, only what is true of both counts.
-    #[arg(long, value_name = "NAME[=VERSION]", value_parser = server)]
+    #[arg(long, value_name = "NAME[=VERSION]", value_parser = server, conflicts_with = "live")]
     pub(crate) server: Option<Server>,
     /// The session's `sql_mode`, for ANSI_QUOTES and NO_BACKSLASH_ESCAPES.
     #[arg(long, value_name = "MODES", default_value = "")]
     pub(crate) sql_mode: String,
+    /// Ask the Weir whose admin pages are there, as in `127.0.0.1:6032`.
+    #[arg(long, value_name = "HOST:PORT", group = "live")]
+    pub(crate) admin: Option<String>,
+    /// Ask the Weir that runs with this configuration file.
+    #[arg(long, value_name = "FILE", group = "live")]
+    pub(crate) config: Option<PathBuf>,
+    /// The endpoint that is asked about; needed if there are several.
+    #[arg(long, value_name = "NAME", requires = "live")]
+    pub(crate) endpoint: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Reads `--server`. A name without a version stands for a version of today.
@@ -103,8 +117,15 @@ mod tests {
         assert_eq!(parse("weir sample"), Some(Command::Sample));
         assert_eq!(parse("weir run a.toml"), Some(Command::Run { file: "a.toml".into() }));
         let explain = |sql: &str, server, sql_mode: &str| {
-            let (sql, sql_mode) = (sql.to_owned(), sql_mode.to_owned());
-            Some(Command::Explain(Explain { sql, server, sql_mode }))
+            Some(Command::Explain(Explain {
+                sql: sql.to_owned(),
+                server,
+                sql_mode: sql_mode.to_owned(),
+                admin: None,
+                config: None,
+                endpoint: None,
+                json: false,
+            }))
         };
         assert_eq!(parse("weir explain BEGIN"), explain("BEGIN", None, ""));
         let mysql = Some(Server::MySql(80_036));
@@ -114,8 +135,19 @@ mod tests {
         );
         let maria = Some(Server::MariaDb(101_119));
         assert_eq!(parse("weir explain --server=mariadb -"), explain("-", maria, ""));
+        let Some(Command::Explain(live)) =
+            parse("weir explain --admin h:1 --endpoint app --json BEGIN")
+        else {
+            panic!("it is not understood")
+        };
+        assert_eq!((live.admin.as_deref(), live.endpoint.as_deref()), (Some("h:1"), Some("app")));
+        assert!(live.json && live.config.is_none() && live.server.is_none());
+        assert!(parse("weir explain --config a.toml BEGIN").is_some());
         let wrong = [
             "weir explain",
+            "weir explain --admin h:1 --config a.toml BEGIN",
+            "weir explain --admin h:1 --server mysql BEGIN",
+            "weir explain --endpoint app BEGIN",
             "weir explain --server oracle -",
             "weir explain --server mysql=8 -",
             "weir",

@@ -3,6 +3,7 @@
 //! Purpose: turn a command line into a running proxy or a clear error.
 //! Never: hold logic that a test would want to call.
 
+mod ask;
 mod cli;
 mod explain;
 mod lookup;
@@ -20,14 +21,14 @@ use weir::observe;
 use weir::tls::Contexts;
 use weir::worker;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Explain};
 use crate::lookup::{System, read_config};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run { file } => run(file),
         Command::Check { file } => load(&file).and_then(|_| print("OK\n")),
-        Command::Explain(args) => explain::read(&args).and_then(|text| print(&text)),
+        Command::Explain(args) => explain(&args).and_then(|text| print(&text)),
         Command::Sample => print(&config::sample()),
         Command::Reference => print(&config::reference()),
         Command::MetricsReference => print(&observe::reference()),
@@ -67,6 +68,14 @@ fn run(file: PathBuf) -> anyhow::Result<()> {
     let _log = observe::start_log(format, level)?;
     let again = move || load(&file).map_err(|error| format!("{error:#}"));
     Ok(control::run(config, worker::spawn, Arc::new(again))?)
+}
+
+/// What is said of a statement, by a running Weir if one is named.
+fn explain(args: &Explain) -> anyhow::Result<String> {
+    let Some(file) = &args.config else { return explain::read(args, args.admin.as_deref()) };
+    let admin = load(file)?.admin.listen;
+    let admin = admin.with_context(|| format!("{} has no admin pages", file.display()))?;
+    explain::read(args, Some(&admin.to_string()))
 }
 
 /// Writes text to standard output. A reader that has seen enough is no failure.

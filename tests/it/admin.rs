@@ -129,11 +129,12 @@ fn requests_for_anything_else_are_refused(driver: &str) {
 }
 
 /// What the clients that wait sent.
-const HALVES: [&str; 4] = [
+const HALVES: [&str; 5] = [
     "",
     "GET /met",
     "GET /metrics HTTP/1.1\r\nHost: weir\r\n",
     "GET /metrics HTTP/1.1\r\nHost: weir\r\nContent-Length: 10\r\nX-",
+    "POST /explain HTTP/1.1\r\nHost: weir\r\nContent-Length: 10\r\n\r\nSELEC",
 ];
 
 fn hostile_clients_disturb_nobody(driver: &str) {

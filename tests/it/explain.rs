@@ -1,12 +1,17 @@
 //! `weir explain`.
 //!
-//! Purpose: what it prints for a statement, from the command line and from standard input.
-//! Never: need a server; nor do its users.
+//! Purpose: what it prints for a statement, from the command line and from standard input, and how a
+//! running Weir is asked, well or badly.
+//! Never: judge what is said of servers; the unit tests and those with real servers do.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use weir_tests::weir_binary;
+use weir_tests::{Script, ScriptedServer, free_port, http, http_get, weir_binary};
+
+use crate::fixture::Bed;
+
+on_both_drivers!(a_running_weir_is_asked, odd_questions_have_clear_answers,);
 
 /// What `weir explain` prints, and whether it succeeded.
 fn explained(args: &[&str], input: &str) -> (String, bool) {
@@ -94,4 +99,84 @@ fn the_server_and_the_mode_decide() {
 fn a_wrong_command_line() {
     let (said, done) = explained(&["--server", "oracle", "SELECT 1"], "");
     assert!(!done && said.contains("it is mysql or mariadb"), "{said}");
+}
+
+fn a_running_weir_is_asked(driver: &str) {
+    let bed = Bed::start(driver);
+    let admin = bed.weir.admin().to_string();
+    let config = bed.weir.config().to_str().unwrap();
+    let sql = "SELECT 'a%&+ü', 1";
+    for args in [
+        ["--admin", &admin, "--endpoint", "main", sql].as_slice(),
+        &["--config", config, sql],
+        &["--admin", &admin, "-"],
+    ] {
+        let (said, done) = explained(args, sql);
+        assert!(done, "{said}");
+        for line in [
+            "class       read",
+            "nodes       primary",
+            "text        SELECT ?, ?",
+            "settings    policy least-outstanding, primary_reads fallback, max_lag_ms 10000",
+        ] {
+            assert!(said.lines().any(|said| said == line), "{line}:\n{said}");
+        }
+        assert!(said.contains("\nreason      mode (everything goes to the primary of"), "{said}");
+        assert!(said.contains("\nendpoint    main (mode primary, cluster main of "), "{said}");
+    }
+    // More than a Weir reads.
+    let long = format!("SELECT '{}'", "x".repeat(1 << 20));
+    let (said, done) = explained(&["--admin", &admin, "-"], &long);
+    assert!(done && !said.contains("class") && said.contains("goes to"), "{said}");
+    let (said, done) = explained(&["--admin", &admin, "--json", sql], "");
+    assert!(done && said.contains("\"mode\": \"primary\""), "{said}");
+    // The same of the page.
+    let page = http_get(bed.weir.admin(), "/explain?sql=SELECT%20%27a%25%26+%27,+1").unwrap();
+    assert_eq!(page.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert!(page.status == 200 && page.body.contains("SELECT ?, ?\n"), "{page:?}");
+    bed.finish(&[("client_faults", 0)]);
+}
+
+fn odd_questions_have_clear_answers(driver: &str) {
+    let bed = Bed::start(driver);
+    let admin = bed.weir.admin().to_string();
+    let refused = |args: &[&str], reason: &str| {
+        let (said, done) = explained(args, "");
+        assert!(!done && said.starts_with("weir: ") && said.contains(reason), "{args:?}: {said}");
+    };
+    let unknown = "says: there is no endpoint 'x', but main";
+    refused(&["--admin", &admin, "--endpoint", "x", "DO 1"], unknown);
+    let nobody = format!("127.0.0.1:{}", free_port().unwrap());
+    refused(&["--admin", &nobody, "DO 1"], &format!("no Weir answers on {nobody}: Connection re"));
+    refused(&["--admin", "nowhere", "DO 1"], "'nowhere' is no address such as 127.0.0.1:6032");
+    let server = ScriptedServer::start(Script::default()).unwrap();
+    let other = server.address().to_string();
+    refused(
+        &["--admin", &other, "DO 1"],
+        &format!("what listens on {other} is not the admin page"),
+    );
+    refused(&["--config", "/nowhere.toml", "DO 1"], "/nowhere.toml cannot be read");
+    let folder = bed.weir.config().parent().unwrap();
+    let text = std::fs::read_to_string(bed.weir.config()).unwrap();
+    let without = folder.join("without.toml");
+    std::fs::write(&without, text.replace(&admin, "disabled")).unwrap();
+    refused(&["--config", without.to_str().unwrap(), "DO 1"], "without.toml has no admin pages");
+
+    let ask = |request: &str| {
+        let answer = http(bed.weir.admin(), request).unwrap();
+        (answer.status, answer.body)
+    };
+    let post = |head: &str, body: &str| ask(&format!("POST /explain HTTP/1.1\r\n{head}\r\n{body}"));
+    assert_eq!(ask("GET /explain HTTP/1.1\r\n\r\n").0, 400);
+    assert_eq!(ask("GET /explain?sql=%g HTTP/1.1\r\n\r\n").0, 400);
+    assert_eq!(ask("DELETE /explain?sql=a HTTP/1.1\r\n\r\n").0, 405);
+    assert_eq!(post("", "").0, 400);
+    assert_eq!(post("Content-Length: 4\r\n", "DO 1").0, 200);
+    assert_eq!(post("Transfer-Encoding: chunked\r\n", "4\r\nDO 1\r\n0\r\n\r\n").0, 200);
+    let (most, more) = (65_537, 65_538);
+    let long = "x".repeat(more);
+    assert_eq!(post(&format!("Content-Length: {most}\r\n"), &long[1..]).0, 200);
+    let (status, said) = post(&format!("Content-Length: {more}\r\n"), &long);
+    assert!(status == 413 && said.starts_with("texts of more than 65536 bytes"), "{said}");
+    bed.finish(&[("client_faults", 0)]);
 }

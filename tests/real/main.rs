@@ -19,6 +19,7 @@ mod commands;
 mod differential;
 mod drain;
 mod dump;
+mod explain;
 mod failure;
 mod fixture;
 mod keeping;

@@ -5,8 +5,10 @@
 
 use std::borrow::Cow;
 
+use crate::admin::explain::Ask;
+
 /// A page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Page {
     /// For Prometheus.
     Metrics,
@@ -18,6 +20,8 @@ pub enum Page {
     Readyz,
     /// What sessions there are, or one of them by its id.
     Sessions(Option<u32>),
+    /// Where a statement would go.
+    Explain(Ask),
 }
 
 /// An answer as a whole.
@@ -63,8 +67,8 @@ impl Answer {
     }
 }
 
-/// The page that is asked for. `query` is what stands behind the question mark; only one page looks
-/// at it.
+/// The page that is asked for. `query` is what stands behind the question mark; only two pages look
+/// at it. A body is the statement of [`Page::Explain`] and of no other page.
 ///
 /// # Errors
 /// The answer to a request for something else.
@@ -80,14 +84,26 @@ pub fn route(
         "/healthz" => Page::Healthz,
         "/readyz" => Page::Readyz,
         "/sessions" => Page::Sessions(session(query)?),
+        "/explain" => Page::Explain(Ask::read(query)?),
         _ => return Err(Answer::line(404, UNKNOWN)),
     };
-    if !matches!(method, "GET" | "HEAD") {
-        let refusal = Answer::line(405, "only GET and HEAD are taken here");
-        return Err(Answer { allow: Some("GET, HEAD"), ..refusal });
+    let takes_body = matches!(page, Page::Explain(_)) && method == "POST";
+    if !takes_body && !matches!(method, "GET" | "HEAD") {
+        let (text, allow) = match page {
+            Page::Explain(_) => ("only GET, HEAD and POST are taken here", "GET, HEAD, POST"),
+            Page::Metrics | Page::Histograms | Page::Healthz | Page::Readyz | Page::Sessions(_) => {
+                ("only GET and HEAD are taken here", "GET, HEAD")
+            }
+        };
+        return Err(Answer { allow: Some(allow), ..Answer::line(405, text) });
     }
-    if has_body {
+    if has_body && !takes_body {
         return Err(Answer::line(413, "no body is taken here"));
+    }
+    if let Page::Explain(Ask { sql: Some(_), .. }) = page
+        && has_body
+    {
+        return Err(Answer::line(400, "the statement is in the query and in the body"));
     }
     Ok(page)
 }
@@ -99,8 +115,9 @@ fn session(query: Option<&str>) -> Result<Option<u32>, Answer> {
     id.map(Some).ok_or_else(|| Answer::line(400, "it is /sessions, or /sessions?id=NUMBER"))
 }
 
-const PLAIN: &str = "text/plain; charset=utf-8";
-const UNKNOWN: &str = "pages are /metrics, /histograms, /sessions, /healthz and /readyz";
+pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
+const UNKNOWN: &str = "pages are /metrics, /histograms, /sessions, /explain, /healthz and /readyz";
 
 #[cfg(test)]
 mod tests {
@@ -122,13 +139,40 @@ mod tests {
             ("/sessions", Page::Sessions(None)),
         ] {
             for method in ["GET", "HEAD"] {
-                assert_eq!(route(method, path, None, false), Ok(page));
-                assert_eq!(route(method, path, Some(""), false), Ok(page));
+                assert_eq!(route(method, path, None, false), Ok(page.clone()));
+                assert_eq!(route(method, path, Some(""), false), Ok(page.clone()));
             }
         }
         assert_eq!(route("GET", "/sessions", Some("id=7"), false), Ok(Page::Sessions(Some(7))));
         for query in ["id=", "id=x", "id=-1", "id=4294967296", "user=a"] {
             assert_eq!(route("GET", "/sessions", Some(query), false).unwrap_err().status, 400);
+        }
+    }
+
+    #[test]
+    fn a_statement_comes_in_the_query_or_as_the_body() {
+        let ask = |sql: Option<&[u8]>| Ask { sql: sql.map(Into::into), ..Ask::default() };
+        let read = |method, query, has_body| match route(method, "/explain", query, has_body) {
+            Ok(Page::Explain(ask)) => Ok(ask),
+            Ok(other) => panic!("{other:?}"),
+            Err(answer) => Err((answer.status, answer.allow)),
+        };
+        assert_eq!(read("GET", Some("sql=DO+1"), false), Ok(ask(Some(b"DO 1"))));
+        assert_eq!(read("POST", Some("sql=DO%201"), false), Ok(ask(Some(b"DO 1"))));
+        assert_eq!(read("POST", None, true), Ok(ask(None)));
+        let all = Ask {
+            endpoint: Some("a b".to_owned()),
+            sql: Some(b"\xff".to_vec()),
+            sql_mode: b"ANSI".to_vec(),
+            json: true,
+        };
+        let query = "endpoint=a+b&sql=%ff&sql_mode=ANSI&format=json";
+        assert_eq!(read("HEAD", Some(query), false), Ok(all));
+        assert_eq!(read("POST", Some("sql=1"), true), Err((400, None)));
+        assert_eq!(read("GET", Some("sql=1"), true), Err((413, None)));
+        assert_eq!(read("PUT", Some("sql=1"), true), Err((405, Some("GET, HEAD, POST"))));
+        for odd in ["sql=%", "endpoint=%ff", "format=xml", "SQL=1", "q"] {
+            assert_eq!(read("GET", Some(odd), false), Err((400, None)), "{odd}");
         }
     }
 

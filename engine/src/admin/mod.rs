@@ -4,8 +4,11 @@
 //! Never: touch a socket, or gather the figures of a page; `control` does both.
 #![forbid(unsafe_code)]
 
+mod explain;
 mod http;
+mod query;
 mod readiness;
 
+pub use explain::{Ask, STATEMENT_BYTES_MAX, explain};
 pub use http::{Answer, Page, route};
 pub use readiness::{Phase, readiness};

@@ -23,6 +23,26 @@ pub(super) trait Word: Copy + PartialEq + 'static {
     }
 }
 
+/// The word of a value.
+fn word_of<W: Word>(value: W) -> &'static str {
+    W::WORDS.iter().find(|(_, known)| *known == value).map_or("", |(name, _)| name)
+}
+
+/// Values that pages show as the file has them.
+macro_rules! named {
+    ($($name:ty),*) => {
+        $(impl $name {
+            /// As the file says it.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                word_of(self)
+            }
+        })*
+    };
+}
+
+named!(EndpointMode, Policy, PrimaryReads);
+
 /// The words of one type, without the type: what the table of keys keeps.
 #[derive(Debug)]
 pub(super) struct Words {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use crate::admin::{Answer, Page, Phase, readiness};
+use crate::admin::{Answer, Page, Phase, explain, readiness};
 use crate::auth::Remembered;
 use crate::base::Time;
 use crate::bus::{DriverKind, Report};
@@ -127,6 +127,10 @@ impl Desk {
         match page {
             Page::Healthz => Answer::healthz(),
             Page::Readyz => Answer::readyz(&self.readiness()),
+            Page::Explain(ask) => {
+                let View { config, snapshot, .. } = &*self.view.borrow();
+                explain(&ask, config, snapshot)
+            }
             Page::Sessions(id) => {
                 let sessions = self.scraper.sessions(id, SESSIONS_MAX).await;
                 match serde_json::to_vec_pretty(&sessions) {

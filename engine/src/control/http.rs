@@ -1,7 +1,7 @@
 //! The admin pages' sockets.
 //!
 //! Purpose: serve them over HTTP/1.1 to any number of clients of any kind, in bounded room and time.
-//! Never: let one client keep another from its page, or read a body.
+//! Never: let one client keep another from its page, or read a body longer than a statement may be.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use crate::admin::{Answer, route};
+use crate::admin::{Answer, Ask, Page, STATEMENT_BYTES_MAX, route};
 use crate::control::desk::Desk;
 
 /// Connections at once. The oldest that waits for its client makes room for a new one.
@@ -73,10 +73,14 @@ async fn connection(stream: TcpStream, desk: Rc<Desk>, at_work: Rc<Cell<bool>>) 
     let service = service_fn(move |request: Request<Incoming>| {
         let (desk, at_work) = (desk.clone(), at_work.clone());
         async move {
+            let page = read(request).await;
             at_work.set(true);
-            let answer = respond(&request, &desk).await;
+            let answer = match page {
+                Ok(page) => desk.answer(page).await,
+                Err(refusal) => refusal,
+            };
             at_work.set(false);
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(response(answer))
         }
     });
     let serving = http1::Builder::new()
@@ -90,13 +94,26 @@ async fn connection(stream: TcpStream, desk: Rc<Desk>, at_work: Rc<Cell<bool>>) 
     drop(timeout(TOTAL_MAX, serving).await);
 }
 
-async fn respond(request: &Request<Incoming>, desk: &Desk) -> Response<Full<Bytes>> {
-    let has_body = !request.body().is_end_stream();
-    let uri = request.uri();
-    let answer = match route(request.method().as_str(), uri.path(), uri.query(), has_body) {
-        Ok(page) => desk.answer(page).await,
-        Err(refusal) => refusal,
-    };
+/// The page that is asked for, with the body if it has to do with it.
+async fn read(request: Request<Incoming>) -> Result<Page, Answer> {
+    let (head, body) = request.into_parts();
+    let has_body = !body.is_end_stream();
+    let page = route(head.method.as_str(), head.uri.path(), head.uri.query(), has_body)?;
+    let Page::Explain(ask) = page else { return Ok(page) };
+    if !has_body {
+        return Ok(Page::Explain(ask));
+    }
+    let whole = Limited::new(body, STATEMENT_BYTES_MAX).collect().await;
+    let whole = whole.map_err(|error| {
+        let is_long = error.is::<LengthLimitError>();
+        let bytes = STATEMENT_BYTES_MAX - 1;
+        let long = format!("texts of more than {bytes} bytes are not read, and not taken here");
+        if is_long { Answer::line(413, &long) } else { Answer::line(400, "the body is cut") }
+    })?;
+    Ok(Page::Explain(Ask { sql: Some(whole.to_bytes().into()), ..ask }))
+}
+
+fn response(answer: Answer) -> Response<Full<Bytes>> {
     let Answer { status, content_type, allow, body } = answer;
     let mut response = Response::new(Full::new(body.into_owned().into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();

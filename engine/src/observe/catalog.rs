@@ -153,6 +153,7 @@ Weir serves these pages on `[admin]` `listen`, http://127.0.0.1:6032 unless conf
 | Page | Content |
 |---|---|
 | `/metrics` | Everything below, in Prometheus' text format 0.0.4. |
+| `/explain?sql=STATEMENT` | Where a statement would go now, and why: docs/routing.md. Also POST with the statement as the body; `endpoint=NAME`, `sql_mode=MODES`, `format=json`. |
 | `/histograms` | Every latency histogram since the start, in the HDR V2 log format, in microseconds with two significant digits. Intervals of several nodes with the same tag can be added: `command:ENDPOINT`, `login:ENDPOINT`, `backend-login:BACKEND`. |
 | `/sessions` | What sessions there are, up to 1,000 of each worker, in JSON: who, from where, on which backend connection, what they have set and why they keep their connection. `/sessions?id=NUMBER` shows one. No values of user variables, no statements. |
 | `/healthz` | 200 while the process serves. |
@@ -162,7 +163,7 @@ Weir serves these pages on `[admin]` `listen`, http://127.0.0.1:6032 unless conf
 curl http://127.0.0.1:6032/metrics
 ```
 
-There is no password: the pages show names of backends, endpoints and accounts, addresses of clients, and counts.
+There is no password: the pages show names of backends, endpoints and accounts, addresses of clients and backends, and counts.
 Whoever reads `/metrics` never stops a worker: each copies its figures in its next turn, at most 20 times a second.
 Counts and histograms are those of the process since its start, over all workers.
 ";

@@ -51,6 +51,12 @@ impl Aim {
         }
     }
 
+    /// To where the server says no to what writes.
+    #[must_use]
+    pub fn fenced() -> Self {
+        Self::Wished(Box::new(Wish { fenced: true, ..Wish::default() }))
+    }
+
     /// Whether only the primary will do.
     #[must_use]
     pub const fn is_primary(&self) -> bool {

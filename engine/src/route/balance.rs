@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::base::{BackendId, Time};
 use crate::config::Policy;
-use crate::route::aim::{Aim, Wish};
+use crate::route::aim::Aim;
+use crate::route::draw::{Among, Draw};
 use crate::route::field::{Candidate, Field};
 
 /// How fast what is known of a server's answers is forgotten.
@@ -82,43 +83,31 @@ impl Balance {
         now: Time,
         load: impl Fn(BackendId) -> Load,
     ) -> Result<BackendId, NoServer> {
-        if aim.is_primary() {
-            return field.primary().ok_or(NoServer::Primary);
+        match field.draw(aim, avoids) {
+            Draw::Primary(one) | Draw::Named(one) | Draw::Fallback(one) => Ok(one.backend),
+            Draw::Nobody(nobody) => Err(nobody),
+            Draw::Among(among) => {
+                let place = self.place(field, &among, policy, now, load);
+                let chosen = place.and_then(|place| field.candidates.get(place));
+                chosen.map(|it| it.backend).ok_or(NoServer::Replica)
+            }
         }
-        let wish = aim.wish();
-        let is_fit =
-            |it: &Candidate| it.unfit.is_none() && avoids != Some(it.backend) && fits(it, wish);
-        if let Some(name) = wish.and_then(|wish| wish.backend.as_deref())
-            && let Some(named) =
-                field.candidates.iter().find(|it| it.name.as_bytes() == name && is_fit(it))
-        {
-            return Ok(named.backend);
-        }
-        let place = self.place(field, is_fit, policy, now, load);
-        if let Some(chosen) = place.and_then(|place| field.candidates.get(place)) {
-            return Ok(chosen.backend);
-        }
-        let fallback = field.primary().filter(|_| field.falls_back);
-        fallback.ok_or(NoServer::Replica)
     }
 
-    /// Of the candidates that are fit, the place of the one that is due.
+    /// Of the candidates that would do, the place of the one that is due.
     fn place(
         &mut self,
         field: &Field,
-        is_fit: impl Fn(&Candidate) -> bool,
+        among: &Among<'_>,
         policy: Policy,
         now: Time,
         load: impl Fn(BackendId) -> Load,
     ) -> Option<usize> {
         let count = field.candidates.len();
-        // Without any weight all are alike.
-        let has_weight = field.candidates.iter().any(|it| it.weight > 0 && is_fit(it));
-        let weight_of = |it: &Candidate| if has_weight { it.weight } else { 1 };
-        let takes = |it: &Candidate| is_fit(it) && weight_of(it) > 0;
+        let weight_of = |it: &Candidate| among.weight_of(it);
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn;
-        let all = field.candidates.iter().enumerate().filter(|(_, it)| takes(it));
+        let all = field.candidates.iter().enumerate().filter(|(_, it)| among.takes(it));
         let fit_count = all.clone().count();
         let turned = turn.checked_rem(fit_count)?;
         let mut fit = all.clone().chain(all).skip(turned).take(fit_count);
@@ -191,19 +180,6 @@ impl Balance {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
     }
-}
-
-/// Whether a server is what a hint asks for.
-fn fits(candidate: &Candidate, wish: Option<&Wish>) -> bool {
-    let Some(wish) = wish else { return true };
-    let fresh = match (wish.max_lag_ms, candidate.lag_ms) {
-        (None, _) => true,
-        (Some(max), Some(lag)) => u64::from(lag) <= max,
-        (Some(_), None) => false,
-    };
-    let is_replica = !wish.replica || !candidate.is_primary;
-    let is_fenced = !wish.fenced || candidate.is_fenced;
-    fresh && is_replica && is_fenced
 }
 
 /// Exact up to 16 million, and close enough above.

@@ -32,6 +32,18 @@ pub enum Unfit {
 }
 
 impl Unfit {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::NotListed,
+        Self::Primary,
+        Self::Fallback,
+        Self::Unreachable,
+        Self::NotReplicating,
+        Self::Draining,
+        Self::LagUnknown,
+        Self::Lags,
+    ];
+
     /// For labels and people.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -44,6 +56,23 @@ impl Unfit {
             Self::Draining => "draining",
             Self::LagUnknown => "lag-unknown",
             Self::Lags => "lags",
+        }
+    }
+}
+
+impl Unfit {
+    /// The same in words.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::NotListed => "the endpoint's `backends` do not list it",
+            Self::Primary => "it is the primary, and the endpoint reads from replicas only",
+            Self::Fallback => "it is the primary, which takes reads when no replica is fit",
+            Self::Unreachable => "it cannot be reached",
+            Self::NotReplicating => "it does not replicate, or its replication does not run",
+            Self::Draining => "it is being drained",
+            Self::LagUnknown => "how far it is behind is not known",
+            Self::Lags => "it is further behind than max_lag_ms",
         }
     }
 }

@@ -6,10 +6,14 @@
 
 mod aim;
 mod balance;
+mod draw;
 mod field;
+mod splits;
 mod why;
 
 pub use aim::{Aim, Wish};
 pub use balance::{Balance, Load, NoServer};
+pub use draw::{Among, Draw, Miss};
 pub use field::{Candidate, Field, Unfit};
+pub use splits::{CLASSIFY_BYTES_MAX, Mode, Splits};
 pub use why::Why;

@@ -72,6 +72,7 @@ impl Why {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::{Miss, Unfit};
 
     #[test]
     fn every_reason_has_its_own_name() {
@@ -84,5 +85,19 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Why::COUNT);
         assert!(names.iter().all(|name| !name.is_empty()));
+    }
+
+    #[test]
+    fn the_page_explains_every_reason_and_why_a_server_is_left_out() {
+        let page = include_str!("../../../docs/routing.md");
+        let misses = [Miss::HintedLag, Miss::NoReplica, Miss::NotFenced].map(Miss::name);
+        let unfit = Unfit::ALL.iter().map(|unfit| unfit.name());
+        for name in (0..Why::COUNT).map(Why::name_of).chain(unfit).chain(misses) {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+        for reason in Reason::ALL {
+            let row = format!("| `{}` | {}", reason.name(), reason.text());
+            assert!(page.contains(&row), "{row}");
+        }
     }
 }

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::base::{Fault, Time};
-use crate::route::Aim;
+use crate::route::{Aim, Splits};
 use crate::session::ledger::Ledger;
-use crate::session::routing::Splits;
 use crate::session::sharing::Sharing;
 #[cfg(doc)]
 use crate::session::state::Action;

@@ -34,7 +34,6 @@ pub use ledger::{Entry, Ledger};
 pub use lending::Terms;
 pub use login::{LeaseRequest, LoginContext};
 pub use processlist::{Apart, Seated, Threads};
-pub use routing::Splits;
 pub use state::{Action, Session, Tally};
 pub use text::Thread;
 

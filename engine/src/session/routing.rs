@@ -5,89 +5,21 @@
 //! Never: choose a server, or let anything but a read begin on a replica of an endpoint that writes.
 
 use crate::base::{Blame, Fault};
-use crate::config::{Endpoint, EndpointMode};
-use crate::route::{Aim, Why, Wish};
+use crate::route::{Aim, Mode, Splits, Why};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::relay::Relay;
 use crate::session::shared::Ruling;
 use crate::session::state::Action;
 use crate::session::text::Refusal;
 use crate::share::{Pin, Pins, Settings};
-use crate::sql::{Class, Classified, LexMode, Marks, Reason, classify};
+use crate::sql::{LexMode, Reason};
 use crate::wire::reply::refusal;
 use crate::wire::{
     Command, Edits, Status, code, execution_has_cursor, fault, frame, query_text_at,
 };
 
-/// Longer texts go to the primary unread.
-const CLASSIFY_BYTES_MAX: usize = 64 << 10;
-
 /// Longer commands are not asked again elsewhere.
 const REPEAT_BYTES_MAX: usize = 16 << 10;
-
-/// What an endpoint lets a session do where.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Splits {
-    mode: Mode,
-    /// Reads of a transaction that has written nothing go to replicas.
-    in_transactions: bool,
-    /// So do reads that call functions of which nothing is known, where the replica is fenced.
-    functions: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Mode {
-    /// Everything to the primary.
-    #[default]
-    Not,
-    /// Reads to replicas.
-    ReadWrite,
-    /// Everything to replicas.
-    ReadOnly,
-}
-
-impl Splits {
-    /// As an endpoint is configured.
-    #[must_use]
-    pub const fn of(endpoint: &Endpoint) -> Self {
-        Self {
-            mode: match endpoint.mode {
-                EndpointMode::Primary => Mode::Not,
-                EndpointMode::ReadWrite => Mode::ReadWrite,
-                EndpointMode::ReadOnly => Mode::ReadOnly,
-            },
-            in_transactions: endpoint.routing.transaction_split,
-            functions: endpoint.routing.functions_on_replicas,
-        }
-    }
-
-    /// Where a text goes that is not read.
-    fn aim_unread(self) -> Aim {
-        match self.mode {
-            Mode::Not | Mode::ReadWrite => Aim::Primary,
-            Mode::ReadOnly => fenced(),
-        }
-    }
-
-    /// Where a text goes, outside of a transaction; or that it is refused.
-    fn aim(self, found: &Classified<'_>) -> Result<Aim, Refusal> {
-        let calls = found.reason == Reason::UnknownFunction;
-        match self.mode {
-            Mode::Not => Ok(Aim::Primary),
-            Mode::ReadWrite if calls && self.functions => Ok(fenced()),
-            Mode::ReadWrite => Ok(Aim::of(found)),
-            Mode::ReadOnly => match found.class {
-                Class::Read | Class::Session | Class::Transaction => Ok(Aim::Reads),
-                Class::PrimaryRead if !calls => Ok(Aim::Reads),
-                Class::Ddl if found.marks.contains(Marks::TEMPORARY) => Ok(Aim::Reads),
-                // Nobody knows what these do; where the server is fenced, it says no.
-                Class::PrimaryRead | Class::Unknown => Ok(fenced()),
-                Class::Write if found.reason == Reason::Call => Ok(fenced()),
-                Class::Write | Class::Ddl | Class::Admin => Err(Refusal::ReadOnlyEndpoint),
-            },
-        }
-    }
-}
 
 /// Where a session's commands go.
 #[derive(Debug, Default)]
@@ -114,11 +46,8 @@ impl Router {
 
     /// Where a text goes that is to run, now or later.
     pub(super) fn of_text(&self, text: &[u8], mode: LexMode) -> (Result<Aim, Refusal>, Why) {
-        if text.len() > CLASSIFY_BYTES_MAX {
-            return (Ok(self.splits.aim_unread()), Why::LONG);
-        }
-        let found = classify(text, mode);
-        (self.splits.aim(&found), Why::of(found.reason))
+        let (aim, why) = self.splits.of_text(text, mode);
+        (aim.ok_or(Refusal::ReadOnlyEndpoint), why)
     }
 
     /// A connection is there.
@@ -403,11 +332,6 @@ impl Relay {
         sharing.tell_pins(in_transaction, ledger);
         true
     }
-}
-
-/// To where the server says no to what writes.
-fn fenced() -> Aim {
-    Aim::Wished(Box::new(Wish { fenced: true, ..Wish::default() }))
 }
 
 /// Whether a transaction sees what others have committed since it began.

@@ -9,6 +9,7 @@
 mod classify;
 mod connections;
 mod digest;
+mod explain;
 mod findings;
 mod found_rows;
 mod glance;
@@ -27,6 +28,7 @@ pub use connections::{
     Finding, Known, Place, Previous, Put, find, find_with, may_name_connections, render,
 };
 pub use digest::{Digest, DigestInPieces, digest};
+pub use explain::Explained;
 pub use findings::{
     Findings, FindingsInPieces, Flags, Item, Scope, Span, Target, Value, ValueKind, unquoted,
 };

@@ -4,6 +4,7 @@
 //! Never: leave anything running or lying about, whatever ended the last run.
 
 mod interrupt;
+mod split;
 mod stage;
 mod tour;
 

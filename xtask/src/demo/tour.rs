@@ -10,7 +10,8 @@ use weir_tests::{PsMode, Report, Sysbench, cpu_time};
 
 use super::Progress;
 use super::interrupt::Interrupt;
-use super::stage::{ACCOUNT, CONNECTIONS_MAX, Stage};
+use super::split::{Counts, split};
+use super::stage::{ACCOUNT, CONNECTIONS_MAX, REPLICATION_PATIENCE, Stage};
 use crate::shell::say;
 
 const LOAD_THREADS: u32 = 16;
@@ -20,6 +21,8 @@ pub(super) fn run(stage: &Stage, progress: &Progress, interrupt: &Interrupt) -> 
     session(stage, progress)?;
     interrupt.check()?;
     denied(stage, progress)?;
+    interrupt.check()?;
+    split(stage, progress)?;
     interrupt.check()?;
     load(stage, progress, interrupt)?;
     interrupt.check()?;
@@ -37,11 +40,16 @@ fn session(stage: &Stage, progress: &Progress) -> Result<()> {
         ("INSERT INTO greeting VALUES (1, 'hello'), (2, 'weir')", Some("")),
         ("BEGIN; UPDATE greeting SET word = 'world' WHERE id = 2; ROLLBACK", Some("")),
         ("BEGIN; UPDATE greeting SET word = 'goodbye' WHERE id = 1; COMMIT", Some("")),
-        ("SELECT GROUP_CONCAT(word ORDER BY id) FROM greeting", Some("goodbye,weir")),
+        // A replica might not have it yet.
+        (
+            "/* weir:primary */ SELECT GROUP_CONCAT(word ORDER BY id) FROM greeting",
+            Some("goodbye,weir"),
+        ),
     ];
     for (statement, expected) in statements {
         let began = Instant::now();
-        let answer = stage.client().query(statement)?;
+        // The client leaves out comments, and so hints, unless told not to.
+        let answer = stage.client().arg("--comments").query(statement)?;
         let answer = answer.trim();
         let time = began.elapsed().as_secs_f64() * 1000.0;
         let shown = if answer.is_empty() { "ok" } else { answer };
@@ -76,18 +84,31 @@ fn load(stage: &Stage, progress: &Progress, interrupt: &Interrupt) -> Result<()>
         sysbench.tables, sysbench.rows
     ));
     sysbench.prepare()?;
-    for (mode, name) in [(PsMode::Disable, "text"), (PsMode::Auto, "prepared statements")] {
+    let loads = [
+        ("oltp_read_write", PsMode::Disable, "text, all of it in transactions"),
+        ("oltp_read_write", PsMode::Auto, "prepared statements"),
+        ("oltp_point_select", PsMode::Auto, "reads outside of transactions, prepared"),
+    ];
+    for (script, mode, name) in loads {
         interrupt.check()?;
+        // Who is behind is left out of reads.
+        stage.topology.wait_replicated(REPLICATION_PATIENCE)?;
+        sysbench.script = script.to_owned();
         sysbench.ps_mode = mode;
-        progress.say(format!(
-            "sysbench oltp_read_write, {name}: {LOAD_THREADS} clients, {LOAD_SECONDS} s"
-        ));
-        let before = Figures::of(stage)?;
+        progress
+            .say(format!("sysbench {script}, {name}: {LOAD_THREADS} clients, {LOAD_SECONDS} s"));
+        let (before, counts) = (Figures::of(stage)?, Counts::of(stage)?);
         let report = sysbench.run()?;
         let after = Figures::of(stage)?;
         tell(&report, &before, &after);
+        let counts = Counts::of(stage)?.since(&counts);
+        counts.tell();
+        counts.check_writes()?;
         if report.reconnects > 0 {
             bail!("{} connections were lost", report.reconnects);
+        }
+        if script == "oltp_point_select" {
+            counts.check_reads(report.queries * 9 / 10)?;
         }
     }
     shared(stage, progress)?;
@@ -130,13 +151,13 @@ fn tell(report: &Report, before: &Figures, after: &Figures) {
         say(format!("{indent}weir: {:.1} s of CPU, {each:.1} us per query", cpu.as_secs_f64()));
     }
     say(format!(
-        "{indent}primary: {queries} questions, {} commits, {} sessions",
+        "{indent}servers: {queries} questions, {} commits, {} connections",
         after.commits.saturating_sub(before.commits),
         after.connections.saturating_sub(before.connections)
     ));
 }
 
-/// What the primary counts, and what Weir has used.
+/// What the servers count together, and what Weir has used.
 struct Figures {
     questions: u64,
     commits: u64,
@@ -146,20 +167,30 @@ struct Figures {
 
 impl Figures {
     fn of(stage: &Stage) -> Result<Self> {
-        let text = stage.topology.primary.sql(
-            "SHOW GLOBAL STATUS WHERE Variable_name IN ('Questions', 'Com_commit', 'Connections')",
-        )?;
-        let value = |name: &str| -> Result<u64> {
+        let statuses: Vec<String> = stage
+            .servers()
+            .into_iter()
+            .map(|(_, server)| {
+                server.sql(
+                    "SHOW GLOBAL STATUS \
+                     WHERE Variable_name IN ('Questions', 'Com_commit', 'Connections')",
+                )
+            })
+            .collect::<Result<_>>()?;
+        let one = |text: &String, name: &str| -> Result<u64> {
             text.lines()
                 .filter_map(|line| line.split_once('\t'))
                 .find(|(found, _)| *found == name)
                 .and_then(|(_, value)| value.trim().parse().ok())
                 .with_context(|| format!("no status {name}"))
         };
+        let sum = |name: &str| statuses.iter().map(|text| one(text, name)).sum::<Result<u64>>();
+        // Replicas count the primary's commits again.
+        let primary = statuses.first().context("no servers")?;
         Ok(Self {
-            questions: value("Questions")?,
-            commits: value("Com_commit")?,
-            connections: value("Connections")?,
+            questions: sum("Questions")?,
+            commits: one(primary, "Com_commit")?,
+            connections: sum("Connections")?,
             weir_cpu: cpu_time(stage.weir.pid())?,
         })
     }
@@ -168,7 +199,7 @@ impl Figures {
 /// Everything written through Weir is on the replicas.
 fn replicas_agree(stage: &Stage, progress: &Progress) -> Result<()> {
     let began = Instant::now();
-    stage.topology.wait_replicated(Duration::from_secs(60))?;
+    stage.topology.wait_replicated(REPLICATION_PATIENCE)?;
     let checksum = "SELECT COUNT(*), SUM(k), SUM(CRC32(c)) FROM demo.sbtest1";
     let expected = stage.topology.primary.sql(checksum)?;
     for replica in &stage.topology.replicas {

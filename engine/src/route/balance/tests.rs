@@ -1,6 +1,7 @@
 //! Who is chosen, by every policy, with weights, hints and faults.
 
 use super::*;
+use crate::route::aim::Wish;
 use crate::route::field::Unfit;
 
 fn candidate(id: u16, weight: u32, lag_ms: u32) -> Candidate {
@@ -187,4 +188,62 @@ fn who_has_just_failed_is_left_out() {
             assert_eq!(chosen, Ok(BackendId(3 - failed)), "{policy:?}");
         }
     }
+}
+
+/// What people are told is what happens: who is drawn is chosen, and nobody else.
+#[test]
+fn who_is_chosen_is_who_was_left() {
+    let mut seed = 7_u64;
+    let mut dice = |sides: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % sides
+    };
+    let mut kinds = [0; 5];
+    for _ in 0..2000 {
+        let mut field = field(&[100, 0, 50]);
+        field.falls_back = dice(2) == 0;
+        for it in &mut field.candidates {
+            it.unfit =
+                if dice(3) == 0 { Some(Unfit::Lags) } else { it.unfit.filter(|_| dice(2) == 0) };
+            it.weight *= u32::from(dice(4) > 0);
+        }
+        if dice(8) == 0 {
+            field.candidates.remove(0);
+        }
+        let wish = Wish {
+            backend: (dice(4) == 0).then(|| b"db3"[..].into()),
+            max_lag_ms: (dice(3) == 0).then_some(20),
+            replica: dice(3) == 0,
+            fenced: dice(6) == 0,
+        };
+        let aim = match dice(6) {
+            0 => Aim::Primary,
+            1 => Aim::Reads,
+            _ => Aim::Wished(Box::new(wish)),
+        };
+        let avoids = (dice(4) == 0).then_some(BackendId(1));
+        let none = |_| Load::default();
+        let mut balance = Balance::default();
+        let mut chosen: Vec<_> = (0..40)
+            .map(|_| {
+                let policy = Policy::WeightedRandom;
+                balance.choose(&field, &aim, policy, avoids, Time::ZERO, none).ok()
+            })
+            .collect();
+        chosen.sort_unstable();
+        chosen.dedup();
+        let (kind, expected) = match field.draw(&aim, avoids) {
+            Draw::Primary(it) => (0, vec![Some(it.backend)]),
+            Draw::Named(it) => (1, vec![Some(it.backend)]),
+            Draw::Fallback(it) => (2, vec![Some(it.backend)]),
+            Draw::Nobody(_) => (3, vec![None]),
+            Draw::Among(among) => {
+                let left = field.candidates.iter().filter(|it| among.takes(it));
+                (4, left.map(|it| Some(it.backend)).collect())
+            }
+        };
+        kinds[kind] += 1;
+        assert_eq!(chosen, expected, "{field:?} {aim:?} {avoids:?}");
+    }
+    assert!(kinds.iter().all(|count| *count > 20), "{kinds:?}");
 }
