@@ -16,6 +16,7 @@ use crate::bus::{Parcel, Promise, Wish};
 use crate::config::Config;
 use crate::io::Waker;
 use crate::pool::PoolKey;
+use crate::route::Bell;
 
 /// Permits of all servers, counted by address: two backends of one address share its bound.
 #[derive(Debug, Default)]
@@ -66,6 +67,15 @@ pub struct Desk {
     /// Sessions that a client has killed. Each once, so no longer than the worker's sessions are
     /// many.
     killed: Mutex<Vec<u32>>,
+    /// Sessions whose turn has come by a rule. Each waits for one.
+    rung: Mutex<Vec<Key>>,
+}
+
+impl Bell for Desk {
+    fn ring(&self, session: Key) {
+        lock(&self.rung).push(session);
+        self.waker.wake();
+    }
 }
 
 /// A session, and its client's password with a NUL, or that it could not be opened.
@@ -99,6 +109,7 @@ impl Desk {
             parcels: Mutex::new(Some(Vec::new())),
             opened: Mutex::default(),
             killed: Mutex::default(),
+            rung: Mutex::default(),
         }
     }
 
@@ -149,6 +160,12 @@ impl Desk {
     #[must_use]
     pub fn take_killed(&self) -> Vec<u32> {
         std::mem::take(&mut *lock(&self.killed))
+    }
+
+    /// Sessions whose turn has come by a rule.
+    #[must_use]
+    pub fn take_rung(&self) -> Vec<Key> {
+        std::mem::take(&mut *lock(&self.rung))
     }
 
     pub(super) fn kill(&self, id: u32) {

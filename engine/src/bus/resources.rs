@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::auth::{Remembered, RsaKey};
 use crate::bus::{Census, Directory, Hosts, Opener, Permits};
 use crate::config::{Config, Limits};
+use crate::route::Rules;
 use crate::tls::Contexts;
 
 /// Things that cannot be in a configuration: made from it, or kept across reloads.
@@ -27,6 +28,8 @@ pub struct Resources {
     pub opener: Arc<Opener>,
     /// What clients seal them for, if any may have to.
     pub rsa_key: Option<Arc<RsaKey>>,
+    /// What becomes of certain statements; counts and those who wait are the same across reloads.
+    pub rules: Option<Arc<Rules>>,
 }
 
 /// Counts over all workers. Touched when a client comes, logs in or goes.
@@ -64,7 +67,8 @@ impl Resources {
     #[must_use]
     pub fn renewed(&self, config: &Config, tls: Contexts, rsa_key: Option<Arc<RsaKey>>) -> Self {
         self.shared.permits.adopt(config);
-        Self { tls: tls.into(), rsa_key, ..self.clone() }
+        let rules = Rules::renewed(self.rules.as_deref(), config);
+        Self { tls: tls.into(), rsa_key, rules, ..self.clone() }
     }
 }
 

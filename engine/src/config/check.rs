@@ -15,14 +15,15 @@ use toml::de::DeValue;
 use super::Lookup;
 use super::address;
 use super::default::{
-    ADMIN_LISTEN, CPU_MAX, ITEMS_MAX, NAME, NAME_CHARS_MAX, STATE_DIR, USER_CHARS_MAX, USER_NAME,
-    WORKERS_MAX,
+    ADMIN_LISTEN, CPU_MAX, ITEMS_MAX, NAME, NAME_CHARS_MAX, RULES_MAX, STATE_DIR, USER_CHARS_MAX,
+    USER_NAME, WORKERS_MAX,
 };
 use super::init_query;
 use super::network::{self, Network};
 use super::problem::{Place, Problem, nearest};
 use super::raw::{At, Document, Number, Table};
 use super::routing;
+use super::rule::{Known, Rule};
 use super::secret;
 use super::tls;
 use super::types::{
@@ -96,6 +97,7 @@ impl<'d> Checker<'d> {
             limits,
             pool,
             users: self.users(&root, &endpoints),
+            rules: self.rules(&root, &endpoints),
             endpoints,
             clusters: self.clusters,
             backends: self.backends,
@@ -422,6 +424,25 @@ impl<'d> Checker<'d> {
             users.push(Arc::new(User { name, secret, rules }));
         }
         users
+    }
+
+    fn rules(&self, root: &Table<'_>, endpoints: &[Endpoint]) -> Vec<Arc<Rule>> {
+        let tables = root.many("rule");
+        if tables.len() > RULES_MAX {
+            self.document.reject(&root.place_of("rule"), format!("at most {RULES_MAX} fit"));
+        }
+        let discovers = self.clusters.iter().any(|cluster| cluster.discover);
+        let known =
+            Known { document: self.document, endpoints, backends: &self.backends, discovers };
+        let mut names = Taken::new();
+        let rules = tables.iter().take(RULES_MAX).map(|table| {
+            let name = table.required("name").filter(|name| self.is_name(name));
+            if let Some(name) = &name {
+                take(self.document, &mut names, name.value.clone(), &name.place);
+            }
+            Arc::new(known.rule(table, name.map(|name| name.value).unwrap_or_default()))
+        });
+        rules.collect()
     }
 
     /// The tables of a list that must have one and cannot have more than ids.

@@ -6,9 +6,11 @@
 
 mod endpoint;
 mod limits;
+mod rule;
 
 use self::endpoint::{CERTIFICATE, ENDPOINT};
 use self::limits::{LIMITS, POOL};
+use self::rule::RULE;
 use super::init_query;
 use super::tls::OfBackend;
 use super::types::{BackendCompression, DriverChoice, LogFormat, LogLevel, Role};
@@ -276,6 +278,17 @@ pub(super) static SECTIONS: &[Section] = &[
         children: &[],
         samples: &[&[("password", "\"change-me\"")]],
     },
+    Section {
+        path: "rule",
+        many: true,
+        doc: "What becomes of certain statements: see docs/rules.md. Rules are tried in their order, \
+              and the first one of which everything holds that it names is the one, unless it has \
+              continue. They look at statements of sessions that share connections (pooling = \
+              \"transaction\").",
+        keys: RULE,
+        children: &[],
+        samples: &[],
+    },
 ];
 
 /// The file as a whole: a table without a name.
@@ -284,7 +297,7 @@ pub(super) static ROOT: Section = Section {
     many: false,
     doc: "",
     keys: &[],
-    children: &["weir", "log", "admin", "limits", "pool", "cluster", "endpoint", "user"],
+    children: &["weir", "log", "admin", "limits", "pool", "cluster", "endpoint", "user", "rule"],
     samples: &[],
 };
 
@@ -494,6 +507,8 @@ pub(super) const ITEMS_MAX: usize = u16::MAX as usize;
 pub(super) const WORKERS_MAX: u16 = ConnectionId::WORKERS_MAX;
 /// Highest CPU number: the kernel's usual CPU_SETSIZE.
 pub(super) const CPU_MAX: usize = 1023;
+/// Most rules.
+pub(super) const RULES_MAX: usize = 1000;
 /// Longest name, in ASCII characters, of a cluster, backend or endpoint.
 pub(super) const NAME_CHARS_MAX: usize = 64;
 /// Longest account name: MariaDB's, and longer than MySQL's 32.

@@ -5,9 +5,11 @@
 //! Never: show a value: a change of a secret is named, not told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::address;
 use super::routing::Routing;
+use super::rule::Rule;
 use super::types::{
     Backend, Cluster, Config, Endpoint, Limits, Log, Monitor, Pool, User, UserRules,
 };
@@ -62,6 +64,7 @@ pub fn diff(old: &Config, new: &Config) -> Result<Diff, Vec<String>> {
     changes.backends(old, &mut effective);
     effective.endpoints = changes.endpoints(old, new);
     changes.users(old, &mut effective);
+    changes.rules(old, new);
     changes.reject_loops(&effective);
     let Changes { live, restart, problems } = changes;
     if problems.is_empty() { Ok(Diff { effective, live, restart }) } else { Err(problems) }
@@ -114,6 +117,7 @@ impl Changes {
             apart backends "";
             apart endpoints "";
             apart users "";
+            apart rules "";
         );
     }
 
@@ -308,6 +312,24 @@ impl Changes {
             ];
             let changed = rules.iter().filter(|(_, changed)| *changed);
             self.live.extend(changed.map(|(key, _)| format!("{path}.{key}")));
+        }
+    }
+
+    fn rules(&mut self, old: &Config, new: &Config) {
+        let known = by_name(&old.rules, |rule| &rule.name);
+        let named = by_name(&new.rules, |rule| &rule.name);
+        self.came_and_went(&known, &named, "rule");
+        let changed = pairs(&known, &named).filter(|(_, old, new)| old != new);
+        self.live.extend(changed.map(|(name, ..)| format!("rule[{name}]")));
+        let common = |rule: &&Arc<Rule>| {
+            let name = rule.name.as_str();
+            known.contains_key(name) && named.contains_key(name)
+        };
+        let order = |rules: &'_ [Arc<Rule>]| -> Vec<String> {
+            rules.iter().filter(common).map(|rule| rule.name.clone()).collect()
+        };
+        if order(&old.rules) != order(&new.rules) {
+            self.live.push("order of rules".to_owned());
         }
     }
 

@@ -17,6 +17,7 @@ mod page;
 mod problem;
 mod raw;
 mod routing;
+mod rule;
 mod secret;
 mod tls;
 mod types;
@@ -31,6 +32,7 @@ pub use network::Network;
 pub use page::{reference, sample};
 pub use problem::Problem;
 pub use routing::{Policy, PrimaryReads, Routing};
+pub use rule::{Pattern, Rule, RuleAction, RuleLimit, RuleMatch, RuleTarget};
 pub use tls::{BackendTls, Certificates, EndpointTls, Identity, PrivateKey, TlsMode};
 pub use types::{
     Admin, Backend, BackendCompression, ClientCompression, Cluster, Config, DriverChoice, Endpoint,

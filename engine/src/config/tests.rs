@@ -5,6 +5,7 @@ mod admin;
 mod compression;
 mod every_key;
 mod proxy;
+mod rules;
 mod users;
 
 use std::net::IpAddr;
@@ -243,6 +244,7 @@ fn a_minimal_file_takes_all_defaults() {
                     },
                 },
             ],
+            rules: [],
         }
     "#]]
     .assert_debug_eq(&config);
@@ -324,7 +326,7 @@ fn unknown_keys_are_all_reported() {
     check_before(
         "[limit]\nx = 1\n[limits]\nlogin_timout_ms = 5\ncolour = \"red\"\n[weir]\n\"a\\nb\" = 1\n",
         expect![[r#"
-            line 1: limit: unknown key; did you mean limits? accepted here: weir, log, admin, limits, pool, cluster, endpoint, user
+            line 1: limit: unknown key; did you mean limits? accepted here: weir, log, admin, limits, pool, cluster, endpoint, user, rule
             line 4: limits.login_timout_ms: unknown key; did you mean login_timeout_ms? accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, host_errors_max, host_block_ms, sealed_passwords_max, remembered_users_max, remembered_users_ms, backend_handshakes_max, lease_wait_ms, lease_waiters_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
             line 5: limits.colour: unknown key; accepted here: login_timeout_ms, connect_timeout_ms, handshakes_max, clients_max, clients_total_max, clients_per_address_max, host_errors_max, host_block_ms, sealed_passwords_max, remembered_users_max, remembered_users_ms, backend_handshakes_max, lease_wait_ms, lease_waiters_max, pipelined_commands_max, session_buffer_bytes, worker_buffer_bytes, receive_buffers, receive_buffer_bytes, large_buffer_bytes, large_buffers_max, listen_backlog
             line 7: weir.a\nb: unknown key; accepted here: workers, driver, drain_timeout_ms, state_dir, rsa_key_file

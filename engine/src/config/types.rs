@@ -13,6 +13,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::network::Network;
 use super::routing::Routing;
+use super::rule::Rule;
 use super::tls::{BackendTls, EndpointTls, PrivateKey};
 use crate::base::{Address, BackendId, ClusterId, EndpointId};
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub endpoints: Vec<Endpoint>,
     /// Accounts clients log in with, by name.
     pub users: Vec<Arc<User>>,
+    /// What becomes of certain statements, in the order they are tried.
+    pub rules: Vec<Arc<Rule>>,
 }
 
 impl Config {

@@ -22,7 +22,7 @@ use crate::observe::{
     self, Counters, EndpointFigures, Figures, INTERVAL_LOG_TYPE, Metric, MetricsPage, ROUTES_MAX,
     Seconds, interval_log,
 };
-use crate::route::Why;
+use crate::route::{Rules, Why};
 use crate::share::Pin;
 use crate::topology::{Snapshot, Status};
 
@@ -52,6 +52,7 @@ struct View {
     phase: Phase,
     config: Arc<Config>,
     snapshot: Arc<Snapshot>,
+    rules: Option<Arc<Rules>>,
 }
 
 impl Desk {
@@ -61,6 +62,7 @@ impl Desk {
         driver: DriverKind,
         snapshot: Arc<Snapshot>,
         remembered: Arc<Remembered>,
+        rules: Option<Arc<Rules>>,
     ) -> Self {
         Self {
             driver,
@@ -68,7 +70,7 @@ impl Desk {
             began: Instant::now(),
             thread: io::thread_number(),
             remembered,
-            view: RefCell::new(View { phase: Phase::Starting, config, snapshot }),
+            view: RefCell::new(View { phase: Phase::Starting, config, snapshot, rules }),
             statuses: RefCell::default(),
             found: RefCell::default(),
             scraper: Scraper::new(PATIENCE),
@@ -108,9 +110,14 @@ impl Desk {
     }
 
     /// Workers have another configuration, and the picture that belongs to it.
-    pub(super) fn reloaded(&self, config: Arc<Config>, snapshot: Arc<Snapshot>) {
+    pub(super) fn reloaded(
+        &self,
+        config: Arc<Config>,
+        snapshot: Arc<Snapshot>,
+        rules: Option<Arc<Rules>>,
+    ) {
         let mut view = self.view.borrow_mut();
-        (view.config, view.snapshot) = (config, snapshot);
+        (view.config, view.snapshot, view.rules) = (config, snapshot, rules);
     }
 
     /// A worker has ended.
@@ -154,7 +161,7 @@ impl Desk {
     }
 
     fn readiness(&self) -> Result<(), String> {
-        let View { phase, config, snapshot } = &*self.view.borrow();
+        let View { phase, config, snapshot, .. } = &*self.view.borrow();
         readiness(*phase, config, snapshot)
     }
 
@@ -176,6 +183,7 @@ impl Desk {
             ([name], found.iter().filter(|it| it.cluster == name).count())
         });
         page.family(Metric::BackendsFound, counts);
+        rules(&mut page, view.rules.as_deref());
         figures(&mut page, &self.scraper.figures());
         drivers(&mut page, &sources);
         let counters: Vec<Arc<Counters>> =
@@ -300,6 +308,20 @@ fn figures(page: &mut MetricsPage, figures: &Figures) {
     page.histograms(Metric::BackendLoginDuration, logins);
 }
 
+fn rules(page: &mut MetricsPage, rules: Option<&Rules>) {
+    let all = || rules.into_iter().flat_map(Rules::iter);
+    let counters = [Metric::RuleMatches, Metric::RuleRejected, Metric::RuleWaits];
+    for (metric, place) in counters.into_iter().zip(0..) {
+        let rows = all().filter_map(|it| Some(([it.name()], *it.counts().get(place)?)));
+        page.family(metric, rows);
+    }
+    let limits = || all().filter(|it| it.limit().is_some_and(|limit| limit.concurrent > 0));
+    let running = limits().map(|it| ([it.name()], u64::from(it.gate().inside())));
+    page.family(Metric::RuleRunning, running);
+    let waiting = limits().map(|it| ([it.name()], it.gate().waiting() as u64));
+    page.family(Metric::RuleWaiting, waiting);
+}
+
 fn drivers(page: &mut MetricsPage, sources: &[Source]) {
     let sum = |read: fn(&Report) -> u64| sources.iter().map(|it| last(it, read)).sum::<u64>();
     page.single(Metric::DriverConnections, sum(|it| it.driver.connections as u64));
@@ -329,7 +351,7 @@ mod tests {
     fn the_page_has_every_metric_of_the_table_once_and_no_other() {
         let config = Arc::new(parse(&sample(), &Offline).unwrap());
         let snapshot = Topology::new(&config).current();
-        let desk = Desk::new(config, DriverKind::Epoll, snapshot, Arc::default());
+        let desk = Desk::new(config, DriverKind::Epoll, snapshot, Arc::default(), None);
         let text = desk.metrics();
         let heads: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();

@@ -124,6 +124,7 @@ pub fn run(config: Config, spawn: Spawn, load: Load) -> Result<(), StartError> {
             driver,
             topology.current(),
             Arc::clone(&resources.remembered),
+            resources.rules.clone(),
         ));
         let probers = Probers::new(sightings);
         let base = (*config).clone();

@@ -138,7 +138,8 @@ impl State {
             snapshot: self.topology.current(),
             resources: self.resources.clone(),
         });
-        self.desk.reloaded(self.config.clone(), self.topology.current());
+        let rules = self.resources.rules.clone();
+        self.desk.reloaded(self.config.clone(), self.topology.current(), rules);
         tracing::info!("{why}: {}", diff.summary());
     }
 

@@ -282,7 +282,7 @@ impl Exchange {
                 let proof = request.user.is_none_or(|(user, _)| user.user == b"open");
                 assert!(proof, "a change of account without a password");
             }
-            Some(Action::Acquire | Action::Release | Action::Resume) => {
+            Some(Action::Acquire | Action::Release | Action::Resume | Action::Hold(_)) => {
                 unreachable!("a session that shares connections");
             }
             Some(Action::Close) => self.came.over = true,
@@ -401,6 +401,7 @@ fn config() -> Config {
         clusters: Vec::new(),
         backends: Vec::new(),
         endpoints: Vec::new(),
+        rules: Vec::new(),
         users: vec![
             user("open", Secret::Empty),
             user("shut", Secret::Clear("correct horse".into())),

@@ -104,6 +104,11 @@ metrics! {
     BackendIdle, "weir_backend_connections_idle", Gauge, ["backend"], "Connections to the backend that wait for the next client, or are made as good as new for it.";
     BackendLeases, "weir_backend_leases_total", Counter, ["backend"], "Times a shared connection to the backend was lent to a session: for a statement or a transaction.";
     CommandsRouted, "weir_commands_routed_total", Counter, ["endpoint", "nodes", "reason"], "Commands of endpoints that split, by where they went (primary or replicas) and why: docs/routing.md.";
+    RuleMatches, "weir_rule_matches_total", Counter, ["rule"], "Statements a rule had a say in: docs/rules.md.";
+    RuleRejected, "weir_rule_rejected_total", Counter, ["rule"], "Statements refused because of a rule: by reject, or over its limit.";
+    RuleWaits, "weir_rule_waits_total", Counter, ["rule"], "Statements that had to wait because of a rule.";
+    RuleRunning, "weir_rule_running", Gauge, ["rule"], "Statements under way that count for a rule's concurrent.";
+    RuleWaiting, "weir_rule_waiting", Gauge, ["rule"], "Statements that wait for a rule's concurrent.";
     BackendShipped, "weir_backend_connections_shipped_total", Counter, ["backend"], "Times an idle connection to the backend went to another worker, where a session waited for connections_max.";
     Errors, "weir_errors_total", Counter, ["side", "code"], "Errors clients were shown, by MySQL error number, of the backend or of Weir itself. Numbers past the first 64 of a side are other.";
     CommandDuration, "weir_command_duration_seconds", Histogram, ["endpoint"], "Time of commands as clients see it, from a command's first byte to the last byte of its answer, without the network to the client.";

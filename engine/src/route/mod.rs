@@ -8,6 +8,8 @@ mod aim;
 mod balance;
 mod draw;
 mod field;
+mod limit;
+mod rules;
 mod splits;
 mod why;
 
@@ -15,5 +17,7 @@ pub use aim::{Aim, Wish};
 pub use balance::{Balance, Load, NoServer};
 pub use draw::{Among, Draw, Miss};
 pub use field::{Candidate, Field, Unfit};
+pub use limit::{Bell, Bucket, Gate, Joined, Slot, Turn};
+pub use rules::{Asker, Decision, Ends, RULED_BYTES_MAX, Rule, Rules, Statement, Step};
 pub use splits::{CLASSIFY_BYTES_MAX, Mode, Splits};
 pub use why::Why;

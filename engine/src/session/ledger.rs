@@ -3,8 +3,10 @@
 //! Purpose: each answered command with its own time, each error with its number.
 //! Never: read a clock; the worker says what time it is, once per turn.
 
+use std::sync::Arc;
+
 use crate::base::Time;
-use crate::route::Why;
+use crate::route::{Decision, Rules, Statement, Why};
 
 /// Lent to a session while it is fed. Cleared by the worker, so it holds no more than one input
 /// can bring about; and as what happens again and again is kept once, that is little, even of a
@@ -14,6 +16,8 @@ pub struct Ledger {
     now: Time,
     /// Each with how often it happened.
     entries: Vec<(Entry, u32)>,
+    /// What rules there are.
+    rules: Option<Arc<Rules>>,
 }
 
 /// What happened.
@@ -49,6 +53,22 @@ impl Ledger {
     /// A new turn begins.
     pub const fn set_now(&mut self, now: Time) {
         self.now = now;
+    }
+
+    /// These rules are in force from now on.
+    pub fn set_rules(&mut self, rules: Option<Arc<Rules>>) {
+        self.rules = rules;
+    }
+
+    /// Whether there are any.
+    #[inline]
+    pub(super) const fn has_rules(&self) -> bool {
+        self.rules.is_some()
+    }
+
+    /// What they say of a statement.
+    pub(super) fn decide(&self, statement: &Statement<'_>) -> Decision {
+        self.rules.as_deref().map(|rules| rules.decide(statement)).unwrap_or_default()
     }
 
     /// The time of this turn.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::base::{Fault, Time};
-use crate::route::{Aim, Splits};
+use crate::route::{Aim, Asker, Slot, Splits};
 use crate::session::ledger::Ledger;
 use crate::session::sharing::Sharing;
 #[cfg(doc)]
@@ -28,6 +28,8 @@ pub struct Terms {
     pub statements_max: usize,
     /// Where its statements go.
     pub splits: Splits,
+    /// Who it is, for rules.
+    pub asker: Asker,
 }
 
 impl Session {
@@ -131,6 +133,21 @@ impl Session {
     pub fn deny_backend(&mut self, fault: Fault) {
         if let Some(sharing) = self.sharing_mut() {
             sharing.denied = Some(fault);
+        }
+    }
+
+    /// [`Action::Hold`] is over: a place among those who run at the same time. Feed it
+    /// [`Self::take_ahead`] then.
+    pub fn admit(&mut self, slot: Slot) {
+        if let Some(sharing) = self.sharing_mut() {
+            sharing.ruled.admit(slot);
+        }
+    }
+
+    /// Its client is another account now.
+    pub fn set_user(&mut self, user: &[u8]) {
+        if let Some(sharing) = self.sharing_mut() {
+            sharing.ruled.set_user(user);
         }
     }
 

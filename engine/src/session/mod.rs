@@ -21,6 +21,7 @@ mod processlist;
 mod reading;
 mod relay;
 mod routing;
+mod ruled;
 mod shared;
 mod sharing;
 mod stake;
@@ -34,6 +35,7 @@ pub use ledger::{Entry, Ledger};
 pub use lending::Terms;
 pub use login::{LeaseRequest, LoginContext};
 pub use processlist::{Apart, Seated, Threads};
+pub use ruled::{Hold, over};
 pub use state::{Action, Session, Tally};
 pub use text::Thread;
 

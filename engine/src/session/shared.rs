@@ -40,6 +40,8 @@ pub(super) enum Ruling {
     Done,
     /// It comes again once something of Weir's own was said to the backend.
     Again,
+    /// It comes again as another text.
+    Replaced,
     /// As every session does it: the connection is there.
     Usual,
 }
@@ -199,6 +201,11 @@ impl Relay {
             return Ok(true);
         }
         let has_lease = sharing.lent.is_some();
+        if ledger.has_rules()
+            && let Some(goes_on) = self.obey_long(command, edits, ledger)
+        {
+            return Ok(goes_on);
+        }
         if self.steer_long(ledger)? {
             return Ok(false);
         }
@@ -317,6 +324,10 @@ impl Relay {
             }
             Ruling::Again => return Ok(Some(0)),
             Ruling::Done => edits.discard(used),
+            Ruling::Replaced => {
+                edits.discard(used);
+                return Ok(Some(0));
+            }
             Ruling::Usual => {
                 let payload = BytesMut::from(input.get(HEADER_BYTES..used).unwrap_or_default());
                 edits.discard(used);
@@ -362,7 +373,7 @@ impl Relay {
                 }
                 return Ok(false);
             }
-            Ruling::Done => {}
+            Ruling::Done | Ruling::Replaced => {}
             Ruling::Usual => self.on_whole(command, payload, edits, ledger)?,
         }
         Ok(true)
@@ -382,6 +393,20 @@ impl Relay {
         edits: &mut Edits,
         ledger: &mut Ledger,
     ) -> Result<Ruling, Fault> {
+        let ruling = self.rule_next(command, payload, edits, ledger)?;
+        if matches!(ruling, Ruling::Done | Ruling::Usual) {
+            self.forget_ruled();
+        }
+        Ok(ruling)
+    }
+
+    fn rule_next(
+        &mut self,
+        command: Command,
+        payload: &[u8],
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> Result<Ruling, Fault> {
         if self.is_lost()? {
             return Ok(Ruling::Again);
         }
@@ -395,9 +420,15 @@ impl Relay {
         if self.answer_denied(1, edits, ledger) {
             return Ok(Ruling::Done);
         }
+        if ledger.has_rules()
+            && let Some(ruling) = self.obey(command, payload, edits, ledger)?
+        {
+            return Ok(ruling);
+        }
         if let Some(ruling) = self.steer(command, payload, edits, ledger)? {
             return Ok(ruling);
         }
+        self.aim_as_ruled();
         let dialect = self.reply.dialect();
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(Ruling::Usual) };
         if sharing.lent.is_none() {
@@ -555,7 +586,12 @@ impl Relay {
     }
 
     /// Answers a command with why there is no connection for it, if there is none.
-    fn answer_denied(&mut self, seq: u8, edits: &mut Edits, ledger: &mut Ledger) -> bool {
+    pub(super) fn answer_denied(
+        &mut self,
+        seq: u8,
+        edits: &mut Edits,
+        ledger: &mut Ledger,
+    ) -> bool {
         let Some(sharing) = self.sharing.as_deref_mut() else { return false };
         let Some(fault) = sharing.denied.take() else { return false };
         sharing.since = None;

@@ -16,11 +16,13 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::base::{Blame, Fault, Time};
+use crate::route::Slot;
 use crate::session::faults::{not_a_reply, told, too_far_ahead};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::lending::Terms;
 use crate::session::relay::{Relay, Wait, What};
 use crate::session::routing::Router;
+use crate::session::ruled::Ruled;
 use crate::session::state::Action;
 use crate::session::statements::{Statement, Statements};
 use crate::share::{
@@ -43,6 +45,8 @@ pub(super) struct Issued {
     pub(super) kind: Kind,
     pub(super) effects: Option<Box<Effects>>,
     pub(super) of: Of,
+    /// Its places among those who run at the same time, by rules. Held until it is answered.
+    pub(super) slots: Vec<Slot>,
 }
 
 /// What prepared statement a command is about.
@@ -160,6 +164,8 @@ pub(super) struct Sharing {
     pub(super) long: Option<Box<LongText>>,
     /// Where its commands go.
     pub(super) router: Router,
+    /// What rules say of the command that comes next.
+    pub(super) ruled: Ruled,
 }
 
 /// A text that is read while it is relayed.
@@ -172,7 +178,7 @@ pub(super) struct LongText {
 
 impl Sharing {
     pub(super) fn new(terms: Terms) -> Self {
-        let Terms { settings, traits, statements_max, splits } = terms;
+        let Terms { settings, traits, statements_max, splits, asker } = terms;
         let (server, is_mariadb) = (traits.server, traits.is_mariadb());
         let mode = settings.lex_mode(server);
         let silence_max = settings.wait_timeout();
@@ -208,6 +214,7 @@ impl Sharing {
             silent_since: Time::ZERO,
             long: None,
             router: Router::new(splits),
+            ruled: Ruled::new(asker),
         }
     }
 
@@ -398,7 +405,8 @@ impl Relay {
         ledger: &mut Ledger,
     ) -> Result<(), Fault> {
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(()) };
-        let Some(issued) = sharing.issued.pop_front() else { return Ok(()) };
+        let Some(mut issued) = sharing.issued.pop_front() else { return Ok(()) };
+        issued.slots.clear();
         let Some(notes) = self.reply.notes() else { return Ok(()) };
         let error = if failed { self.reply.error_code().max(1) } else { 0 };
         let returns = matches!(issued.kind, Kind::Statement { inserts: true, .. });
@@ -584,7 +592,8 @@ impl Relay {
     ) -> Result<(), Fault> {
         self.owe_reply(expect)?;
         if let Some(sharing) = self.sharing.as_deref_mut() {
-            sharing.issued.push_back(Issued { kind, effects, of });
+            let slots = sharing.ruled.end();
+            sharing.issued.push_back(Issued { kind, effects, of, slots });
             sharing.since = None;
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::session::login::{LeaseRequest, Login, LoginContext, Verdict};
 use crate::session::parting::Parting;
 use crate::session::processlist::Threads;
 use crate::session::relay::Relay;
+use crate::session::ruled::Hold;
 use crate::session::text::Thread;
 use crate::wire::compress::Algorithm;
 use crate::wire::proxy::Origin;
@@ -47,6 +48,9 @@ pub enum Action {
     /// Lend it a connection, of those that it shares with others: [`Session::on_attached`], or
     /// [`Session::deny_backend`]. What it left of its input is to be fed again then.
     Acquire,
+    /// Keep what its client sends, as for [`Self::Acquire`], until a rule lets its command go on:
+    /// [`Session::admit`], or [`Session::deny_backend`], or nothing, if only time was to pass.
+    Hold(Hold),
     /// Take the connection back: [`Session::release`].
     Release,
     /// Feed it what its client sent ahead: [`Session::take_ahead`].

@@ -99,6 +99,11 @@ impl Statement {
         }
     }
 
+    /// Its text, if that was kept.
+    pub(super) fn text(&self) -> Option<&[u8]> {
+        self.source.as_ref().map(|source| source.text())
+    }
+
     fn text_bytes(&self) -> usize {
         self.source.as_ref().map_or(0, |source| source.text().len())
     }
@@ -146,8 +151,7 @@ impl Statement {
 
     /// What an execution will have done.
     pub(super) fn effects(&self, settings: &Settings) -> Option<Box<Effects>> {
-        let text = self.source.as_ref().map(|source| source.text());
-        match (self.does, text) {
+        match (self.does, self.text()) {
             (Does::Nothing, _) => None,
             (Does::AsWritten(mode), Some(text)) => {
                 Effects::of(text, &Findings::of(text, mode), settings, mode)

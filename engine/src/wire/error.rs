@@ -133,6 +133,8 @@ pub mod code {
     pub const TOO_MANY_USER_CONNECTIONS: u16 = 1203;
     /// A user has reached a limit of its own.
     pub const USER_LIMIT_REACHED: u16 = 1226;
+    /// A privilege is missing.
+    pub const SPECIFIC_ACCESS_DENIED_ERROR: u16 = 1227;
     /// Unknown prepared statement handler.
     pub const UNKNOWN_STMT_HANDLER: u16 = 1243;
     /// Client does not support the authentication protocol asked for.
@@ -188,7 +190,8 @@ pub const fn sqlstate(code: u16) -> [u8; 5] {
         | code::PARSE_ERROR
         | code::MAX_PREPARED_STMT_COUNT_REACHED
         | code::TOO_MANY_USER_CONNECTIONS
-        | code::USER_LIMIT_REACHED => *b"42000",
+        | code::USER_LIMIT_REACHED
+        | code::SPECIFIC_ACCESS_DENIED_ERROR => *b"42000",
         code::CANT_EXECUTE_IN_READ_ONLY_TRANSACTION => *b"25006",
         code::QUERY_INTERRUPTED | code::CONNECTION_KILLED => *b"70100",
         _ => *b"HY000",

@@ -141,6 +141,11 @@ impl<D: Driver> Worker<D> {
             }
         };
         self.settle_seat(key, changed);
+        if let Some(entry) = self.sessions.get_mut(key)
+            && let Some(user) = entry.seats.user()
+        {
+            entry.session.set_user(user);
+        }
         self.login_over(key);
         self.go_on(key, rest);
     }

@@ -20,6 +20,7 @@ use crate::share::{Exchange, Lent};
 use crate::sql::Server;
 use crate::wire::Side;
 use crate::wire::proxy::Origin;
+use crate::worker::hold::Held;
 use crate::worker::queue::Waiting;
 use crate::worker::seat::Seats;
 use crate::worker::transport::Transport;
@@ -39,6 +40,8 @@ pub(super) struct Entry {
     pub(super) backend: Option<Box<BackendLink>>,
     /// Until it may connect to its backend.
     pub(super) waiting: Option<Box<Waiting>>,
+    /// Until a rule lets its command go on.
+    pub(super) held: Option<Box<Held>>,
     /// The users it counts for.
     pub(super) seats: Seats,
     /// Whose connections it shares between its commands, once it is logged in.

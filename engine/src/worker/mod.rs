@@ -7,7 +7,8 @@
 //! Reading order: this file (the loop), `entry` (what is kept per session), `accept`, `traffic`
 //! (bytes and back-pressure), `transport` and `coded` (bytes that are encrypted or compressed),
 //! `lease` (backend connections), `init` (what they are told first), `idle` (between two clients), `keep` (while
-//! there is none), `make` (before there is one), `queue` (waiting for them), `ship` (from one worker
+//! there is none), `make` (before there is one), `queue` (waiting for them), `hold` (waiting
+//! because of a rule), `ship` (from one worker
 //! to another), `change` (what a session asks for after its login), `password` (those that clients seal), `seat` (sessions
 //! of a user), `reload`, `drain`, `thread`.
 
@@ -17,6 +18,7 @@ mod coded;
 mod dealer;
 mod drain;
 mod entry;
+mod hold;
 mod idle;
 mod init;
 mod keep;
@@ -37,7 +39,7 @@ mod traffic;
 mod transport;
 mod view;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +120,8 @@ pub struct Worker<D: Driver> {
     next_idle_check: Time,
     /// When a client may have been silent for too long.
     next_silence_check: Time,
+    /// Sessions whose commands a rule makes wait, by when that is over and their slots.
+    holds: BTreeMap<(Time, u32), Key>,
     /// Sessions that a connection of their pool would serve, besides a new one.
     wanting: HashMap<PoolKey, Line<Key>>,
     /// What is known of logins whose connections change hands between two commands.
@@ -159,6 +163,8 @@ impl<D: Driver> Worker<D> {
         );
         let mut dealer = Dealer::default();
         dealer.adopt(&parts.config, &parts.snapshot);
+        let mut ledger = Ledger::default();
+        ledger.set_rules(parts.resources.rules.clone());
         Self {
             id: parts.id,
             driver: parts.driver,
@@ -167,7 +173,7 @@ impl<D: Driver> Worker<D> {
             resources: parts.resources,
             counters: parts.counters,
             figures,
-            ledger: Ledger::default(),
+            ledger,
             inbox: parts.inbox,
             nonces: parts.nonces,
             sessions: Slab::default(),
@@ -177,6 +183,7 @@ impl<D: Driver> Worker<D> {
             recycling: VecDeque::new(),
             next_idle_check: Time::NEVER,
             next_silence_check: Time::NEVER,
+            holds: BTreeMap::new(),
             wanting: HashMap::new(),
             logins: HashMap::new(),
             freed: VecDeque::new(),
@@ -246,6 +253,9 @@ impl<D: Driver> Worker<D> {
         if now >= self.next_silence_check {
             self.check_silence(now);
         }
+        if now >= self.next_hold() {
+            self.end_holds(now);
+        }
         if now >= self.drain_deadline {
             self.end_all_sessions();
         }
@@ -286,7 +296,7 @@ impl<D: Driver> Worker<D> {
             return self.driver.now() + LAST_BYTES_CHECK;
         }
         let checks = self.next_login_check.min(self.next_idle_check).min(self.next_silence_check);
-        checks.min(self.drain_deadline)
+        checks.min(self.drain_deadline).min(self.next_hold())
     }
 
     // A call of its own would move each event into it once more.

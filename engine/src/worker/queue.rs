@@ -164,6 +164,7 @@ impl<D: Driver> Worker<D> {
                 None => self.resources.shared.permits.give_back(&server),
             }
         }
+        self.on_rung();
         self.open_parcels();
         self.yield_idle();
         for id in self.desk.take_killed() {

@@ -45,6 +45,7 @@ impl<D: Driver> Worker<D> {
             self.config.backends.iter().map(|backend| backend.name.as_str()),
         );
         self.resources = resources;
+        self.ledger.set_rules(self.resources.rules.clone());
         // There may be room for more logins at once.
         let servers: Vec<_> = self.lanes.keys().cloned().collect();
         for server in servers {

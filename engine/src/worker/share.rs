@@ -13,10 +13,11 @@ use bytes::BytesMut;
 use crate::auth::Proof;
 use crate::base::{Address, Blame, EndpointId, Fault, Key, Time};
 use crate::bus::{Place, Rest};
+use crate::config::EndpointMode;
 use crate::io::{Chunk, CloseMode, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::pool::{InitQuery, Lease, PoolKey, Times};
-use crate::route::{Field, Splits};
+use crate::route::{Asker, Field, Splits};
 use crate::session::{LeaseRequest, Terms};
 use crate::share::{Exchanged, Lent, Settings, StatementBudget, Traits};
 use crate::sql::Server;
@@ -136,11 +137,19 @@ impl<D: Driver> Worker<D> {
         self.edits.clear();
         let Known { capabilities, ok, traits, .. } = known;
         let statements_max = self.config.pool.statements_per_session_max;
-        let terms = Terms { settings, traits, statements_max, splits };
+        let who = entry.described(&self.driver);
+        let mode = self.config.endpoint(entry.endpoint).map(|endpoint| endpoint.mode);
+        let asker = Asker {
+            user: who.user.clone(),
+            address: who.address.map(|it| it.ip().to_canonical()),
+            endpoint: entry.endpoint,
+            may_route: mode == Some(EndpointMode::ReadWrite),
+        };
+        let terms = Terms { settings, traits, statements_max, splits, asker };
         let early = entry.session.on_shared_login(capabilities, &ok, terms, &mut self.edits);
         entry.shares = Some(pool.clone());
-        let (id, client) = (entry.session.id(), entry.described(&self.driver));
-        self.resources.directory.enter(id, client);
+        let id = entry.session.id();
+        self.resources.directory.enter(id, who);
         self.resources.directory.join(id, Arc::clone(&self.desk), rest);
         if let Some(shared) = self.logins.get_mut(pool) {
             shared.sessions += 1;

@@ -47,7 +47,7 @@ impl<D: Driver> Worker<D> {
 
     /// Lets a machine see bytes of one side, and does what it wants done.
     pub(super) fn feed(&mut self, key: Key, side: Side, mut input: Input<'_>) {
-        if side == Side::Client && self.is_acquiring(key) {
+        if side == Side::Client && self.keeps_input(key) {
             // A command before it waits for a connection.
             self.set_ahead(key, input.bytes());
             return;
@@ -58,7 +58,7 @@ impl<D: Driver> Worker<D> {
             if input.bytes().is_empty() || side != Side::Client {
                 return;
             }
-            if self.is_acquiring(key) {
+            if self.keeps_input(key) {
                 self.set_ahead(key, input.bytes());
                 return;
             }
@@ -193,6 +193,7 @@ impl<D: Driver> Worker<D> {
             Some(Action::Identify) => self.identify(key),
             Some(Action::ChangeUser(request)) => self.change_user(key, *request),
             Some(Action::Acquire) => self.acquire(key),
+            Some(Action::Hold(hold)) => self.hold(key, hold),
             Some(Action::Release) => {
                 self.release(key);
                 // A command that came in pieces, which is for another connection.
@@ -318,8 +319,9 @@ impl<D: Driver> Worker<D> {
                 }
                 // With nobody to read a reply, its sender is told so by a reset, instead of being read
                 // to its end. Not while a command may still have to leave.
+                let awaits_reply = entry.session.awaits_reply();
                 let abandons = reason != EndReason::Eof
-                    && entry.session.awaits_reply()
+                    && awaits_reply
                     && entry
                         .link(Side::Backend)
                         .is_some_and(|link| self.driver.unsent_bytes(link.conn) == 0);
@@ -330,7 +332,9 @@ impl<D: Driver> Worker<D> {
                     self.send_edits(key);
                 }
                 self.handshake_failed(culprit);
-                if reason == EndReason::Eof {
+                // Nobody is left who could read what a command that waits would come to.
+                let waits = self.is_held(key) && !awaits_reply;
+                if reason == EndReason::Eof && !waits {
                     self.act(key);
                 } else {
                     let ending = if abandons { Ending::Broken } else { Ending::InOrder };
@@ -396,6 +400,7 @@ impl<D: Driver> Worker<D> {
         }
         self.close_transports(key, ending);
         self.leave_backend(key);
+        self.forget_hold(key);
         let Some(mut entry) = self.sessions.remove(key) else { return };
         let id = entry.session.id();
         self.figures.unpinned(entry.session.pins(), 1);

@@ -42,7 +42,7 @@ impl<D: Driver> Worker<D> {
             is_logging_in: entry.session.is_logging_in(),
             backend: backend.map(|backend| backend.name.to_string()),
             thread: lease.map(|lease| lease.server_thread_id),
-            is_waiting: entry.waiting.is_some() || self.is_acquiring(key),
+            is_waiting: entry.waiting.is_some() || self.keeps_input(key),
             in_transaction: entry.session.in_transaction(),
             shared: shared(entry),
         }

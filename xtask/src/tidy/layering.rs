@@ -40,7 +40,10 @@ pub(super) const MODULES: &[Module] = &[
     pure("failover", &["topology", "config"]),
     kernel("bpf", &["topology", "config"]),
     pure("session", &["wire", "sql", "share", "auth", "route", "config"]),
-    kernel("bus", &["share", "config", "observe", "io", "tls", "auth", "topology", "pool"]),
+    kernel(
+        "bus",
+        &["share", "config", "observe", "io", "tls", "auth", "topology", "route", "pool"],
+    ),
     pure("admin", &["wire", "sql", "config", "topology", "route"]),
     kernel(
         "worker",

@@ -192,3 +192,17 @@ fn a_line_names_a_bounded_number() {
     let many = diff(&config(OLD), &config(&format!("{OLD}{users}"))).unwrap().summary();
     assert!(many.ends_with(" and 950 more") && many.len() < 2000, "{many}");
 }
+
+#[test]
+fn rules_change_live() {
+    let rule = |name: &str, delay_ms: u32| {
+        format!("[[rule]]\nname = \"{name}\"\naction = \"delay\"\ndelay_ms = {delay_ms}\n")
+    };
+    let file = |rules: &[String]| config(&format!("{OLD}{}", rules.concat()));
+    let old = file(&[rule("a", 1), rule("b", 1), rule("c", 1)]);
+    let new = file(&[rule("b", 2), rule("a", 1), rule("d", 1)]);
+    let diff = diff(&old, &new).unwrap();
+    expect!["live: rule[d] added, rule[c] removed, rule[b], order of rules"]
+        .assert_eq(&diff.summary());
+    assert_eq!(diff.effective.rules, new.rules);
+}

@@ -122,7 +122,77 @@ networks = ["10.1.2.3/8", "::1"]
 schemas = ["shop"]
 connections_max = 18
 read_only = true
+[[rule]]
+name = "first"
+user = "c"
+schema = "shop"
+network = ["10.0.0.0/8"]
+digest = "00000000000000fF"
+regex = "^DROP"
+action = "reject"
+code = 1142
+message = "no"
+[[rule]]
+name = "second"
+endpoint = "more"
+action = "route"
+to = "backend db3"
+continue = true
+[[rule]]
+name = "third"
+regex = "a"
+action = "rewrite"
+replace = "b"
+[[rule]]
+name = "fourth"
+action = "limit"
+per_second = 35
+burst = 36
+concurrent = 37
+wait_ms = 38
+waiters_max = 39
+[[rule]]
+name = "fifth"
+action = "delay"
+delay_ms = 40
+[[endpoint]]
+name = "more"
+listen = "0.0.0.0:6034"
+cluster = "two"
 "#;
+
+#[test]
+fn every_key_of_rules_has_an_effect() {
+    let rules = accepted(ALL).rules;
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["first", "second", "third", "fourth", "fifth"]);
+    let about = RuleMatch {
+        user: Some("c".to_owned()),
+        schema: Some("shop".to_owned()),
+        networks: accepted(ALL).endpoints[0].proxy_protocol_networks[..1].to_vec(),
+        endpoint: None,
+        digest: Some(255),
+        regex: Some(Pattern::new("^DROP").unwrap()),
+    };
+    assert_eq!(rules[0].about, about);
+    assert_eq!(rules[1].about.endpoint.as_deref(), Some("more"));
+    assert_eq!(rules.iter().map(|it| it.continues).filter(|it| *it).count(), 1);
+    let limit = RuleLimit {
+        per_second: 35,
+        burst: 36,
+        concurrent: 37,
+        wait: Duration::from_millis(38),
+        waiters_max: 39,
+    };
+    let actions = [
+        RuleAction::Reject { code: 1142, message: Some("no".to_owned()) },
+        RuleAction::Route(RuleTarget::Backend("db3".to_owned())),
+        RuleAction::Rewrite { replace: "b".to_owned() },
+        RuleAction::Limit(limit),
+        RuleAction::Delay(Duration::from_millis(40)),
+    ];
+    assert_eq!(rules.iter().map(|rule| rule.action.clone()).collect::<Vec<_>>(), actions);
+}
 
 #[test]
 fn every_key_is_in_the_test_below() {

@@ -312,7 +312,7 @@ impl Pair {
                 let context = context(&self.server, NONCE);
                 self.answer(|session, edits, _| Ok(session.on_named(context, edits)));
             }
-            Some(Action::Acquire | Action::Release | Action::Resume) => {
+            Some(Action::Hold(_) | Action::Acquire | Action::Release | Action::Resume) => {
                 unreachable!("it does not share connections");
             }
             Some(Action::StartTls(rest)) => self.tls = Some(rest),
