@@ -36,6 +36,7 @@ mod protocol;
 mod proxy;
 mod readers;
 mod reload;
+mod rules;
 mod rust;
 mod shapes;
 mod sharing;

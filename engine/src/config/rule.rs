@@ -58,15 +58,14 @@ impl Pattern {
             .dfa_size_limit(REGEX_BYTES_MAX)
             .build()
             .map(Self)
-            .map_err(|error| match error {
-                regex::Error::CompiledTooBig(_) => "is too large a regular expression".to_owned(),
-                // In several lines, it ends with the one that says it.
-                error => {
-                    let text = error.to_string();
-                    let last = text.lines().last().unwrap_or_default();
-                    let why = last.trim_start_matches("error: ");
-                    format!("is no regular expression: {why}")
+            .map_err(|error| {
+                if matches!(error, regex::Error::CompiledTooBig(_)) {
+                    return "is too large a regular expression".to_owned();
                 }
+                // In several lines, it ends with the one that says it.
+                let text = error.to_string();
+                let last = text.lines().last().unwrap_or_default();
+                format!("is no regular expression: {}", last.trim_start_matches("error: "))
             })
     }
 
