@@ -266,7 +266,7 @@ impl Changes {
                 restart listen "listen";
                 restart unix_mode "unix_mode";
                 apart cluster "";
-                live mode "mode";
+                restart mode "mode";
                 apart routing "";
                 live pooling "pooling";
                 live match_client_address "match_client_address";

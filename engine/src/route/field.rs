@@ -133,7 +133,8 @@ impl Field {
                 unfit: unfit(endpoint, view, is_primary, drains, is_led),
             }
         });
-        let falls_back = endpoint.routing.primary_reads != PrimaryReads::Never;
+        let reads_only = endpoint.mode == EndpointMode::ReadOnly;
+        let falls_back = !reads_only && endpoint.routing.primary_reads != PrimaryReads::Never;
         Self { candidates: candidates.collect(), falls_back }
     }
 

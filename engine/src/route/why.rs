@@ -53,6 +53,13 @@ impl Why {
         Self(reason as u8)
     }
 
+    /// That of a text that reads, and nothing else.
+    #[must_use]
+    pub fn is_read(self) -> bool {
+        let reads = [Reason::PlainRead, Reason::Schema, Reason::Explain, Reason::Checksum];
+        reads.into_iter().any(|reason| self == Self::of(reason))
+    }
+
     /// Its place among all.
     #[must_use]
     pub const fn index(self) -> usize {

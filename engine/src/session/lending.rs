@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use crate::base::{Fault, Time};
 use crate::route::{Aim, Asker, Slot, Splits};
 use crate::session::ledger::Ledger;
+use crate::session::routing::Reached;
 use crate::session::sharing::Sharing;
 #[cfg(doc)]
 use crate::session::state::Action;
@@ -119,11 +120,11 @@ impl Session {
         }
     }
 
-    /// The connection of [`Action::Acquire`], and whether it is a replica's. Feed it
+    /// The connection of [`Action::Acquire`], and what it leads to. Feed it
     /// [`Self::take_ahead`] then. Whether it has to be set to something else first.
-    pub fn on_attached(&mut self, lent: Box<Lent>, is_replica: bool, edits: &mut Edits) -> bool {
+    pub fn on_attached(&mut self, lent: Box<Lent>, to: Reached, edits: &mut Edits) -> bool {
         match &mut self.phase {
-            Phase::Relay(relay) => relay.on_attached(lent, is_replica, edits),
+            Phase::Relay(relay) => relay.on_attached(lent, to, edits),
             Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => false,
         }
     }

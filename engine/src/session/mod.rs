@@ -35,6 +35,7 @@ pub use ledger::{Entry, Ledger};
 pub use lending::Terms;
 pub use login::{LeaseRequest, LoginContext};
 pub use processlist::{Apart, Seated, Threads};
+pub use routing::Reached;
 pub use ruled::{Hold, over};
 pub use state::{Action, Session, Tally};
 pub use text::Thread;

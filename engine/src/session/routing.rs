@@ -21,6 +21,15 @@ use crate::wire::{
 /// Longer commands are not asked again elsewhere.
 const REPEAT_BYTES_MAX: usize = 16 << 10;
 
+/// What a connection leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// A replica.
+    pub is_replica: bool,
+    /// A server that takes no writes.
+    pub is_fenced: bool,
+}
+
 /// Where a session's commands go.
 #[derive(Debug, Default)]
 pub(super) struct Router {
@@ -29,8 +38,12 @@ pub(super) struct Router {
     pub(super) aim: Aim,
     /// Why the command that comes next goes where it goes.
     why: Why,
-    /// The connection there is leads to a replica, which is left for anything but reads.
+    /// The connection there is leads to a replica.
+    on_replica: bool,
+    /// The same, and it is left for anything but reads.
     pub(super) at_replica: bool,
+    /// Nobody writes there.
+    is_fenced: bool,
     /// It is there for the command that comes next.
     is_for_next: bool,
     /// A replica was not good enough for the command that comes next.
@@ -51,8 +64,10 @@ impl Router {
     }
 
     /// A connection is there.
-    pub(super) fn on_attached(&mut self, is_replica: bool) {
-        self.at_replica = is_replica && self.splits.mode == Mode::ReadWrite;
+    pub(super) fn on_attached(&mut self, to: Reached) {
+        self.on_replica = to.is_replica;
+        self.is_fenced = to.is_fenced;
+        self.at_replica = to.is_replica && self.splits.mode == Mode::ReadWrite;
         self.is_for_next = self.splits();
         self.can_repeat = false;
     }
@@ -118,7 +133,13 @@ impl Relay {
             return Ok(None);
         }
         let asks_of_last = why == Why::of(Reason::PreviousStatement);
-        if stays || !aim.is_primary() || asks_of_last {
+        let lacks_fence = aim.wish().is_some_and(|wish| wish.fenced) && !router.is_fenced;
+        if stays && lacks_fence {
+            self.answer_with(Refusal::ReadOnlyEndpoint, edits, ledger)?;
+            return Ok(Some(Ruling::Done));
+        }
+        // A wish may be for another replica.
+        if stays || aim == Aim::Reads || asks_of_last {
             return Ok(None);
         }
         self.leave_replica(ledger)?;
@@ -228,14 +249,18 @@ impl Relay {
         if !router.splits() {
             return;
         }
-        let is_read =
+        let is_read = if router.at_replica {
             matches!(command, Command::Query | Command::StmtPrepare | Command::StmtExecute)
-                && router.why != Why::of(Reason::PreviousStatement);
+                && router.why != Why::of(Reason::PreviousStatement)
+        } else {
+            // Where all goes to replicas, not all of it can be asked twice.
+            command == Command::Query && router.why.is_read()
+        };
         let fits = payload.len() <= REPEAT_BYTES_MAX;
-        router.can_repeat = router.at_replica && is_read && is_alone && fits;
+        router.can_repeat = router.on_replica && is_read && is_alone && fits;
         router.primary_only = false;
         router.is_for_next = false;
-        ledger.enter(Entry::Routed { replica: router.at_replica, why: router.why });
+        ledger.enter(Entry::Routed { replica: router.on_replica, why: router.why });
         if router.can_repeat
             && let Some(lent) = &mut sharing.lent
         {
@@ -263,7 +288,7 @@ impl Relay {
     /// What came of a backend is a replica's refusal of something that another server may do: it is
     /// asked there.
     pub(super) fn is_refused_here(&mut self, input: &[u8], ledger: &mut Ledger) -> bool {
-        if !self.can_repeat() {
+        if !self.is_at_replica() || !self.can_repeat() {
             return false;
         }
         let Some(refused) = refusal(input, self.reply.dialect().backend) else { return false };
@@ -310,9 +335,12 @@ impl Relay {
     /// not answered comes again.
     pub(super) fn survives_end(&mut self, ledger: &mut Ledger) -> bool {
         let in_transaction = self.is_in_transaction();
-        let at_replica = self.is_at_replica();
-        let is_held = self.sharing.as_deref().is_some_and(|it| it.statements.hold_connection());
-        if !at_replica || in_transaction || is_held || self.unasked {
+        let Some(sharing) = self.sharing.as_deref() else { return false };
+        // Anything else only its connection knows.
+        let passing = Pin::Diagnostics.bit() | Pin::FoundRows.bit();
+        let is_held = sharing.statements.hold_connection()
+            || !sharing.router.at_replica && sharing.carried.pins.bits() & !passing != 0;
+        if !sharing.router.on_replica || in_transaction || is_held || self.unasked {
             return false;
         }
         if !self.owed.is_empty() {
@@ -327,7 +355,7 @@ impl Relay {
         sharing.ahead.extend_from_slice(&rest);
         sharing.awaits_answers = false;
         sharing.carried.pins = Pins::default();
-        sharing.router.at_replica = false;
+        sharing.router.on_attached(Reached::default());
         sharing.lent = None;
         sharing.tell_pins(in_transaction, ledger);
         true

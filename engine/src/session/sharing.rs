@@ -21,7 +21,7 @@ use crate::session::faults::{not_a_reply, told, too_far_ahead};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::lending::Terms;
 use crate::session::relay::{Relay, Wait, What};
-use crate::session::routing::Router;
+use crate::session::routing::{Reached, Router};
 use crate::session::ruled::Ruled;
 use crate::session::state::Action;
 use crate::session::statements::{Statement, Statements};
@@ -290,15 +290,13 @@ impl Relay {
     }
 
     /// A connection is there: sets it to what the session has set, if it is not; whether it is not.
-    pub(super) fn on_attached(
-        &mut self,
-        lent: Box<Lent>,
-        is_replica: bool,
-        edits: &mut Edits,
-    ) -> bool {
+    pub(super) fn on_attached(&mut self, lent: Box<Lent>, to: Reached, edits: &mut Edits) -> bool {
         let Some(sharing) = self.sharing.as_deref_mut() else { return false };
         self.reply.set_backend(lent.capabilities);
-        sharing.router.on_attached(is_replica);
+        sharing.router.on_attached(to);
+        // The client was told of a transaction, of which this server hears nothing.
+        let unsaid = sharing.begins && sharing.router.at_replica;
+        self.reply.add_status(if unsaid { Status::IN_TRANS } else { Status::default() });
         sharing.is_fresh = true;
         sharing.knows_found_rows = false;
         let mut words = Words::default();
@@ -449,7 +447,7 @@ impl Relay {
             let rows = affected.and_then(|rows| i64::try_from(rows).ok());
             sharing.row_count = rows.unwrap_or(-1);
         }
-        let in_transaction = self.reply.status().contains(Status::IN_TRANS);
+        let in_transaction = self.reply.status().contains(Status::IN_TRANS) && !sharing.begins;
         sharing.set_in_transaction(in_transaction);
         if notes.last_insert_id != 0 {
             sharing.insert_id_seen = notes.last_insert_id;

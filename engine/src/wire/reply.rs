@@ -89,6 +89,8 @@ pub struct ReplyWalk {
     /// Sequence id of the last frame as the client sees it.
     last_seq: u8,
     status: Status,
+    /// Flags that the client sees besides the server's.
+    added: Status,
     /// Of the last ERR.
     error_code: u16,
     /// The head of a frame that was cut before it could be decided on.
@@ -115,6 +117,7 @@ impl ReplyWalk {
             next_backend_seq: None,
             last_seq: 0,
             status,
+            added: Status::default(),
             error_code: 0,
             partial: BytesMut::new(),
             notes: None,
@@ -130,6 +133,11 @@ impl ReplyWalk {
     #[must_use]
     pub fn notes(&self) -> Option<&Notes> {
         self.notes.as_deref()
+    }
+
+    /// From now on the client sees these flags besides the server's.
+    pub const fn add_status(&mut self, flags: Status) {
+        self.added = flags;
     }
 
     /// The backend connection is another one.
@@ -455,8 +463,8 @@ impl ReplyWalk {
             State::Rows | State::Stream => self.end_of_rows(frame, edits),
             State::ColumnsEof => {
                 let eof = EofPacket::parse(frame.payload())?;
-                self.status = eof.status;
-                self.pass(frame, edits);
+                self.status = eof.status.with(self.added);
+                self.pass_eof(frame, eof, edits);
                 if eof.status.contains(Status::CURSOR_EXISTS) {
                     return Ok(Some(ReplyEvent::End { failed: false }));
                 }
@@ -519,6 +527,7 @@ impl ReplyWalk {
         edits: &mut Edits,
     ) -> Result<Option<ReplyEvent>, ReplyError> {
         let packet = OkPacket::parse(frame.payload(), self.dialect.backend)?;
+        let packet = OkPacket { status: packet.status.with(self.added), ..packet };
         self.status = packet.status;
         if let Some(notes) = &mut self.notes {
             notes.on_ok(&packet);
@@ -542,15 +551,16 @@ impl ReplyWalk {
         // Some answers are plain EOFs whatever was negotiated; an OK is at least seven bytes.
         if frame.payload().len() < 7 {
             let eof = EofPacket::parse(frame.payload())?;
-            self.status = eof.status;
+            self.status = eof.status.with(self.added);
             if let Some(notes) = &mut self.notes {
                 notes.on_end_of_old_rows(eof.warnings);
             }
             self.pay_eof(edits);
-            self.pass(frame, edits);
+            self.pass_eof(frame, eof, edits);
             return Ok(self.after_result());
         }
         let packet = OkPacket::parse(frame.payload(), self.dialect.backend)?;
+        let packet = OkPacket { status: packet.status.with(self.added), ..packet };
         self.status = packet.status;
         if let Some(notes) = &mut self.notes {
             notes.on_end_of_rows(&packet);
@@ -614,6 +624,10 @@ impl ReplyWalk {
 
     /// Whether the client can read an OK packet as the backend wrote it.
     fn reads_as_is(&self, packet: &OkPacket<'_>) -> bool {
+        self.added == Status::default() && self.knows_trackers(packet)
+    }
+
+    fn knows_trackers(&self, packet: &OkPacket<'_>) -> bool {
         self.dialect.client.contains(Capabilities::SESSION_TRACK) && self.notes.is_none()
             || !packet.status.contains(Status::SESSION_STATE_CHANGED)
     }
@@ -638,6 +652,17 @@ impl ReplyWalk {
             let (status, seq) = (self.status.of_the_session(), self.last_seq);
             edits.send(Side::Client, |out| ok::encode_eof(status, 0, seq, out));
         }
+    }
+
+    /// Lets an EOF go on, with the flags that are added.
+    fn pass_eof(&mut self, frame: &mut Frame<'_>, eof: EofPacket, edits: &mut Edits) {
+        if self.added == Status::default() {
+            return self.pass(frame, edits);
+        }
+        let seq = self.next_seq(frame);
+        frame.leave_out(edits);
+        let status = eof.status.with(self.added);
+        edits.send(Side::Client, |out| ok::encode_eof(status, eof.warnings, seq, out));
     }
 
     /// Lets a control frame go on as it is, but for its sequence id.

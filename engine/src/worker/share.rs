@@ -17,8 +17,8 @@ use crate::config::EndpointMode;
 use crate::io::{Chunk, CloseMode, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::pool::{InitQuery, Lease, PoolKey, Times};
-use crate::route::{Asker, Field, Splits};
-use crate::session::{LeaseRequest, Terms};
+use crate::route::{Asker, Splits};
+use crate::session::{LeaseRequest, Reached, Terms};
 use crate::share::{Exchanged, Lent, Settings, StatementBudget, Traits};
 use crate::sql::Server;
 use crate::wire::{Capabilities, ErrPacket, LoginRequest, Side, code, fault};
@@ -367,8 +367,13 @@ impl<D: Driver> Worker<D> {
             let place = Place { server: backend.named.clone(), thread: lease.server_thread_id };
             self.resources.directory.insert(entry.session.id(), place);
         }
-        let primary = self.dealer.field(entry.endpoint).and_then(Field::primary);
-        let is_replica = primary != Some(backend.id);
+        let field = self.dealer.field(entry.endpoint);
+        let candidate =
+            field.and_then(|it| it.candidates.iter().find(|it| it.backend == backend.id));
+        let to = Reached {
+            is_replica: candidate.is_none_or(|it| !it.is_primary),
+            is_fenced: candidate.is_some_and(|it| it.is_fenced),
+        };
         self.figures.backend_lent(backend.id);
         entry.avoids = None;
         self.edits.clear();
@@ -376,7 +381,7 @@ impl<D: Driver> Worker<D> {
         if let Some(backend) = &mut entry.backend {
             backend.lent_at = self.ledger.now();
         }
-        if entry.session.on_attached(lent, is_replica, &mut self.edits) {
+        if entry.session.on_attached(lent, to, &mut self.edits) {
             self.counters.increment(Counter::BackendTunings);
         }
         if !self.edits.list().is_empty() {

@@ -36,7 +36,7 @@ pub(super) const ENDPOINT: &[Key] = &[
         words::<EndpointMode>,
         "Where statements go. \"primary\": all to the primary. \"read-write\": reads to replicas, \
          everything else, and whatever might not be a read, to the primary; needs pooling = \
-         \"transaction\". \"read-only\": all to replicas; what writes gets error 1290.",
+         \"transaction\". \"read-only\": all to replicas; what writes gets error 1290. A change needs a restart.",
     ),
     Key {
         name: "consistency",
