@@ -22,6 +22,7 @@ on_every_server!(
     who_waits_for_its_turn_and_leaves_is_forgotten,
     so_many_run_in_a_second,
     a_statement_is_delayed_without_a_connection,
+    what_takes_long_is_ended,
     reads_go_where_rules_say,
 );
 
@@ -230,6 +231,33 @@ fn so_many_run_in_a_second(on: On) {
         }
         assert!(started.elapsed() >= Duration::from_millis(490), "{:?}", started.elapsed());
         conn.query_drop("SELECT 1").await.unwrap();
+        conn.disconnect().await.unwrap();
+    });
+    proxy.finish();
+}
+
+fn what_takes_long_is_ended(on: On) {
+    let rules = "[[rule]]\nname = \"short\"\nregex = \"(?i)sleep\"\naction = \"timeout\"\n\
+                 timeout_ms = 200\n";
+    let proxy = Proxy::start_with(on, &with(on, rules));
+    run(async {
+        let mut conn = connect(proxy.weir.address(), None).await;
+        // A sleep that is ended is no error on MySQL: rows that take long are.
+        let long = "SELECT COUNT(*), SLEEP(0) FROM numbers.n a JOIN numbers.n b JOIN numbers.n c";
+        for _ in 0..2 {
+            let started = Instant::now();
+            let text = error(conn.query_drop(long).await).0;
+            let prepared = error(conn.exec_drop(long, ()).await).0;
+            assert!(
+                [text, prepared].iter().all(|it| matches!(it, 1969 | 3024)),
+                "{text} {prepared}"
+            );
+            assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+            let seen: Option<u32> = conn.query_first("SELECT 7 + SLEEP(0)").await.unwrap();
+            assert_eq!(seen, Some(7));
+            let seen: Option<u32> = conn.exec_first("SELECT ? + SLEEP(0)", (8,)).await.unwrap();
+            assert_eq!(seen, Some(8));
+        }
         conn.disconnect().await.unwrap();
     });
     proxy.finish();

@@ -105,6 +105,8 @@ pub enum RuleAction {
     Limit(RuleLimit),
     /// It waits for so long first.
     Delay(Duration),
+    /// Its server ends it if it takes longer.
+    Timeout(Duration),
 }
 
 /// Which servers are meant.
@@ -141,6 +143,7 @@ pub(super) enum ActionWord {
     Rewrite,
     Limit,
     Delay,
+    Timeout,
 }
 
 impl ActionWord {
@@ -152,15 +155,17 @@ impl ActionWord {
             Self::Rewrite => &["replace"],
             Self::Limit => &["per_second", "burst", "concurrent", "wait_ms", "waiters_max"],
             Self::Delay => &["delay_ms"],
+            Self::Timeout => &["timeout_ms"],
         }
     }
 
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Route, "route"),
         (Self::Reject, "reject"),
         (Self::Rewrite, "rewrite"),
         (Self::Limit, "limit"),
         (Self::Delay, "delay"),
+        (Self::Timeout, "timeout"),
     ];
 }
 
@@ -171,6 +176,7 @@ impl super::words::Word for ActionWord {
         ("rewrite", Self::Rewrite),
         ("limit", Self::Limit),
         ("delay", Self::Delay),
+        ("timeout", Self::Timeout),
     ];
     const DEFAULT: Option<Self> = None;
 }
@@ -292,6 +298,13 @@ impl Known<'_> {
                     self.missing(table, "delay_ms");
                 }
                 RuleAction::Delay(milliseconds(table, "delay_ms"))
+            }
+            ActionWord::Timeout => {
+                let time = milliseconds(table, "timeout_ms");
+                if time.is_zero() {
+                    self.missing(table, "timeout_ms");
+                }
+                RuleAction::Timeout(time)
             }
         })
     }

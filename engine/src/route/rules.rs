@@ -73,6 +73,8 @@ pub struct Statement<'a> {
     pub text: Option<&'a [u8]>,
     /// How that is read.
     pub mode: LexMode,
+    /// It comes as text.
+    pub is_new: bool,
     /// It may become another text.
     pub rewrites: bool,
     /// It is to run, and not only prepared to.
@@ -88,6 +90,8 @@ pub struct Decision {
     pub steps: VecDeque<Step>,
     /// It does not go at all.
     pub ends: Option<Ends>,
+    /// Its server is to end it if it takes longer.
+    pub timeout: Option<Duration>,
 }
 
 /// What a statement has to pass.
@@ -177,6 +181,11 @@ impl Rules {
                     decision.to.get_or_insert_with(|| target.clone());
                 }
                 RuleAction::Limit(_) | RuleAction::Delay(_) if !statement.runs => {}
+                RuleAction::Timeout(_) if !statement.is_new => continue,
+                RuleAction::Timeout(time) => {
+                    let least = decision.timeout.map_or(*time, |other| other.min(*time));
+                    decision.timeout = Some(least);
+                }
                 RuleAction::Limit(limit) => {
                     if limit.per_second > 0 {
                         decision.steps.push_back(Step::Bucket(Arc::clone(rule)));
@@ -221,7 +230,8 @@ impl Rule {
             RuleAction::Route(_)
             | RuleAction::Reject { .. }
             | RuleAction::Rewrite { .. }
-            | RuleAction::Delay(_) => None,
+            | RuleAction::Delay(_)
+            | RuleAction::Timeout(_) => None,
         }
     }
 

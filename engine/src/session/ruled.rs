@@ -17,6 +17,7 @@ use crate::session::shared::Ruling;
 use crate::session::sharing::Sharing;
 use crate::session::state::Action;
 use crate::session::statements::Statement;
+use crate::sql::timed;
 use crate::wire::{Command, Edits, code, fault, frame, query_text_at};
 
 /// What a command waits for.
@@ -42,6 +43,8 @@ struct Next {
     /// It has become another text, and does so once.
     is_rewritten: bool,
     decision: Option<Decision>,
+    /// Itself, to be ended by its server if it takes long.
+    timed: Option<Vec<u8>>,
     /// Why it does not go.
     refused: Option<Fault>,
     slots: Vec<Slot>,
@@ -59,6 +62,8 @@ enum Passage {
     Waits,
     /// It is another text.
     Becomes(Vec<u8>),
+    /// It is the same text, which says how long it may take.
+    Timed(Vec<u8>),
 }
 
 impl Ruled {
@@ -108,6 +113,9 @@ impl Next {
             }
             Some(Ends::Rewritten(text)) => return Passage::Becomes(text),
             None => {}
+        }
+        if let Some(text) = self.timed.take() {
+            return Passage::Timed(text);
         }
         while let Some(step) = decision.steps.front_mut() {
             match step {
@@ -174,7 +182,13 @@ impl Relay {
             }
             Passage::Becomes(text) => {
                 let head = text_at.and_then(|at| payload.get(..at)).unwrap_or_default();
-                self.replace(head, &text);
+                self.replace(head, &text, Next { is_rewritten: true, ..Next::default() });
+                Ok(Some(Ruling::Replaced))
+            }
+            Passage::Timed(text) => {
+                let head = text_at.and_then(|at| payload.get(..at)).unwrap_or_default();
+                let next = self.sharing.as_deref_mut().and_then(|it| it.ruled.next.take());
+                self.replace(head, &text, next.map(|next| *next).unwrap_or_default());
                 Ok(Some(Ruling::Replaced))
             }
         }
@@ -194,7 +208,7 @@ impl Relay {
         decide(sharing, command, head.as_deref().unwrap_or_default(), None, ledger);
         sharing.head = head;
         match self.pass(ledger.now()) {
-            Passage::Goes | Passage::Becomes(_) => None,
+            Passage::Goes | Passage::Becomes(_) | Passage::Timed(_) => None,
             Passage::Holds(hold) => {
                 self.hold(hold, edits, ledger.now());
                 Some(false)
@@ -254,7 +268,8 @@ impl Relay {
             | Passage::Waits
             | Passage::Holds(_)
             | Passage::Refused(_)
-            | Passage::Becomes(_)) => passage,
+            | Passage::Becomes(_)
+            | Passage::Timed(_)) => passage,
         }
     }
 
@@ -305,10 +320,9 @@ impl Relay {
     }
 
     /// The command comes again with another text, before all that is behind it.
-    fn replace(&mut self, head: &[u8], text: &[u8]) {
+    fn replace(&mut self, head: &[u8], text: &[u8], next: Next) {
         let since = self.command_since;
         let Some(sharing) = self.sharing.as_deref_mut() else { return };
-        let next = Next { is_rewritten: true, ..Next::default() };
         sharing.ruled.next = Some(Box::new(next));
         let behind = std::mem::take(&mut sharing.ahead);
         frame(&mut sharing.ahead, 0, |out: &mut BytesMut| {
@@ -346,9 +360,12 @@ fn decide(
         schema: carried.settings.schema(),
         text,
         mode: *mode,
+        is_new,
         rewrites: is_new && !next.is_rewritten,
         runs,
     }));
+    let timeout = next.decision.as_ref().and_then(|decision| decision.timeout);
+    next.timed = timeout.zip(text).and_then(|(time, text)| timed(text, *mode, time));
 }
 
 /// Commands that bring a statement, or run one.
@@ -366,7 +383,8 @@ fn refusal(rule: &Rule) -> Fault {
         RuleAction::Route(_)
         | RuleAction::Rewrite { .. }
         | RuleAction::Limit(_)
-        | RuleAction::Delay(_) => (code::UNKNOWN_ERROR, None),
+        | RuleAction::Delay(_)
+        | RuleAction::Timeout(_) => (code::UNKNOWN_ERROR, None),
     };
     let text = message.map_or_else(
         || format!("weir: rule '{}' rejects this statement", rule.name()),

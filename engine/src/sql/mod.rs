@@ -19,6 +19,7 @@ mod pieces;
 mod processlist;
 mod slow;
 mod state;
+mod timed;
 mod words;
 
 pub use classify::{
@@ -37,6 +38,7 @@ pub use glance::may_matter;
 pub use lex::{Kind, Lexer, Token, Unsure};
 pub use mode::{Charset, DoubleQuotes, LexMode, Server};
 pub use pieces::{Pieces, Sink, whole};
+pub use timed::timed;
 
 #[cfg(test)]
 mod tests;

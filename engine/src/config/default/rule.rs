@@ -41,7 +41,8 @@ pub(super) const RULE: &[Key] = &[
         words::<ActionWord>,
         "What becomes of the statement. \"route\": it goes to the servers of to. \"reject\": it gets \
          an error. \"rewrite\": what regex finds is replaced, and the rules are tried on the new text. \
-         \"limit\": so many run, others wait or get error 1040. \"delay\": it waits first.",
+         \"limit\": so many run, others wait or get error 1040. \"delay\": it waits first. \"timeout\": \
+         its server ends it if it takes long.",
     ),
     Key::alternative(
         "to",
@@ -95,5 +96,11 @@ pub(super) const RULE: &[Key] = &[
         "How many may wait for concurrent at the same time; more get their error at once.",
     ),
     Key::integer("delay_ms", 0, (0, 60_000), "How long the statement waits before it goes on."),
+    Key::integer(
+        "timeout_ms",
+        0,
+        (0, 86_400_000),
+        "How long the statement may take before its server ends it; at least 1.",
+    ),
     Key::flag("continue", "The rules behind it are tried, too, and what they say is done as well."),
 ];

@@ -155,6 +155,10 @@ waiters_max = 39
 name = "fifth"
 action = "delay"
 delay_ms = 40
+[[rule]]
+name = "sixth"
+action = "timeout"
+timeout_ms = 41
 [[endpoint]]
 name = "more"
 listen = "0.0.0.0:6034"
@@ -165,7 +169,7 @@ cluster = "two"
 fn every_key_of_rules_has_an_effect() {
     let rules = accepted(ALL).rules;
     let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
-    assert_eq!(names, ["first", "second", "third", "fourth", "fifth"]);
+    assert_eq!(names, ["first", "second", "third", "fourth", "fifth", "sixth"]);
     let about = RuleMatch {
         user: Some("c".to_owned()),
         schema: Some("shop".to_owned()),
@@ -190,6 +194,7 @@ fn every_key_of_rules_has_an_effect() {
         RuleAction::Rewrite { replace: "b".to_owned() },
         RuleAction::Limit(limit),
         RuleAction::Delay(Duration::from_millis(40)),
+        RuleAction::Timeout(Duration::from_millis(41)),
     ];
     assert_eq!(rules.iter().map(|rule| rule.action.clone()).collect::<Vec<_>>(), actions);
 }

@@ -28,6 +28,7 @@ fn statement<'a>(asker: &'a Asker, text: &'a str) -> Statement<'a> {
         schema: b"shop",
         text: Some(text.as_bytes()),
         mode: LexMode::unknown(true),
+        is_new: true,
         rewrites: true,
         runs: true,
     }
@@ -47,6 +48,7 @@ fn show(decision: &Decision) -> String {
         Ends::TooLong(rule) => format!("too long {}", rule.name()),
         Ends::Rewritten(text) => format!("rewritten {}", String::from_utf8_lossy(text)),
     }));
+    words.extend(decision.timeout.map(|time| format!("timeout {time:?}")));
     words.join(", ")
 }
 
