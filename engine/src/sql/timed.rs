@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::sql::classify::{Class, classify};
+use crate::sql::classify::{Marks, classify_fully};
 use crate::sql::findings::Findings;
 use crate::sql::lex::{Kind, Lexer};
 use crate::sql::mode::{LexMode, Server};
@@ -20,7 +20,7 @@ const MARIADB: [&[u8]; 6] = [b"SELECT", b"INSERT", b"UPDATE", b"DELETE", b"REPLA
 pub fn timed(text: &[u8], mode: LexMode, time: Duration) -> Option<Vec<u8>> {
     let first = Lexer::new(text, mode).next_token().ok()??;
     let is_one = Findings::looked_for(text, mode).statements == 1
-        && classify(text, mode).class != Class::Unknown;
+        && !classify_fully(text, mode).marks.contains(Marks::UNREADABLE);
     if first.kind != Kind::Word || !is_one {
         return None;
     }
