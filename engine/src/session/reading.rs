@@ -81,15 +81,11 @@ impl Relay {
                 self.answer_with(Refusal::ReadOnlyTransaction, edits, ledger)?;
                 Ok(Some(Ruling::Done))
             }
-            Stays::Ended if !self.owed.is_empty() => {
-                if let Some(sharing) = self.sharing.as_deref_mut() {
-                    sharing.awaits_answers = true;
-                }
-                Ok(Some(Ruling::Again))
-            }
             Stays::Ended => {
-                self.end_reading();
-                self.leave_replica(ledger)?;
+                if self.owed.is_empty() {
+                    self.end_reading();
+                }
+                self.leave_when_idle(ledger)?;
                 Ok(Some(Ruling::Again))
             }
         }

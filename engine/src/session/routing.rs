@@ -21,6 +21,9 @@ use crate::wire::{
 /// Longer commands are not asked again elsewhere.
 const REPEAT_BYTES_MAX: usize = 16 << 10;
 
+/// What a connection is kept for until the next statement, and no longer.
+const PASSING: u32 = Pin::Diagnostics.bit() | Pin::FoundRows.bit();
+
 /// What a connection leads to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
@@ -38,12 +41,8 @@ pub(super) struct Router {
     pub(super) aim: Aim,
     /// Why the command that comes next goes where it goes.
     why: Why,
-    /// The connection there is leads to a replica.
-    on_replica: bool,
-    /// The same, and it is left for anything but reads.
-    pub(super) at_replica: bool,
-    /// Nobody writes there.
-    is_fenced: bool,
+    /// What the connection there is leads to.
+    reached: Reached,
     /// It is there for the command that comes next.
     is_for_next: bool,
     /// A replica was not good enough for the command that comes next.
@@ -65,9 +64,7 @@ impl Router {
 
     /// A connection is there.
     pub(super) fn on_attached(&mut self, to: Reached) {
-        self.on_replica = to.is_replica;
-        self.is_fenced = to.is_fenced;
-        self.at_replica = to.is_replica && self.splits.mode == Mode::ReadWrite;
+        self.reached = to;
         self.is_for_next = self.splits();
         self.can_repeat = false;
     }
@@ -75,6 +72,11 @@ impl Router {
     /// What was said on a replica by Weir itself was refused there: the replica may be behind.
     pub(super) const fn distrust(&mut self) {
         self.primary_only = true;
+    }
+
+    /// The connection there is leads to a replica, which is left for anything but reads.
+    pub(super) const fn at_replica(&self) -> bool {
+        self.reached.is_replica && matches!(self.splits.mode, Mode::ReadWrite)
     }
 
     pub(super) const fn splits(&self) -> bool {
@@ -96,17 +98,20 @@ impl Relay {
         let is_idle = self.owed.is_empty();
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(None) };
         let router = &mut sharing.router;
+        if !router.splits() {
+            return Ok(None);
+        }
         let has_lease = sharing.lent.is_some();
         if has_lease && !router.primary_only && std::mem::take(&mut router.is_for_next) {
             return Ok(None);
         }
-        let is_reading = has_lease && in_transaction && router.at_replica;
+        let is_reading = has_lease && in_transaction && router.at_replica();
         if is_reading && let Some(ruling) = self.rule_reading(command, payload, edits, ledger)? {
             return Ok(Some(ruling));
         }
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(None) };
         let router = &mut sharing.router;
-        let stays = has_lease && (in_transaction || !router.at_replica);
+        let stays = has_lease && (in_transaction || !router.at_replica());
         if stays && router.splits.mode == Mode::ReadWrite {
             router.why = Why::KEPT;
             return Ok(None);
@@ -133,7 +138,7 @@ impl Relay {
             return Ok(None);
         }
         let asks_of_last = why == Why::of(Reason::PreviousStatement);
-        let lacks_fence = aim.wish().is_some_and(|wish| wish.fenced) && !router.is_fenced;
+        let lacks_fence = aim.wish().is_some_and(|wish| wish.fenced) && !router.reached.is_fenced;
         if stays && lacks_fence {
             self.answer_with(Refusal::ReadOnlyEndpoint, edits, ledger)?;
             return Ok(Some(Ruling::Done));
@@ -149,7 +154,6 @@ impl Relay {
     /// The same for a command too long to be held. Whether it has to wait.
     pub(super) fn steer_long(&mut self, ledger: &mut Ledger) -> Result<bool, Fault> {
         let in_transaction = self.is_in_transaction();
-        let is_idle = self.owed.is_empty();
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(false) };
         let router = &mut sharing.router;
         router.is_for_next = false;
@@ -157,14 +161,10 @@ impl Relay {
             router.aim = router.splits.aim_unread();
             router.why = Why::LONG;
         }
-        if sharing.lent.is_none() || in_transaction || !router.at_replica {
+        if sharing.lent.is_none() || in_transaction || !router.at_replica() {
             return Ok(false);
         }
-        if is_idle {
-            self.leave_replica(ledger)?;
-        } else {
-            sharing.awaits_answers = true;
-        }
+        self.leave_when_idle(ledger)?;
         Ok(true)
     }
 
@@ -222,7 +222,7 @@ impl Relay {
     /// A session gives up a replica's connection. What is known there of the statement before is not
     /// asked for any more; if anything else keeps it, of which the text told nothing, the connection
     /// is reset.
-    pub(super) fn leave_replica(&mut self, ledger: &mut Ledger) -> Result<(), Fault> {
+    fn leave_replica(&mut self, ledger: &mut Ledger) -> Result<(), Fault> {
         let in_transaction = self.is_in_transaction();
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(()) };
         if sharing.statements.hold_connection() {
@@ -230,14 +230,24 @@ impl Relay {
                         session on a replica; close it, or connect again";
             return Err(fault(Blame::Client, code::UNKNOWN_ERROR, text));
         }
-        let ends = Pin::Diagnostics.bit() | Pin::FoundRows.bit();
         let pins = std::mem::take(&mut sharing.carried.pins);
         drop(sharing.carried.take_asked());
         sharing.tell_pins(in_transaction, ledger);
         if let Some(lent) = &mut sharing.lent {
-            lent.is_unknown |= pins.bits() & !ends != 0;
+            lent.is_unknown |= pins.bits() & !PASSING != 0;
         }
         sharing.action = Some(Action::Release);
+        Ok(())
+    }
+
+    /// The same, once what is under way there is answered. The command comes again.
+    pub(super) fn leave_when_idle(&mut self, ledger: &mut Ledger) -> Result<(), Fault> {
+        if self.owed.is_empty() {
+            return self.leave_replica(ledger);
+        }
+        if let Some(sharing) = self.sharing.as_deref_mut() {
+            sharing.awaits_answers = true;
+        }
         Ok(())
     }
 
@@ -249,7 +259,7 @@ impl Relay {
         if !router.splits() {
             return;
         }
-        let is_read = if router.at_replica {
+        let is_read = if router.at_replica() {
             matches!(command, Command::Query | Command::StmtPrepare | Command::StmtExecute)
                 && router.why != Why::of(Reason::PreviousStatement)
         } else {
@@ -257,10 +267,10 @@ impl Relay {
             command == Command::Query && router.why.is_read()
         };
         let fits = payload.len() <= REPEAT_BYTES_MAX;
-        router.can_repeat = router.on_replica && is_read && is_alone && fits;
+        router.can_repeat = router.reached.is_replica && is_read && is_alone && fits;
         router.primary_only = false;
         router.is_for_next = false;
-        ledger.enter(Entry::Routed { replica: router.on_replica, why: router.why });
+        ledger.enter(Entry::Routed { replica: router.reached.is_replica, why: router.why });
         if router.can_repeat
             && let Some(lent) = &mut sharing.lent
         {
@@ -271,7 +281,7 @@ impl Relay {
 
     /// Its connection leads to a replica, which is left for anything but reads.
     pub(super) fn is_at_replica(&self) -> bool {
-        self.sharing.as_deref().is_some_and(|sharing| sharing.router.at_replica)
+        self.sharing.as_deref().is_some_and(|sharing| sharing.router.at_replica())
     }
 
     /// Whether what is under way can be asked again elsewhere, as nothing of its answer has gone to
@@ -337,10 +347,9 @@ impl Relay {
         let in_transaction = self.is_in_transaction();
         let Some(sharing) = self.sharing.as_deref() else { return false };
         // Anything else only its connection knows.
-        let passing = Pin::Diagnostics.bit() | Pin::FoundRows.bit();
         let is_held = sharing.statements.hold_connection()
-            || !sharing.router.at_replica && sharing.carried.pins.bits() & !passing != 0;
-        if !sharing.router.on_replica || in_transaction || is_held || self.unasked {
+            || !sharing.router.at_replica() && sharing.carried.pins.bits() & !PASSING != 0;
+        if !sharing.router.reached.is_replica || in_transaction || is_held || self.unasked {
             return false;
         }
         if !self.owed.is_empty() {

@@ -301,21 +301,16 @@ impl Relay {
 
     /// A command with a connection to a replica, which rules send to the primary.
     fn leave_as_ruled(&mut self, ledger: &mut Ledger) -> Result<Option<Ruling>, Fault> {
-        let is_idle = self.owed.is_empty();
         let in_transaction = self.is_in_transaction();
-        let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(None) };
+        let Some(sharing) = self.sharing.as_deref() else { return Ok(None) };
         let stays = sharing.ruled.to() != Some(&RuleTarget::Primary)
             || sharing.lent.is_none()
-            || !sharing.router.at_replica
+            || !sharing.router.at_replica()
             || in_transaction;
         if stays {
             return Ok(None);
         }
-        if is_idle {
-            self.leave_replica(ledger)?;
-        } else {
-            sharing.awaits_answers = true;
-        }
+        self.leave_when_idle(ledger)?;
         Ok(Some(Ruling::Again))
     }
 

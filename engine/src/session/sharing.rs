@@ -295,7 +295,7 @@ impl Relay {
         self.reply.set_backend(lent.capabilities);
         sharing.router.on_attached(to);
         // The client was told of a transaction, of which this server hears nothing.
-        let unsaid = sharing.begins && sharing.router.at_replica;
+        let unsaid = sharing.begins && sharing.router.at_replica();
         self.reply.add_status(if unsaid { Status::IN_TRANS } else { Status::default() });
         sharing.is_fresh = true;
         sharing.knows_found_rows = false;
@@ -311,7 +311,7 @@ impl Relay {
             }
         }
         let differs = !words.is_empty();
-        if sharing.begins && !sharing.router.at_replica {
+        if sharing.begins && !sharing.router.at_replica() {
             words.say(Step::Statement(b"BEGIN"), lent.capabilities);
         }
         sharing.lent = Some(lent);
@@ -634,7 +634,7 @@ impl Sharing {
             return;
         }
         lent.settings = Arc::clone(&self.carried.settings);
-        if topic == Topic::Tune && !self.router.at_replica {
+        if topic == Topic::Tune && !self.router.at_replica() {
             self.was_in_transaction |= std::mem::take(&mut self.begins);
         }
         if topic == Topic::InsertId && exchange.question().is_none() {
@@ -657,7 +657,7 @@ impl Sharing {
         match topic {
             // Another server may be of another mind.
             Topic::Tune | Topic::InsertId | Topic::Prepare { .. } | Topic::Refused
-                if self.router.at_replica =>
+                if self.router.at_replica() =>
             {
                 self.router.distrust();
                 if let Some(lent) = &mut self.lent {
