@@ -278,7 +278,7 @@ impl<'d> Checker<'d> {
                 init_query: init_query::of_backend(self.document, &table),
                 weight: table.integer("weight").value,
                 drain: table.flag("drain"),
-                proxy_protocol: is_set(&table, "proxy_protocol"),
+                proxy_protocol: table.flag("proxy_protocol"),
             });
         }
         let primaries = roles.iter().filter(|role| **role == Some(Some(Role::Primary))).count();
@@ -311,7 +311,7 @@ impl<'d> Checker<'d> {
             }
             let proxy_protocol_networks = self.proxy_networks(&table, listen.as_ref());
             let cluster = self.cluster_of(&table);
-            self.check_backends(&table, cluster);
+            let backends = self.endpoint_backends(&table, cluster);
             let mode = table.word("mode").unwrap_or(EndpointMode::Primary);
             let pooling = table.word("pooling").unwrap_or(Pooling::Transaction);
             endpoints.push(Endpoint {
@@ -320,7 +320,7 @@ impl<'d> Checker<'d> {
                 unix_mode: Self::unix_mode(&table),
                 cluster: cluster.unwrap_or(ClusterId(0)),
                 mode,
-                routing: routing::of_endpoint(self.document, &table, mode, pooling),
+                routing: routing::of_endpoint(self.document, &table, mode, pooling, backends),
                 pooling,
                 match_client_address: table.flag("match_client_address"),
                 compression: client_compression(&table),
@@ -333,17 +333,23 @@ impl<'d> Checker<'d> {
     }
 
     /// Each backend that an endpoint names has to be one of its cluster.
-    fn check_backends(&self, endpoint: &Table<'_>, cluster: Option<ClusterId>) {
-        let Some(cluster) = cluster else { return };
-        let own = self.backends.iter().filter(|backend| backend.cluster == cluster);
+    fn endpoint_backends(
+        &self,
+        endpoint: &Table<'_>,
+        cluster: Option<ClusterId>,
+    ) -> Option<Vec<String>> {
+        let names = routing::names(endpoint)?;
+        let own = self.backends.iter().filter(|backend| cluster == Some(backend.cluster));
         let own: Vec<&str> = own.map(|backend| backend.name.as_str()).collect();
-        for At { value, place } in routing::names(endpoint).unwrap_or_default() {
+        // Of a cluster that is not known nothing is said.
+        for At { value, place } in names.iter().filter(|_| cluster.is_some()) {
             if !own.contains(&value.as_str()) {
-                let guess = nearest(&value, &own);
+                let guess = nearest(value, &own);
                 let guess = guess.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
-                self.document.reject(&place, format!("is no backend of its cluster{guess}"));
+                self.document.reject(place, format!("is no backend of its cluster{guess}"));
             }
         }
+        Some(names.into_iter().map(|it| it.value).collect())
     }
 
     fn proxy_networks(&self, endpoint: &Table<'_>, listen: Option<&At<Address>>) -> Vec<Network> {
@@ -419,7 +425,7 @@ impl<'d> Checker<'d> {
                 take(self.document, &mut names, name.value.clone(), &name.place);
             }
             let secret = secret::of_user(self.document, &table).unwrap_or(Secret::Empty);
-            let rules = user::rules(self.document, &table);
+            let rules = user::rules(&table);
             let name = name.map(|name| name.value).unwrap_or_default();
             users.push(Arc::new(User { name, secret, rules }));
         }
@@ -533,26 +539,9 @@ fn heartbeat_table(cluster: &Table<'_>) -> Option<(String, String)> {
 
 fn client_compression(endpoint: &Table<'_>) -> ClientCompression {
     let all = ClientCompression { zlib: true, zstd: true };
-    let Some(At { value, place }) = endpoint.mixed("compression") else { return all };
-    let words = value.as_array().and_then(|items| {
-        items.iter().map(|item| item.get_ref().as_str()).collect::<Option<Vec<&str>>>()
-    });
-    let known = |words: &Vec<&str>| words.iter().all(|word| matches!(*word, "zlib" | "zstd"));
-    let Some(words) = words.filter(known) else {
-        endpoint.reject_value("compression", &place);
-        return all;
-    };
+    let known = |words: &[&str]| words.iter().all(|word| matches!(*word, "zlib" | "zstd"));
+    let Some(At { value: words, .. }) = endpoint.texts("compression", known) else { return all };
     ClientCompression { zlib: words.contains(&"zlib"), zstd: words.contains(&"zstd") }
-}
-
-/// `true` or `false`, and `false` without the key.
-fn is_set(table: &Table<'_>, name: &str) -> bool {
-    let Some(At { value, place }) = table.mixed(name) else { return false };
-    let set = value.as_bool();
-    if set.is_none() {
-        table.reject_value(name, &place);
-    }
-    set.unwrap_or(false)
 }
 
 pub(super) fn milliseconds(table: &Table<'_>, name: &str) -> Duration {

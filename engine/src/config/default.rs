@@ -483,20 +483,14 @@ const BACKEND: &[Key] = &[
          dropped. If the server refuses it, the connection is closed and the client told why. \
          Connections made before a change of it serve no new client.",
     ),
-    Key {
-        name: "proxy_protocol",
-        kind: Kind::Other {
-            accepted: "true or false",
-            default: Some("false"),
-            example: "false",
-            required: false,
-        },
-        doc: "Whether each connection to the server begins with a PROXY header (version 2) that \
-              names the client and the address it reached, so that the server's grants, logs and \
-              process list show the client's host and not Weir's. Probes, and clients of a unix socket, \
-              are sent as Weir's own. MariaDB takes it from Weir's address if that is in its \
-              proxy_protocol_networks; MySQL never does, and the login fails.",
-    },
+    Key::flag(
+        "proxy_protocol",
+        "Whether each connection to the server begins with a PROXY header (version 2) that names \
+         the client and the address it reached, so that the server's grants, logs and process list \
+         show the client's host and not Weir's. Probes, and clients of a unix socket, are sent as \
+         Weir's own. MariaDB takes it from Weir's address if that is in its \
+         proxy_protocol_networks; MySQL never does, and the login fails.",
+    ),
 ];
 
 /// What `admin.listen` is without being set.

@@ -74,16 +74,9 @@ fn mask(count: u32) -> u128 {
 
 /// The networks a key lists; every one that is none is a problem of its own.
 pub(super) fn list(document: &Document<'_>, table: &Table<'_>, name: &str) -> Vec<Network> {
-    let Some(At { value, place }) = table.mixed(name) else { return Vec::new() };
-    let texts = value.as_array().and_then(|items| {
-        items.iter().map(|item| item.get_ref().as_str()).collect::<Option<Vec<&str>>>()
-    });
-    let Some(texts) = texts else {
-        table.reject_value(name, &place);
-        return Vec::new();
-    };
+    let Some(At { value, place }) = table.texts(name, |_| true) else { return Vec::new() };
     let mut networks = Vec::new();
-    for text in texts {
+    for text in value {
         let place = Place { found: format!("\"{text}\""), ..place.clone() };
         let Some(text) = table.expanded(text, place) else { continue };
         match Network::parse(&text.value) {

@@ -265,6 +265,23 @@ impl<'d> Table<'d> {
         flag.unwrap_or_default()
     }
 
+    /// A list of strings, as they are written; `None` when absent or rejected.
+    pub(super) fn texts(
+        &self,
+        name: &str,
+        is_good: impl Fn(&[&str]) -> bool,
+    ) -> Option<At<Vec<&'d str>>> {
+        let At { value, place } = self.mixed(name)?;
+        let texts: Option<Vec<&str>> = value
+            .as_array()
+            .and_then(|items| items.iter().map(|item| item.get_ref().as_str()).collect());
+        let texts = texts.filter(|texts| is_good(texts));
+        if texts.is_none() {
+            self.reject_value(name, &place);
+        }
+        texts.map(|value| At { value, place })
+    }
+
     /// A value of several possible kinds.
     pub(super) fn mixed(&self, name: &str) -> Option<At<&'d DeValue<'d>>> {
         self.find(self.key(name)).map(|Found { value, place }| At { value, place })

@@ -58,12 +58,13 @@ pub enum PrimaryReads {
     Always,
 }
 
-/// The routing keys of an endpoint. What its backends are called is checked when all are known.
+/// The routing keys of an endpoint that reads from these backends.
 pub(super) fn of_endpoint(
     document: &Document<'_>,
     table: &Table<'_>,
     mode: EndpointMode,
     pooling: Pooling,
+    backends: Option<Vec<String>>,
 ) -> Routing {
     if mode == EndpointMode::ReadWrite {
         if pooling != Pooling::Transaction {
@@ -84,7 +85,7 @@ pub(super) fn of_endpoint(
     }
     Routing {
         consistency: Consistency::Eventual,
-        backends: names(table).map(|names| names.into_iter().map(|it| it.value).collect()),
+        backends,
         policy: table.word("policy").unwrap_or(Policy::LeastOutstanding),
         primary_reads: table.word("primary_reads").unwrap_or(PrimaryReads::Fallback),
         max_lag: milliseconds(table, "max_lag_ms"),
@@ -95,15 +96,8 @@ pub(super) fn of_endpoint(
 
 /// The names that an endpoint lists, with their place.
 pub(super) fn names(table: &Table<'_>) -> Option<Vec<At<String>>> {
-    let At { value, place } = table.mixed("backends")?;
-    let texts = value.as_array().and_then(|items| {
-        items.iter().map(|item| item.get_ref().as_str()).collect::<Option<Vec<&str>>>()
-    });
-    let Some(texts) = texts.filter(|texts| !texts.is_empty()) else {
-        table.reject_value("backends", &place);
-        return None;
-    };
-    let named = texts.into_iter().filter_map(|text| {
+    let At { value, place } = table.texts("backends", |texts| !texts.is_empty())?;
+    let named = value.into_iter().filter_map(|text| {
         table.expanded(text, Place { found: format!("\"{text}\""), ..place.clone() })
     });
     Some(named.collect())

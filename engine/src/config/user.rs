@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::default::{CONNECTIONS_MAX, Key, Kind, USER_NAME};
-use super::raw::{At, Document, Table};
+use super::raw::{At, Table};
 use super::types::UserRules;
 
 /// The bounds of a user.
-pub(super) fn rules(document: &Document<'_>, table: &Table<'_>) -> UserRules {
-    let networks = texts(document, table, "networks").unwrap_or_default();
+pub(super) fn rules(table: &Table<'_>) -> UserRules {
+    let networks = texts(table, "networks").unwrap_or_default();
     let networks = networks.into_iter().filter_map(|At { value, place }| {
         let network = network(&value);
         if network.is_none() {
@@ -21,7 +21,7 @@ pub(super) fn rules(document: &Document<'_>, table: &Table<'_>) -> UserRules {
         }
         network
     });
-    let schemas = texts(document, table, "schemas");
+    let schemas = texts(table, "schemas");
     UserRules {
         networks: networks.collect(),
         schemas: schemas.map(|names| names.into_iter().map(|name| name.value).collect()),
@@ -31,16 +31,10 @@ pub(super) fn rules(document: &Document<'_>, table: &Table<'_>) -> UserRules {
 }
 
 /// A list of texts, none of them empty; an empty list is a mistake, for nobody could do anything.
-fn texts(document: &Document<'_>, table: &Table<'_>, key: &str) -> Option<Vec<At<String>>> {
-    let At { value, place } = table.mixed(key)?;
-    let items = value.as_array().filter(|items| !items.is_empty());
-    let texts: Option<Vec<&str>> =
-        items.and_then(|items| items.iter().map(|item| item.get_ref().as_str()).collect());
-    let Some(texts) = texts.filter(|texts| !texts.contains(&"")) else {
-        document.reject(&place, format!("must be {}", table.accepted(key)));
-        return None;
-    };
-    Some(texts.into_iter().filter_map(|text| table.expanded(text, place.clone())).collect())
+fn texts(table: &Table<'_>, key: &str) -> Option<Vec<At<String>>> {
+    let are_some = |texts: &[&str]| !texts.is_empty() && !texts.contains(&"");
+    let At { value, place } = table.texts(key, are_some)?;
+    Some(value.into_iter().filter_map(|text| table.expanded(text, place.clone())).collect())
 }
 
 /// A network, or an address alone.
