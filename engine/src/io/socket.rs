@@ -38,6 +38,20 @@ impl Leaving {
             *self = Self::Disturbed;
         }
     }
+
+    /// Whether it is time to leave, or to say that it stays: `None` before that, and whether nothing
+    /// has arrived meanwhile then. `is_still`: nothing of it is in flight. `is_over`: its peer has
+    /// ended it.
+    pub(super) fn take(&mut self, is_still: bool, is_over: bool) -> Option<bool> {
+        let is_undisturbed = match self {
+            Self::No => return None,
+            Self::Asked if !is_still => return None,
+            Self::Asked => !is_over,
+            Self::Disturbed => false,
+        };
+        *self = Self::No;
+        Some(is_undisturbed)
+    }
 }
 
 impl fmt::Debug for Socket {

@@ -282,11 +282,8 @@ impl Epoll {
     fn advance_leave(&mut self, key: Key, events: &mut Vec<Event>) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let is_still = conn.phase == Phase::Open && conn.out.bytes() == 0;
-        if conn.leaving == Leaving::No || conn.leaving == Leaving::Asked && !is_still {
-            return;
-        }
-        let is_undisturbed = conn.leaving == Leaving::Asked && !conn.ended && !conn.broken;
-        conn.leaving = Leaving::No;
+        let is_over = conn.ended || conn.broken;
+        let Some(is_undisturbed) = conn.leaving.take(is_still, is_over) else { return };
         let token = conn.token;
         let socket = conn.socket.as_ref().filter(|_| is_undisturbed);
         let is_clean = socket.is_some_and(|socket| {

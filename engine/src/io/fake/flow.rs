@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::net::Answer;
 use super::{Conn, Due, Fake, Phase};
 use crate::base::{Key, Time};
-use crate::io::socket::{Kind, Leaving, Socket};
+use crate::io::socket::{Kind, Socket};
 use crate::io::{EndReason, Event, RecvMode, Token};
 
 /// Reads of one connection in one turn.
@@ -192,11 +192,8 @@ impl Fake {
     fn advance_leave(&mut self, key: Key, events: &mut Vec<Event>) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let is_still = conn.phase == Phase::Open && conn.out.bytes() == 0;
-        if conn.leaving == Leaving::No || conn.leaving == Leaving::Asked && !is_still {
-            return;
-        }
-        let is_undisturbed = conn.leaving == Leaving::Asked && !conn.ended && !conn.broken;
-        conn.leaving = Leaving::No;
+        let is_over = conn.ended || conn.broken;
+        let Some(is_undisturbed) = conn.leaving.take(is_still, is_over) else { return };
         let token = conn.token;
         let link = conn.link.filter(|_| is_undisturbed);
         let loose = link.and_then(|link| self.net.borrow_mut().let_loose(link));

@@ -16,7 +16,7 @@ use super::conn::{Closing, Conn, Op, Phase, SLOTS_MAX, Send, user_data};
 use super::ring::Cqe;
 use super::{Due, Listener, Uring};
 use crate::base::{Address, Key, Time};
-use crate::io::socket::{Kind, Leaving, Socket};
+use crate::io::socket::{Kind, Socket};
 use crate::io::sys::{self, BACKLOG_PAUSE, RawAddress, connect_reason};
 use crate::io::{ConnId, EndReason, Event, Token};
 
@@ -227,14 +227,9 @@ impl Uring {
     /// Lets a connection go that is to leave, once nothing of it is in flight.
     pub(super) fn update_leave(&mut self, key: Key, events: &mut Vec<Event>) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let is_clean = match conn.leaving {
-            Leaving::Asked if conn.is_still() => {
-                !conn.ended && !conn.broken && sys::is_quiet(conn.socket())
-            }
-            Leaving::Disturbed => false,
-            Leaving::No | Leaving::Asked => return,
-        };
-        conn.leaving = Leaving::No;
+        let (is_still, is_over) = (conn.is_still(), conn.ended || conn.broken);
+        let Some(is_undisturbed) = conn.leaving.take(is_still, is_over) else { return };
+        let is_clean = is_undisturbed && sys::is_quiet(conn.socket());
         let token = conn.token;
         let left = if is_clean { self.conns.remove(key) } else { None };
         let socket = left.map(|conn| {
