@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use crate::auth::BackendAuth;
 use crate::base::{EndpointId, Fault, Key};
 use crate::bus::Target;
-use crate::io::{CloseMode, Driver};
+use crate::io::Driver;
 use crate::observe::Counter;
 use crate::pool::{BackendChange, ChangeStep, LoginError};
 use crate::session::{ChangeRequest, LoginContext, Thread};
@@ -175,16 +175,12 @@ impl<D: Driver> Worker<D> {
     /// the client is read on for a while.
     pub(super) fn part(&mut self, key: Key) {
         self.watch(key);
-        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(entry) = self.sessions.get(key) else { return };
         self.resources.directory.remove(entry.session.id());
-        if let Some(backend) = entry.backend.take() {
-            self.slots.remove(backend.slot);
-            self.figures.backend_closed(backend.id);
-            self.driver.close(backend.link.conn, CloseMode::Now);
-            self.resources.shared.permits.give_back(&backend.address);
-            // Nothing is held back for it any more.
-            entry.client.held_by.set(Side::Backend, false);
-        }
+        self.drop_backend(key);
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        // Nothing is held back for it any more.
+        entry.client.held_by.set(Side::Backend, false);
         if entry.client.held_by.is_empty() {
             self.driver.set_recv(entry.client.conn, entry.client.mode);
         }
