@@ -265,6 +265,11 @@ fn any_statement(dice: &mut Dice, step: u32) -> (String, Option<bool>) {
     }
 }
 
+/// Steps of random transactions; more where chance has left few of them to replicas.
+const STEPS_MIN: u32 = 400;
+const STEPS_MAX: u32 = 4_000;
+const ON_REPLICAS_MIN: u32 = 10;
+
 /// Random transactions: no write ever reaches a replica, and no read inside of a transaction that
 /// may write leaves the primary.
 fn transactions_stay_on_the_primary(on: On) {
@@ -283,7 +288,10 @@ fn transactions_stay_on_the_primary(on: On) {
             conns.push((conn, false, true, false));
         }
         let mut on_replicas = 0;
-        for step in 0..400 {
+        for step in 0..STEPS_MAX {
+            if step >= STEPS_MIN && on_replicas > ON_REPLICAS_MIN {
+                break;
+            }
             let number = usize::try_from(dice.roll(4)).unwrap();
             let (conn, open, autocommit, failed) = &mut conns[number];
             let (sql, opens) = any_statement(&mut dice, step);
@@ -323,7 +331,7 @@ fn transactions_stay_on_the_primary(on: On) {
             }
             *open |= !*autocommit;
         }
-        assert!(on_replicas > 10, "{on_replicas}");
+        assert!(on_replicas > ON_REPLICAS_MIN, "{seed}: {on_replicas}");
         for (mut conn, ..) in conns {
             conn.query_drop("ROLLBACK").await.unwrap();
             conn.disconnect().await.unwrap();
