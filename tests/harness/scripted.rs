@@ -36,6 +36,8 @@ pub struct Counts {
     pub aborted: usize,
     /// Connections of other accounts that are logged in now.
     pub open: usize,
+    /// The most there were of these at once.
+    pub open_max: usize,
     /// Commands of other accounts.
     pub commands: usize,
     /// Bytes that kernels took of what was sent by [`crate::Talk::send_counted`].

@@ -100,6 +100,8 @@ pub struct Script {
     pub admit: Admit,
     /// What answers commands.
     pub respond: Arc<Responder>,
+    /// How long a connection takes to end that was told to.
+    pub lingers: Duration,
 }
 
 impl Default for Script {
@@ -133,6 +135,7 @@ impl Default for Script {
             greet: Greet::Normal,
             admit: Admit::Check,
             respond: Arc::new(echo),
+            lingers: Duration::ZERO,
         }
     }
 }
@@ -331,27 +334,29 @@ pub(crate) fn serve(stream: &TcpStream, script: &Script, shared: &Shared) -> io:
             counts.monitors += 1;
             counts.monitors_open += 1;
         });
-        let end = answer(&mut talk, &echo, &|| ());
+        let end = answer(&mut talk, &Script::default(), &|| ());
         shared.count(|counts| counts.monitors_open -= 1);
         return end;
     }
     shared.count(|counts| {
         counts.logins += 1;
         counts.open += 1;
+        counts.open_max = counts.open_max.max(counts.open);
     });
-    let end = answer(&mut talk, &*script.respond, &|| shared.count(|counts| counts.commands += 1));
+    let end = answer(&mut talk, script, &|| shared.count(|counts| counts.commands += 1));
     shared.count(|counts| counts.open -= 1);
     end
 }
 
-fn answer(talk: &mut Talk<'_>, respond: &Responder, counted: &dyn Fn()) -> io::Result<Next> {
+fn answer(talk: &mut Talk<'_>, script: &Script, counted: &dyn Fn()) -> io::Result<Next> {
     loop {
         let command = talk.packet()?;
         counted();
         if command.first() == Some(&Command::Quit.as_byte()) {
+            thread::sleep(script.lingers);
             return Ok(Next::Close);
         }
-        match respond(talk, &command)? {
+        match (script.respond)(talk, &command)? {
             Next::Go => {}
             end @ (Next::Close | Next::Reset) => return Ok(end),
         }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use weir::wire::{Capabilities, Status};
 use weir_tests::{Login, Next, Packets, Script, Talk, echo};
@@ -22,6 +23,7 @@ on_both_drivers!(
     an_idle_connection_is_asked_whether_it_is_there,
     an_idle_connection_that_does_not_answer_is_closed,
     nobody_waits_for_a_connection_that_is_being_asked,
+    a_permit_is_free_when_the_server_has_ended_its_connection,
 );
 
 pub(crate) const RESET: u8 = 0x1F;
@@ -260,8 +262,31 @@ fn nobody_waits_for_a_connection_that_is_being_asked(driver: &str) {
     let start = std::time::Instant::now();
     let mut client = bed.client();
     client.echo("SELECT 2").unwrap();
-    assert!(start.elapsed() < std::time::Duration::from_millis(900), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
     drop(client);
     let counters = [("backend_yielded", 1), ("backend_logins", 3), ("backend_wait_timeouts", 0)];
     done(bed, &counters);
+}
+
+/// Two pools take turns; what one gives up is there until its server says that it is not.
+fn a_permit_is_free_when_the_server_has_ended_its_connection(driver: &str) {
+    let script = Script { lingers: Duration::from_millis(50), ..Script::default() };
+    let script = script.responding(|talk, command| match command {
+        [RESET] => talk.send(&talk.reply().ok().bytes()),
+        command => answer(talk, command),
+    });
+    let mut setting = Setting::default().script(script);
+    setting.pool.push(("idle_max", 4));
+    // One of them is the witness's.
+    setting.backend_keys.push(("connections_max", 2));
+    let bed = setting.start(driver);
+    for _ in 0..3 {
+        serve(&bed);
+        let mut client = bed.client();
+        client.echo("SELECT 2").unwrap();
+        client.send_packet(0, &[1]).unwrap();
+        client.closed().unwrap();
+    }
+    assert_eq!(bed.server.counts().open_max, 2);
+    done(bed, &[("backend_yielded", 5), ("backend_logins", 7), ("backend_wait_timeouts", 0)]);
 }

@@ -167,6 +167,8 @@ pub(super) enum Holder {
     Pinging(Ping, Box<Parked>),
     /// Nobody: it goes to another worker, where a session waits.
     Leaving(Box<Leaving>),
+    /// Nobody: it was told to end, and keeps its permit until its server has ended it.
+    Quitting(Box<BackendLink>),
 }
 
 /// How far a connection is on its way to being as good as new, that changes hands between two

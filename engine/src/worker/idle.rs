@@ -188,7 +188,8 @@ impl<D: Driver> Worker<D> {
             Some(Holder::Making(_)) => return self.on_made(slot, chunk),
             Some(Holder::Pinging(..)) => return self.on_pinged(slot, chunk),
             Some(Holder::Restoring(..)) => return self.on_restoring(slot, chunk),
-            Some(Holder::Session(_)) | None => return,
+            // Its server has nothing to say to that but what TLS says.
+            Some(Holder::Session(_) | Holder::Quitting(_)) | None => return,
         };
         match step {
             RecycleStep::Wait => {}
@@ -196,7 +197,7 @@ impl<D: Driver> Worker<D> {
             RecycleStep::Spoiled => {
                 self.counters.increment(Counter::BackendSpoiled);
                 self.take_off(slot);
-                self.close_idle(slot, CloseMode::Now);
+                self.close_idle(slot);
             }
         }
     }
@@ -249,8 +250,9 @@ impl<D: Driver> Worker<D> {
             ) => {
                 self.counters.increment(Counter::BackendLostIdle);
                 self.take_off(slot);
-                self.close_idle(slot, CloseMode::Now);
+                self.close_idle(slot);
             }
+            Some(Holder::Quitting(_)) => self.close_idle(slot),
             // It was closed in this very turn.
             Some(Holder::Session(_)) | None => {}
         }
@@ -276,14 +278,14 @@ impl<D: Driver> Worker<D> {
                 self.fail_making(slot, MAKE_AGAIN);
                 continue;
             }
-            let is_pinged = matches!(self.slots.get(slot), Some(Holder::Pinging(..)));
-            self.counters.increment(if is_pinged {
-                Counter::BackendPingFailures
-            } else {
-                Counter::BackendSpoiled
-            });
+            let holder = self.slots.get(slot);
+            if matches!(holder, Some(Holder::Pinging(..))) {
+                self.counters.increment(Counter::BackendPingFailures);
+            } else if !matches!(holder, Some(Holder::Quitting(_))) {
+                self.counters.increment(Counter::BackendSpoiled);
+            }
             self.take_off(slot);
-            self.close_idle(slot, CloseMode::Now);
+            self.close_idle(slot);
         }
         let expired = self.shelf.expire(&self.keep(), now);
         self.counters.add(Counter::BackendExpired, expired.len() as u64);
@@ -315,7 +317,7 @@ impl<D: Driver> Worker<D> {
         while let Some((_, slot)) = self.recycling.front().copied() {
             self.fail_making(slot, MAKE_AGAIN);
             self.take_off(slot);
-            self.close_idle(slot, CloseMode::Now);
+            self.close_idle(slot);
         }
     }
 
@@ -327,42 +329,73 @@ impl<D: Driver> Worker<D> {
             {
                 self.resources.shared.permits.end_idle(pool, &self.desk);
             }
-            self.close_idle(*slot, CloseMode::Flush(FLUSH_MAX));
+            self.quit(*slot);
         }
     }
 
-    /// Closes a connection that no session has, and that is not on the shelf.
-    pub(super) fn close_idle(&mut self, slot: Key, mode: CloseMode) {
-        self.recycling.retain(|(_, other)| *other != slot);
-        let mut backend = match self.slots.remove(slot) {
-            Some(Holder::Idle(parked) | Holder::Pinging(_, parked)) => parked.backend,
-            Some(Holder::Recycling(_, backend) | Holder::Restoring(_, backend)) => backend,
-            Some(Holder::Leaving(leaving)) => {
+    /// Tells the server of a connection that no session has, and that is not on the shelf, to end
+    /// it. Until it has, it counts to what may be there, unless it may be dead.
+    pub(super) fn quit(&mut self, slot: Key) {
+        let is_doubtful = matches!(self.slots.get(slot), Some(Holder::Pinging(..)));
+        let Some(mut backend) = self.take_idle(slot) else { return };
+        self.figures.backend_idle(backend.id, false);
+        let mut quit = BytesMut::new();
+        frame(&mut quit, 0, |out| out.extend_from_slice(&[Command::Quit.as_byte()]));
+        let link = &mut backend.link;
+        // It is closed in any case.
+        drop(encode(link, &quit, &mut self.coder, &mut self.driver, &self.counters));
+        if let Some(transport) = &mut link.transport {
+            transport.close(&mut self.coder.out);
+            self.coder.flush(&mut self.driver, link.conn);
+        }
+        if self.draining || is_doubtful {
+            self.close_taken(slot, &backend, CloseMode::Flush(FLUSH_MAX));
+            return;
+        }
+        if let Some(holder) = self.slots.get_mut(slot) {
+            *holder = Holder::Quitting(backend);
+        }
+        let now = self.ledger.now();
+        self.recycling.push_back((now + self.config.limits.connect_timeout, slot));
+        self.next_idle_check = self.next_idle_check.min(now + IDLE_CHECK);
+    }
+
+    /// Closes a connection that no session has, and that is not on the shelf, without a word.
+    pub(super) fn close_idle(&mut self, slot: Key) {
+        let was_told = matches!(self.slots.get(slot), Some(Holder::Quitting(_)));
+        let Some(backend) = self.take_idle(slot) else { return };
+        if !was_told {
+            self.figures.backend_idle(backend.id, false);
+        }
+        self.close_taken(slot, &backend, CloseMode::Now);
+    }
+
+    fn close_taken(&mut self, slot: Key, backend: &BackendLink, mode: CloseMode) {
+        self.slots.remove(slot);
+        self.figures.backend_closed(backend.id);
+        self.driver.close(backend.link.conn, mode);
+        self.resources.shared.permits.give_back(&backend.address);
+    }
+
+    /// The slot stays, as nobody's.
+    fn take_idle(&mut self, slot: Key) -> Option<Box<BackendLink>> {
+        let holder = self.slots.get_mut(slot)?;
+        if matches!(holder, Holder::Session(_) | Holder::Making(_)) {
+            return None;
+        }
+        let backend = match std::mem::replace(holder, Holder::Session(slot)) {
+            Holder::Idle(parked) | Holder::Pinging(_, parked) => parked.backend,
+            Holder::Recycling(_, backend)
+            | Holder::Restoring(_, backend)
+            | Holder::Quitting(backend) => backend,
+            Holder::Leaving(leaving) => {
                 self.resources.shared.permits.withdraw(leaving.promise);
                 leaving.parked.backend
             }
-            Some(Holder::Session(_) | Holder::Making(_)) | None => return,
+            Holder::Session(_) | Holder::Making(_) => return None,
         };
-        self.figures.backend_idle(backend.id, false);
-        self.figures.backend_closed(backend.id);
-        if mode != CloseMode::Now {
-            let mut quit = BytesMut::new();
-            frame(&mut quit, 0, |out| out.extend_from_slice(&[Command::Quit.as_byte()]));
-            // It is closed in any case.
-            drop(encode(
-                &mut backend.link,
-                &quit,
-                &mut self.coder,
-                &mut self.driver,
-                &self.counters,
-            ));
-            if let Some(transport) = &mut backend.link.transport {
-                transport.close(&mut self.coder.out);
-                self.coder.flush(&mut self.driver, backend.link.conn);
-            }
-        }
-        self.driver.close(backend.link.conn, mode);
-        self.resources.shared.permits.give_back(&backend.address);
+        self.recycling.retain(|(_, other)| *other != slot);
+        Some(backend)
     }
 }
 

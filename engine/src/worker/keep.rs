@@ -6,7 +6,7 @@
 use bytes::BytesMut;
 
 use crate::base::{Address, Key, Time};
-use crate::io::{Chunk, CloseMode, Driver};
+use crate::io::{Chunk, Driver};
 use crate::observe::Counter;
 use crate::pool::Ping;
 use crate::worker::Worker;
@@ -33,7 +33,8 @@ impl<D: Driver> Worker<D> {
                 | Holder::Recycling(..)
                 | Holder::Restoring(..)
                 | Holder::Pinging(..)
-                | Holder::Leaving(_)) => other,
+                | Holder::Leaving(_)
+                | Holder::Quitting(_)) => other,
             };
             let Holder::Pinging(_, parked) = holder else { continue };
             self.counters.increment(Counter::BackendPings);
@@ -72,7 +73,7 @@ impl<D: Driver> Worker<D> {
         let is_wanted = pool.is_some_and(|pool| is_wanted(&self.config.backends, pool));
         *holder = Holder::Idle(parked);
         if !is_wanted {
-            self.close_idle(slot, CloseMode::Now);
+            self.close_idle(slot);
         } else if is_shared {
             self.freed.push_back(slot);
         } else {
@@ -83,7 +84,7 @@ impl<D: Driver> Worker<D> {
     fn fail_ping(&mut self, slot: Key) {
         self.counters.increment(Counter::BackendPingFailures);
         self.take_off(slot);
-        self.close_idle(slot, CloseMode::Now);
+        self.close_idle(slot);
     }
 
     /// A connection to that server which is idle but for being asked whether it is there.

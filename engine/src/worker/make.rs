@@ -65,7 +65,7 @@ impl<D: Driver> Worker<D> {
             | Holder::Recycling(_, backend)
             | Holder::Restoring(_, backend) => Some(backend),
             Holder::Idle(parked) | Holder::Pinging(_, parked) => Some(&parked.backend),
-            Holder::Session(_) | Holder::Leaving(_) => None,
+            Holder::Session(_) | Holder::Leaving(_) | Holder::Quitting(_) => None,
         });
         backends.filter(|backend| backend.pool.as_ref() == Some(pool)).count()
     }
@@ -259,7 +259,7 @@ impl<D: Driver> Worker<D> {
         let lent = self.lent_of(told, lease.capabilities);
         self.put_down(backend, lent);
         if !is_wanted {
-            self.close_idle(slot, CloseMode::Now);
+            self.close_idle(slot);
         }
     }
 

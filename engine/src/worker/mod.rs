@@ -349,7 +349,8 @@ impl<D: Driver> Worker<D> {
                     | Holder::Restoring(..)
                     | Holder::Idle(_)
                     | Holder::Pinging(..)
-                    | Holder::Leaving(_),
+                    | Holder::Leaving(_)
+                    | Holder::Quitting(_),
                 )
                 | None => Err(key),
             },

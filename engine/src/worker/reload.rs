@@ -27,7 +27,8 @@ impl<D: Driver> Worker<D> {
         for holder in self.slots.iter_mut() {
             if let Holder::Making(backend)
             | Holder::Recycling(_, backend)
-            | Holder::Restoring(_, backend) = holder
+            | Holder::Restoring(_, backend)
+            | Holder::Quitting(backend) = holder
             {
                 backend.rename(&ids);
             } else if let Holder::Idle(parked) | Holder::Pinging(_, parked) = holder {

@@ -14,7 +14,7 @@ use crate::auth::Proof;
 use crate::base::{Address, Blame, EndpointId, Fault, Key, Time};
 use crate::bus::{Place, Rest};
 use crate::config::EndpointMode;
-use crate::io::{Chunk, CloseMode, Driver, RecvMode};
+use crate::io::{Chunk, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::pool::{InitQuery, Lease, PoolKey, Times};
 use crate::route::{Asker, Splits};
@@ -28,7 +28,7 @@ use crate::worker::idle::decode;
 use crate::worker::lease::no_server;
 use crate::worker::told::{Told, introduction};
 use crate::worker::traffic::Input;
-use crate::worker::{FLUSH_MAX, IDLE_CHECK, Worker};
+use crate::worker::{IDLE_CHECK, Worker};
 
 /// Schemas of one login that are known to be there.
 const SCHEMAS_MAX: usize = 256;
@@ -451,13 +451,13 @@ impl<D: Driver> Worker<D> {
         if lent.is_unknown && !is_aimed_at && !is_old && !self.draining {
             if let Err(backend) = self.restore(backend) {
                 self.park(backend, None);
-                self.close_idle(slot, CloseMode::Now);
+                self.close_idle(slot);
             }
             return;
         }
         if is_aimed_at || is_old || lent.is_unknown || self.draining {
             self.park(backend, Some(lent));
-            self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
+            self.quit(slot);
             return;
         }
         self.put_down(backend, lent);
@@ -597,7 +597,7 @@ impl<D: Driver> Worker<D> {
         };
         let Some(told) = restored else {
             self.counters.increment(Counter::BackendSpoiled);
-            self.close_idle(slot, CloseMode::Now);
+            self.close_idle(slot);
             return;
         };
         self.recycling.retain(|(_, other)| *other != slot);
@@ -620,7 +620,7 @@ impl<D: Driver> Worker<D> {
         let (link, coder) = (&mut backend.link, &mut self.coder);
         if encode(link, &out, coder, &mut self.driver, &self.counters).is_err() {
             self.counters.increment(Counter::BackendSpoiled);
-            self.close_idle(slot, CloseMode::Now);
+            self.close_idle(slot);
         }
     }
 

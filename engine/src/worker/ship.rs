@@ -6,13 +6,13 @@
 
 use crate::base::{Address, BackendId, Key};
 use crate::bus::{Contents, Parcel, Promise, Wish};
-use crate::io::{CloseMode, Driver, RecvMode, Socket};
+use crate::io::{Driver, RecvMode, Socket};
 use crate::observe::Counter;
 use crate::wire::Side;
 use crate::worker::entry::{Holder, Leaving, Link, Parked};
 use crate::worker::idle::is_wanted;
 use crate::worker::reload::ids_of;
-use crate::worker::{FLUSH_MAX, IDLE_CHECK, Worker, pack};
+use crate::worker::{IDLE_CHECK, Worker, pack};
 
 impl<D: Driver> Worker<D> {
     /// What a session would be served by that is about to wait for a permit: any connection it can
@@ -77,7 +77,7 @@ impl<D: Driver> Worker<D> {
 
     fn close_yielded(&mut self, slot: Key) {
         self.counters.increment(Counter::BackendYielded);
-        self.close_idle(slot, CloseMode::Flush(FLUSH_MAX));
+        self.quit(slot);
     }
 
     fn is_shippable(&self, slot: Key, promise: &Promise) -> bool {
@@ -98,7 +98,7 @@ impl<D: Driver> Worker<D> {
         let Some(Holder::Leaving(_)) = self.slots.get(slot) else { return };
         let Some(socket) = socket else {
             self.counters.increment(Counter::BackendSpoiled);
-            self.close_idle(slot, CloseMode::Now);
+            self.close_idle(slot);
             return;
         };
         self.recycling.retain(|(_, other)| *other != slot);
