@@ -5,7 +5,6 @@
 
 use serde::Serialize;
 
-use crate::base::Consistency;
 use crate::sql::classify::{Hints, Nodes, Role, classify_fully};
 use crate::sql::digest::digest;
 use crate::sql::findings::Findings;
@@ -96,13 +95,7 @@ fn words(hints: &Hints<'_>) -> Vec<String> {
         words.push(format!("max_lag_ms={lag}"));
     }
     if let Some(level) = hints.consistency {
-        let level = match level {
-            Consistency::Eventual => "eventual",
-            Consistency::Session => "session",
-            Consistency::Instance => "instance",
-            Consistency::Global => "global",
-        };
-        words.push(format!("consistency={level}"));
+        words.push(format!("consistency={}", level.name()));
     }
     if hints.odd {
         words.push("one that cannot be read".to_owned());

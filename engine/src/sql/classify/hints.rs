@@ -150,13 +150,8 @@ impl<'a> Hints<'a> {
 }
 
 fn level(value: &[u8]) -> Option<Consistency> {
-    let levels: [(&[u8], Consistency); 4] = [
-        (b"eventual", Consistency::Eventual),
-        (b"session", Consistency::Session),
-        (b"instance", Consistency::Instance),
-        (b"global", Consistency::Global),
-    ];
-    levels.iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map(|(_, level)| *level)
+    let is_named = |level: &Consistency| level.name().as_bytes().eq_ignore_ascii_case(value);
+    Consistency::ALL.into_iter().find(is_named)
 }
 
 fn number(digits: &[u8]) -> Option<u64> {

@@ -210,6 +210,7 @@ fn hints_are_read_where_proxies_have_them() {
         ("/* weir:backend=db-2 */ SELECT 1", backend("db-2")),
         ("/* weir:max_lag_ms=500 */ SELECT 1", lag(500)),
         ("/* weir:consistency=global */ SELECT 1", level(Consistency::Global)),
+        ("/* weir:Consistency=GLOBAL */ SELECT 1", level(Consistency::Global)),
         ("/* weir:consistency=eventual */ SELECT 1", level(Consistency::Eventual)),
         ("/* weir:consistency=session */ SELECT 1", level(Consistency::Session)),
         ("/* weir:consistency=instance */ SELECT 1", level(Consistency::Instance)),
