@@ -261,6 +261,7 @@ impl Changes {
                 }
                 stays
             };
+            let mode_waits = old_endpoint.mode != endpoint.mode;
             compare!(self, path, Endpoint, old_endpoint, endpoint,
                 apart name "";
                 restart listen "listen";
@@ -276,7 +277,8 @@ impl Changes {
             live proxy_protocol_networks "proxy_protocol_networks";
             );
             compare!(self, path, Routing, &old_endpoint.routing, endpoint.routing,
-                live consistency "consistency";
+                apart consistency "";
+                live causal_wait "causal_wait_ms";
                 live backends "backends";
                 live policy "policy";
                 live primary_reads "primary_reads";
@@ -284,6 +286,16 @@ impl Changes {
                 live transaction_split "transaction_split";
                 live functions_on_replicas "functions_on_replicas";
             );
+            // What the one mode allows is not what the other needs: it waits for its mode.
+            let (level, new_level) =
+                (old_endpoint.routing.consistency, endpoint.routing.consistency);
+            if level != new_level {
+                let fate = if mode_waits { &mut self.restart } else { &mut self.live };
+                fate.push(format!("{path}.consistency"));
+            }
+            if mode_waits {
+                endpoint.routing.consistency = level;
+            }
             if cluster_name(new, endpoint.cluster) != old_cluster {
                 self.live.push(format!("{path}.cluster"));
             }

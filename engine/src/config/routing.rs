@@ -14,8 +14,11 @@ use crate::base::Consistency;
 /// How an endpoint's statements find their servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing {
-    /// How fresh reads are, where they may go to replicas.
+    /// How fresh reads are, where they may go to replicas; with `mode = "read-only"` always
+    /// `Eventual`.
     pub consistency: Consistency,
+    /// How long a read waits for a replica to have what it has to see.
+    pub causal_wait: Duration,
     /// Names of the servers that reads may go to; `None` is all of the cluster.
     pub backends: Option<Vec<String>>,
     /// Which of those that are fit.
@@ -72,25 +75,35 @@ pub(super) fn of_endpoint(
             let place = table.mixed("pooling").map(|it| it.place);
             document.reject(&place.unwrap_or_else(|| table.place_of("pooling")), message);
         }
-        if table.mixed("consistency").is_none() {
-            let message = "is missing: mode = \"read-write\" reads from replicas, which may be \
-                           behind; say \"eventual\" to allow that";
-            document.reject(&table.place_of("consistency"), message);
-        }
-    }
-    if let Some(level) = table.text("consistency")
-        && level.value != "eventual"
-    {
-        table.reject_value("consistency", &level.place);
     }
     Routing {
-        consistency: Consistency::Eventual,
+        consistency: consistency(document, table, mode),
+        causal_wait: milliseconds(table, "causal_wait_ms"),
         backends,
         policy: table.word("policy").unwrap_or(Policy::LeastOutstanding),
         primary_reads: table.word("primary_reads").unwrap_or(PrimaryReads::Fallback),
         max_lag: milliseconds(table, "max_lag_ms"),
         transaction_split: table.flag("transaction_split"),
         functions_on_replicas: table.flag("functions_on_replicas"),
+    }
+}
+
+/// The level that reads are held to.
+fn consistency(document: &Document<'_>, table: &Table<'_>, mode: EndpointMode) -> Consistency {
+    // Where nothing is said, the mode decides.
+    let said: Option<Consistency> = table.word("consistency").flatten();
+    match (mode, said) {
+        (EndpointMode::ReadOnly, None | Some(Consistency::Eventual)) => Consistency::Eventual,
+        (EndpointMode::ReadOnly, Some(_)) => {
+            let message = "must be \"eventual\" with mode = \"read-only\", which has no primary \
+                           to fall back on";
+            let place = table.mixed("consistency").map(|it| it.place);
+            document.reject(&place.unwrap_or_else(|| table.place_of("consistency")), message);
+            Consistency::Eventual
+        }
+        (EndpointMode::Primary | EndpointMode::ReadWrite, said) => {
+            said.unwrap_or(Consistency::Session)
+        }
     }
 }
 

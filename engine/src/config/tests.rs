@@ -3,6 +3,7 @@
 mod addresses;
 mod admin;
 mod compression;
+mod consistency;
 mod every_key;
 mod proxy;
 mod rules;
@@ -209,7 +210,8 @@ fn a_minimal_file_takes_all_defaults() {
                     ),
                     mode: Primary,
                     routing: Routing {
-                        consistency: Eventual,
+                        consistency: Session,
+                        causal_wait: 50ms,
                         backends: None,
                         policy: LeastOutstanding,
                         primary_reads: Fallback,
@@ -253,23 +255,26 @@ fn a_minimal_file_takes_all_defaults() {
 #[test]
 fn the_sample_is_accepted_and_shows_the_defaults() {
     let config = parse(&sample(), &Offline).unwrap();
-    let uncommented: Vec<String> = sample()
-        .lines()
-        .map(|line| match line.strip_prefix('#') {
-            Some(rest) if has_default(rest) => rest.to_owned(),
-            _ => line.to_owned(),
-        })
-        .collect();
+    let sample = sample();
+    let mut header = "";
+    let uncommented = sample.lines().map(|line| {
+        if line.starts_with('[') {
+            header = line.trim_matches(['[', ']']);
+        }
+        line.strip_prefix('#').filter(|rest| has_default(header, rest)).unwrap_or(line)
+    });
+    let uncommented: Vec<&str> = uncommented.collect();
     let text = uncommented.join("\n");
     assert!(text.contains("\nlogin_timeout_ms = 10000\n"), "{text}");
     assert_eq!(parse(&text, &Offline), Ok(config));
 }
 
 /// Whether a line of the sample that is commented out says what holds without it.
-fn has_default(line: &str) -> bool {
+fn has_default(header: &str, line: &str) -> bool {
     let name = line.split_once(" = ").map(|(name, _)| name);
-    let keys = || super::default::SECTIONS.iter().flat_map(|section| section.keys);
-    keys().any(|key| Some(key.name) == name && key.default().is_some())
+    let sections = super::default::SECTIONS.iter().filter(|section| section.path == header);
+    let mut keys = sections.flat_map(|section| section.keys);
+    keys.any(|key| Some(key.name) == name && key.default().is_some())
 }
 
 #[test]
@@ -574,21 +579,19 @@ fn roles_and_heartbeats_are_words_that_make_sense() {
 }
 
 #[test]
-fn an_endpoint_that_splits_says_how_fresh_and_how_pooled() {
+fn an_endpoint_that_splits_shares_connections() {
     check_replaced(
         "cluster = \"main\"",
         "cluster = \"main\"\nmode = \"read-write\"\npooling = \"session\"\nbackends = [\"db1\", \"db0\"]",
         expect![[r#"
-            line 9: endpoint[0].consistency: is missing: mode = "read-write" reads from replicas, which may be behind; say "eventual" to allow that
             line 14: endpoint[0].pooling = "session": must be "transaction" with mode = "read-write"
             line 15: endpoint[0].backends = "db0": is no backend of its cluster; did you mean db1?
         "#]],
     );
     check_replaced(
         "cluster = \"main\"",
-        "cluster = \"main\"\nmode = \"read-only\"\nconsistency = \"session\"\nbackends = []",
+        "cluster = \"main\"\nmode = \"read-only\"\npooling = \"session\"\nbackends = []",
         expect![[r#"
-            line 14: endpoint[0].consistency = "session": must be "eventual"
             line 15: endpoint[0].backends = []: must be a list of backends of the cluster such as ["db1", "db2"]
         "#]],
     );

@@ -9,6 +9,7 @@ use super::types::{
     BackendCompression, DriverChoice, EndpointAuth, EndpointMode, LogFormat, LogLevel, Pooling,
     Role,
 };
+use crate::base::Consistency;
 
 /// A value written as one of a few words.
 pub(super) trait Word: Copy + PartialEq + 'static {
@@ -101,6 +102,27 @@ impl Word for EndpointMode {
         ("read-only", Self::ReadOnly),
     ];
     const DEFAULT: Option<Self> = Some(Self::Primary);
+}
+
+impl Word for Consistency {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        (Self::Eventual.name(), Self::Eventual),
+        (Self::Session.name(), Self::Session),
+        (Self::Instance.name(), Self::Instance),
+        (Self::Global.name(), Self::Global),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Session);
+}
+
+/// None is where nothing is said.
+impl Word for Option<Consistency> {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        (Consistency::Eventual.name(), Some(Consistency::Eventual)),
+        (Consistency::Session.name(), Some(Consistency::Session)),
+        (Consistency::Instance.name(), Some(Consistency::Instance)),
+        (Consistency::Global.name(), Some(Consistency::Global)),
+    ];
+    const DEFAULT: Option<Self> = Some(None);
 }
 
 impl Word for EndpointAuth {

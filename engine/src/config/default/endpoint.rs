@@ -4,6 +4,7 @@
 //! Never: hold a rule between two keys.
 
 use super::{ADDRESS, Key, Kind, NAME, PEM_FILE, TLS_KEY};
+use crate::base::Consistency;
 use crate::config::routing::{Policy, PrimaryReads};
 use crate::config::tls::OfEndpoint;
 use crate::config::types::{EndpointAuth, EndpointMode, Pooling};
@@ -38,17 +39,23 @@ pub(super) const ENDPOINT: &[Key] = &[
          everything else, and whatever might not be a read, to the primary; needs pooling = \
          \"transaction\". \"read-only\": all to replicas; what writes gets error 1290. A change needs a restart.",
     ),
-    Key {
-        name: "consistency",
-        kind: Kind::Other {
-            accepted: "\"eventual\"",
-            default: None,
-            example: "\"eventual\"",
-            required: false,
-        },
-        doc: "How fresh reads of mode = \"read-write\" are, which has to be said there. \"eventual\": \
-              as fresh as the replica is that answers; a session may not see its own last write.",
-    },
+    Key::word(
+        "consistency",
+        words::<Consistency>,
+        "How fresh reads of mode = \"read-write\" are. \"eventual\": as fresh as the replica that \
+         answers. \"session\": a session sees what it has written itself, and never goes back in time. \
+         \"instance\": it sees every write acknowledged through this Weir. \"global\": it sees every \
+         write that the primary acknowledged before the read began, whoever made it. With mode = \
+         \"read-only\" it is always \"eventual\", without being said: there is no primary to fall \
+         back on.",
+    ),
+    Key::integer(
+        "causal_wait_ms",
+        50,
+        (0, 60_000),
+        "How long a read waits, in milliseconds, for a replica to have what consistency has it see, \
+         before the primary is asked. With 0 it does not wait.",
+    ),
     Key::alternative(
         "backends",
         "a list of backends of the cluster such as [\"db1\", \"db2\"]",

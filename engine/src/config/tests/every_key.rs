@@ -92,6 +92,7 @@ auth = "pass-through"
 cluster = "two"
 mode = "read-only"
 consistency = "eventual"
+causal_wait_ms = 42
 backends = ["db3"]
 policy = "least-lag"
 primary_reads = "never"
@@ -301,6 +302,7 @@ fn every_key_of_the_lists_has_an_effect() {
     assert_eq!(config.endpoints[0].proxy_protocol_networks.len(), 2);
     let routing = Routing {
         consistency: Consistency::Eventual,
+        causal_wait: Duration::from_millis(42),
         backends: Some(vec!["db3".to_owned()]),
         policy: Policy::LeastLag,
         primary_reads: PrimaryReads::Never,
