@@ -149,7 +149,7 @@ impl Key {
     pub(super) fn is_required(&self) -> bool {
         match self.kind {
             Kind::Integer { .. } | Kind::Secret { .. } => false,
-            Kind::Word(words) => words().default.is_none(),
+            Kind::Word(words) => words().required,
             Kind::Other { required, .. } => required,
         }
     }
@@ -159,7 +159,7 @@ impl Key {
         match self.kind {
             Kind::Integer { default, .. } => default.to_string(),
             Kind::Word(words) => {
-                let Words { names, default } = words();
+                let Words { names, default, .. } = words();
                 let name = default.or_else(|| names.first().copied()).unwrap_or_default();
                 format!("\"{name}\"")
             }

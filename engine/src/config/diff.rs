@@ -315,12 +315,14 @@ impl Changes {
                 live secret "password";
                 apart rules "";
             );
-            let UserRules { networks, schemas, connections_max, read_only } = &old.rules;
+            let UserRules { networks, schemas, connections_max, read_only, consistency } =
+                &old.rules;
             let rules = [
                 ("networks", *networks != new.rules.networks),
                 ("schemas", *schemas != new.rules.schemas),
                 ("connections_max", *connections_max != new.rules.connections_max),
                 ("read_only", *read_only != new.rules.read_only),
+                ("consistency", *consistency != new.rules.consistency),
             ];
             let changed = rules.iter().filter(|(_, changed)| *changed);
             self.live.extend(changed.map(|(key, _)| format!("{path}.{key}")));

@@ -243,6 +243,7 @@ fn a_minimal_file_takes_all_defaults() {
                         schemas: None,
                         connections_max: 0,
                         read_only: false,
+                        consistency: None,
                     },
                 },
             ],

@@ -15,7 +15,7 @@ use super::network::Network;
 use super::routing::Routing;
 use super::rule::Rule;
 use super::tls::{BackendTls, EndpointTls, PrivateKey};
-use crate::base::{Address, BackendId, ClusterId, EndpointId};
+use crate::base::{Address, BackendId, ClusterId, Consistency, EndpointId};
 
 /// Everything a configuration file says, checked. Shared by all threads, never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -381,6 +381,8 @@ pub struct UserRules {
     pub connections_max: usize,
     /// The backend refuses its writes.
     pub read_only: bool,
+    /// How fresh its sessions' reads are, instead of what the endpoint says.
+    pub consistency: Option<Consistency>,
 }
 
 impl User {

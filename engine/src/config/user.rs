@@ -10,6 +10,8 @@ use ipnet::IpNet;
 use super::default::{CONNECTIONS_MAX, Key, Kind, USER_NAME};
 use super::raw::{At, Table};
 use super::types::UserRules;
+use super::words::words;
+use crate::base::Consistency;
 
 /// The bounds of a user.
 pub(super) fn rules(table: &Table<'_>) -> UserRules {
@@ -27,6 +29,7 @@ pub(super) fn rules(table: &Table<'_>) -> UserRules {
         schemas: schemas.map(|names| names.into_iter().map(|name| name.value).collect()),
         connections_max: table.integer("connections_max").value,
         read_only: table.flag("read_only"),
+        consistency: table.word("consistency").flatten(),
     }
 }
 
@@ -100,6 +103,13 @@ pub(super) const USER: &[Key] = &[
          WRITE, or are PREPARE or EXECUTE, whose text Weir cannot see; so do statements above 1 MiB. \
          A stored program that ends it by itself is not stopped: grants are. COM_RESET_CONNECTION \
          takes one more answer of the server; backend connections are not kept for others.",
+    ),
+    Key::word(
+        "consistency",
+        words::<Option<Consistency>>,
+        "How fresh reads of the account's sessions are, instead of what their endpoint says, whose \
+         consistency explains the words. It does nothing where the endpoint has mode = \
+         \"read-only\". Without it, the endpoint's.",
     ),
 ];
 

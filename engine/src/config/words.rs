@@ -49,6 +49,8 @@ named!(EndpointMode, Policy, PrimaryReads);
 pub(super) struct Words {
     pub(super) names: Vec<&'static str>,
     pub(super) default: Option<&'static str>,
+    /// Whether one has to be said: nothing holds without.
+    pub(super) required: bool,
 }
 
 /// The words of `W`.
@@ -57,6 +59,7 @@ pub(super) fn words<W: Word>() -> Words {
     Words {
         names: W::WORDS.iter().map(|(name, _)| *name).collect(),
         default: default.map(|(name, _)| *name),
+        required: W::DEFAULT.is_none(),
     }
 }
 

@@ -84,3 +84,27 @@ fn a_level_waits_for_the_mode_it_belongs_to() {
         assert_eq!(mode == EndpointMode::ReadWrite, from == splits);
     }
 }
+
+#[test]
+fn a_user_may_have_a_level_of_its_own() {
+    let file = |level: &str| {
+        let lines = format!("[[user]]\nconsistency = \"{level}\"");
+        MINIMAL.replacen("[[user]]", &lines, 1)
+    };
+    let old = accepted(MINIMAL);
+    assert_eq!(old.users[0].rules.consistency, None);
+    for it in Consistency::ALL {
+        let new = accepted(&file(it.name()));
+        assert_eq!(new.users[0].rules.consistency, Some(it));
+        assert_eq!(new.endpoints, old.endpoints);
+        let changed = diff(&old, &new).unwrap();
+        assert_eq!(changed.summary(), "live: user[u].consistency");
+        assert_eq!(changed.effective, new);
+    }
+    check(
+        &file("weak"),
+        expect![[r#"
+        line 14: user[0].consistency = "weak": must be "eventual", "session", "instance" or "global"
+    "#]],
+    );
+}

@@ -123,6 +123,7 @@ networks = ["10.1.2.3/8", "::1"]
 schemas = ["shop"]
 connections_max = 18
 read_only = true
+consistency = "global"
 [[rule]]
 name = "first"
 user = "c"
@@ -321,6 +322,7 @@ fn every_key_of_the_lists_has_an_effect() {
         schemas: Some(vec!["shop".to_owned()]),
         connections_max: 18,
         read_only: true,
+        consistency: Some(Consistency::Global),
     };
     assert_eq!(config.user(b"c").unwrap().rules, rules);
     assert_eq!(secret(b"c"), Secret::Clear("hunter2${".into()));
