@@ -69,12 +69,10 @@ pub(super) fn of_endpoint(
     pooling: Pooling,
     backends: Option<Vec<String>>,
 ) -> Routing {
-    if mode == EndpointMode::ReadWrite {
-        if pooling != Pooling::Transaction {
-            let message = "must be \"transaction\" with mode = \"read-write\"";
-            let place = table.mixed("pooling").map(|it| it.place);
-            document.reject(&place.unwrap_or_else(|| table.place_of("pooling")), message);
-        }
+    if mode == EndpointMode::ReadWrite && pooling != Pooling::Transaction {
+        let message = "must be \"transaction\" with mode = \"read-write\"";
+        let place = table.mixed("pooling").map(|it| it.place);
+        document.reject(&place.unwrap_or_else(|| table.place_of("pooling")), message);
     }
     Routing {
         consistency: consistency(document, table, mode),
