@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::admin::http::{Answer, JSON, PLAIN};
 use crate::admin::query::pairs;
 use crate::config::{Config, Endpoint, Role};
-use crate::route::{Aim, CLASSIFY_BYTES_MAX, Draw, Field, Mode, NoServer, Splits, Why, Wish};
+use crate::route::{Able, Aim, CLASSIFY_BYTES_MAX, Draw, Field, Mode, NoServer, Splits, Why, Wish};
 use crate::sql::{Class, Explained, LexMode, Server, classify};
 use crate::topology::Snapshot;
 
@@ -129,7 +129,7 @@ pub fn explain(ask: &Ask, config: &Config, snapshot: &Snapshot) -> Answer {
     let field = Field::of(endpoint, config, snapshot);
     let splits = Splits::of(endpoint);
     let (aim, why) = splits.of_text(sql, mode);
-    let draw = aim.as_ref().map(|aim| field.draw(aim, None));
+    let draw = aim.as_ref().map(|aim| field.draw(aim, None, Able::ANY));
     let page = Page {
         statement: (sql.len() <= CLASSIFY_BYTES_MAX).then(|| Explained::of(sql, mode)),
         decision: Decision {

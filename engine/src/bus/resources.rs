@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::auth::{Remembered, RsaKey};
+use crate::base::ClusterId;
 use crate::bus::{Census, Directory, Hosts, Opener, Permits};
 use crate::config::{Config, Limits};
-use crate::route::Rules;
+use crate::route::{Positions, Rules};
 use crate::tls::Contexts;
 
 /// Things that cannot be in a configuration: made from it, or kept across reloads.
@@ -30,6 +31,9 @@ pub struct Resources {
     pub rsa_key: Option<Arc<RsaKey>>,
     /// What becomes of certain statements; counts and those who wait are the same across reloads.
     pub rules: Option<Arc<Rules>>,
+    /// What the servers of each cluster have, by its name, in the configuration's order; the same
+    /// across reloads.
+    positions: Vec<(String, Arc<Positions>)>,
 }
 
 /// Counts over all workers. Touched when a client comes, logs in or goes.
@@ -68,7 +72,21 @@ impl Resources {
     pub fn renewed(&self, config: &Config, tls: Contexts, rsa_key: Option<Arc<RsaKey>>) -> Self {
         self.shared.permits.adopt(config);
         let rules = Rules::renewed(self.rules.as_deref(), config);
-        Self { tls: tls.into(), rsa_key, rules, ..self.clone() }
+        let positions = config.clusters.iter().zip((0..).map(ClusterId)).map(|(cluster, id)| {
+            let known = self.positions.iter().find(|(name, _)| *name == cluster.name);
+            let positions = known.map(|(_, known)| Arc::clone(known)).unwrap_or_default();
+            let own = config.backends.iter().filter(move |backend| backend.cluster == id);
+            positions.adopt(own.map(|backend| backend.name.as_str()));
+            (cluster.name.clone(), positions)
+        });
+        let positions = positions.collect();
+        Self { tls: tls.into(), rsa_key, rules, positions, ..self.clone() }
+    }
+
+    /// What the servers of a cluster have.
+    #[must_use]
+    pub fn positions(&self, cluster: ClusterId) -> Option<&Arc<Positions>> {
+        self.positions.get(cluster.index()).map(|(_, positions)| positions)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::control::scrape::{PATIENCE, Scraper, Source};
 use crate::io;
 use crate::observe::{
     self, Counters, EndpointFigures, Figures, INTERVAL_LOG_TYPE, Metric, MetricsPage, ROUTES_MAX,
-    Seconds, interval_log,
+    ReadOutcome, Seconds, interval_log,
 };
 use crate::route::{Rules, Why};
 use crate::share::Pin;
@@ -291,6 +291,11 @@ fn figures(page: &mut MetricsPage, figures: &Figures) {
     let leases = backends.iter().map(|it| ([&*it.name], it.leases));
     page.family(Metric::BackendLeases, leases);
     page.family(Metric::CommandsRouted, endpoints.iter().flat_map(routed));
+    let outcomes = |it: &EndpointFigures| ReadOutcome::ALL.into_iter().zip(it.consistent);
+    let reads = endpoints
+        .iter()
+        .flat_map(|it| outcomes(it).map(|(outcome, count)| ([&*it.name, outcome.name()], count)));
+    page.family(Metric::ConsistentReads, reads);
     let shipped = backends.iter().map(|it| ([&*it.name], it.shipped));
     page.family(Metric::BackendShipped, shipped);
     let sides = [("backend", backend_errors), ("weir", own_errors)];
@@ -304,6 +309,8 @@ fn figures(page: &mut MetricsPage, figures: &Figures) {
     let commands = endpoints.iter().map(|it| ([&*it.name], &it.commands));
     page.histograms(Metric::CommandDuration, commands);
     page.histograms(Metric::LoginDuration, endpoints.iter().map(|it| ([&*it.name], &it.logins)));
+    let waits = endpoints.iter().map(|it| ([&*it.name], &it.waits));
+    page.histograms(Metric::CausalWaitDuration, waits);
     let logins = backends.iter().map(|it| ([&*it.name], &it.logins));
     page.histograms(Metric::BackendLoginDuration, logins);
 }

@@ -150,7 +150,7 @@ async fn control(
         let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Control)?;
         tokio::task::spawn_local(http::serve(listener, state.desk.clone()));
     }
-    state.probers.follow(&state.config, &state.resources.tls);
+    state.probers.follow(&state.config, &state.resources);
     let mut reports = start(&mut state, &mut seen).await?;
 
     let mut retry = tokio::time::interval(RETRY);

@@ -60,7 +60,7 @@ fn log_one(event: &Event) {
 
 const fn asked(question: Question) -> &'static str {
     match question {
-        Question::Inventory | Question::Variables => "its variables",
+        Question::Inventory | Question::Variables | Question::Position => "its variables",
         Question::Channels => "the state of replication",
         Question::Group => "the state of Group Replication",
         Question::Galera => "the state of Galera",

@@ -7,17 +7,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::auth::{Proof, Seed};
 use crate::base::{Address, BackendId};
+use crate::bus::Resources;
 use crate::config::{BackendTls, Config, Monitor, User};
 use crate::control::link::Link;
 use crate::io::random;
 use crate::pool::{BackendLogin, Established, LoginStep, TlsWish};
-use crate::tls::{ClientContext, Contexts};
+use crate::route::{Poll, Polled, Positions, Stamp};
+use crate::tls::ClientContext;
 use crate::topology::{Facts, Observation, Probe, ProbeStep, Wishes};
 use crate::wire::proxy::{self, Origin};
 use crate::wire::{Capabilities, ErrPacket, Greeting, LoginRequest, ZSTD_LEVEL_DEFAULT};
@@ -40,6 +43,8 @@ pub(super) struct Probers {
 }
 
 struct Running {
+    /// Somebody of the cluster's endpoints may want to know what it has.
+    positions: Option<Arc<Positions>>,
     address: Address,
     monitor: Monitor,
     tls: BackendTls,
@@ -55,18 +60,20 @@ impl Probers {
 
     /// Ends the probers of backends that are gone or are probed otherwise now, and starts those
     /// that are missing. The others go on with their connections.
-    pub(super) fn follow(&mut self, config: &Config, contexts: &Contexts) {
+    pub(super) fn follow(&mut self, config: &Config, resources: &Resources) {
         let mut before = std::mem::take(&mut self.running);
         for (backend, id) in config.backends.iter().zip((0..).map(BackendId)) {
             let Some(cluster) = config.cluster(backend.cluster) else { continue };
             let name = Arc::from(backend.name.as_str());
             let wishes = Wishes::of(cluster);
+            let positions = resources.positions(backend.cluster).cloned();
             let same = before.remove(&name).filter(|running| {
                 let same = running.address == backend.address
                     && running.monitor == cluster.monitor
                     && running.tls == backend.tls
                     && running.proxy_protocol == backend.proxy_protocol
-                    && running.wishes == wishes;
+                    && running.wishes == wishes
+                    && is_same(running.positions.as_ref(), positions.as_ref());
                 if !same {
                     running.task.abort();
                 }
@@ -75,18 +82,24 @@ impl Probers {
             let running = same.unwrap_or_else(|| {
                 let (address, monitor) = (backend.address.clone(), cluster.monitor.clone());
                 let proxy_protocol = backend.proxy_protocol;
+                let wanted = Arc::new(Wanted::default());
+                if let Some(positions) = &positions {
+                    positions.set_poll(&name, Arc::clone(&wanted) as Arc<dyn Poll>);
+                }
                 let prober = Prober {
                     name: Arc::clone(&name),
                     address: address.clone(),
                     monitor: monitor.clone(),
-                    tls: contexts.backend(id).cloned(),
+                    tls: resources.tls.backend(id).cloned(),
                     proxy_protocol,
                     wishes: wishes.clone(),
                     sightings: self.sightings.clone(),
+                    positions: positions.clone(),
+                    wanted,
                 };
                 let task = spawn_local(prober.run());
                 let tls = backend.tls.clone();
-                Running { address, monitor, tls, proxy_protocol, wishes, task }
+                Running { positions, address, monitor, tls, proxy_protocol, wishes, task }
             });
             self.running.insert(name, running);
         }
@@ -105,6 +118,26 @@ struct Prober {
     proxy_protocol: bool,
     wishes: Wishes,
     sightings: Sender<Sighting>,
+    positions: Option<Arc<Positions>>,
+    wanted: Arc<Wanted>,
+}
+
+/// Somebody waits for what the server has.
+#[derive(Debug, Default)]
+struct Wanted(Notify);
+
+impl Poll for Wanted {
+    fn poll(&self) {
+        self.0.notify_one();
+    }
+}
+
+fn is_same(one: Option<&Arc<Positions>>, other: Option<&Arc<Positions>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
 }
 
 impl Prober {
@@ -130,6 +163,9 @@ impl Prober {
                 }
                 Err(_) => {}
             }
+            if let Some(positions) = &self.positions {
+                positions.doubt(&self.name);
+            }
             if !self.report(Observation::Unreachable).await {
                 return;
             }
@@ -140,15 +176,44 @@ impl Prober {
     /// Asks on one connection until it fails. True when it works and another one is worth a try.
     async fn watch(&self, mut link: Link, mut probe: Probe) -> bool {
         loop {
+            let begun = self.positions.as_deref().map(Positions::begin);
             let asked = timeout(self.monitor.timeout, ask(&mut link, &mut probe)).await;
             let Ok(Some(facts)) = asked else { return false };
+            self.note(&facts, begun);
             if !self.report(Observation::Answered(facts)).await {
                 return false;
             }
-            sleep(self.monitor.interval).await;
+            let next = Instant::now() + self.monitor.interval;
+            while timeout_at(next, self.wanted.0.notified()).await.is_ok() {
+                if !self.poll(&mut link, &mut probe).await {
+                    return false;
+                }
+            }
             if probe.is_stale() {
                 return true;
             }
+        }
+    }
+
+    /// Asks for what the server has. False when the connection has failed.
+    async fn poll(&self, link: &mut Link, probe: &mut Probe) -> bool {
+        let begun = self.positions.as_deref().map(Positions::begin);
+        let mut out = BytesMut::new();
+        if !probe.ask_position(&mut out) {
+            // It is known to have none, once it was asked.
+            self.note(&Facts::default(), begun);
+            return true;
+        }
+        let asked = timeout(self.monitor.timeout, answer(link, probe, out)).await;
+        let Ok(Some(facts)) = asked else { return false };
+        self.note(&facts, begun);
+        true
+    }
+
+    fn note(&self, facts: &Facts, begun: Option<Stamp>) {
+        if let (Some(positions), Some(begun)) = (&self.positions, begun) {
+            let polled = Polled { has: facts.gtids.clone(), applied: facts.applied.clone() };
+            positions.polled(&self.name, polled, begun);
         }
     }
 
@@ -219,6 +284,11 @@ impl Prober {
 async fn ask(link: &mut Link, probe: &mut Probe) -> Option<Box<Facts>> {
     let mut out = BytesMut::new();
     probe.ask(&mut out);
+    answer(link, probe, out).await
+}
+
+/// Sends what is asked, and takes the answer.
+async fn answer(link: &mut Link, probe: &mut Probe, mut out: BytesMut) -> Option<Box<Facts>> {
     loop {
         if !out.is_empty() {
             link.send(&out).await.ok()?;

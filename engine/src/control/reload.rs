@@ -119,7 +119,7 @@ impl State {
         self.topology.reload(&self.config);
         news::log(self.topology.take_events());
         self.desk.forget_backends(&self.config);
-        self.probers.follow(&self.config, &self.resources.tls);
+        self.probers.follow(&self.config, &self.resources);
         self.desk.found(self.discovery.found());
         self.announced = Some((diff, why));
         self.publish_when_seen();

@@ -104,6 +104,7 @@ metrics! {
     BackendIdle, "weir_backend_connections_idle", Gauge, ["backend"], "Connections to the backend that wait for the next client, or are made as good as new for it.";
     BackendLeases, "weir_backend_leases_total", Counter, ["backend"], "Times a shared connection to the backend was lent to a session: for a statement or a transaction.";
     CommandsRouted, "weir_commands_routed_total", Counter, ["endpoint", "nodes", "reason"], "Commands of endpoints that split, by where they went (primary or replicas) and why: docs/routing.md.";
+    ConsistentReads, "weir_consistent_reads_total", Counter, ["endpoint", "outcome"], "Times a server was chosen for reads that have to see what was written: it was known to have that (current), it was waited for (waited), or the primary was asked instead (primary): docs/consistency.md.";
     RuleMatches, "weir_rule_matches_total", Counter, ["rule"], "Statements a rule had a say in: docs/rules.md.";
     RuleRejected, "weir_rule_rejected_total", Counter, ["rule"], "Statements refused because of a rule: by reject, or over its limit.";
     RuleWaits, "weir_rule_waits_total", Counter, ["rule"], "Statements that had to wait because of a rule.";
@@ -113,6 +114,7 @@ metrics! {
     Errors, "weir_errors_total", Counter, ["side", "code"], "Errors clients were shown, by MySQL error number, of the backend or of Weir itself. Numbers past the first 64 of a side are other.";
     CommandDuration, "weir_command_duration_seconds", Histogram, ["endpoint"], "Time of commands as clients see it, from a command's first byte to the last byte of its answer, without the network to the client.";
     LoginDuration, "weir_login_duration_seconds", Histogram, ["endpoint"], "Time of client logins that succeeded, from accept to the answer.";
+    CausalWaitDuration, "weir_causal_wait_duration_seconds", Histogram, ["endpoint"], "Time reads waited on a replica for what they have to see.";
     BackendLoginDuration, "weir_backend_login_duration_seconds", Histogram, ["backend"], "Time of logins on the backend that succeeded, from connect to the answer.";
     DriverConnections, "weir_driver_connections", Gauge, [], "Sockets of workers, client and backend, those flushing before close included.";
     SmallBuffers, "weir_small_buffers", Gauge, ["state"], "Small receive buffers, free or used.";

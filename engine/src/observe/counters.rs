@@ -73,6 +73,7 @@ counters! {
     BackendDenials, "backend_denials", "Commands answered with an error because their session could not have a shared connection.";
     SessionsSilent, "sessions_silent", "Sessions ended because their client was silent for longer than wait_timeout, without a backend connection.";
     ReadsRepeated, "reads_repeated", "Reads that a replica refused, or did not answer because its connection ended, and that another server was asked.";
+    PositionsLost, "positions_lost", "Times a session's position, acknowledged by a primary, was missing on the primary that came after it: writes were lost.";
     CommandsLocal, "commands_local", "Commands of clients without a backend connection that Weir answered itself: COM_PING, COMMIT outside of a transaction, SETs of what is so already, and the like.";
     BackendPrepares, "backend_prepares", "Prepared statements that Weir prepared again, on a connection that did not have them.";
     BackendRecycled, "backend_recycled", "Connections made as good as new after their client left.";

@@ -20,6 +20,36 @@ pub struct EndpointFigures {
     pub logins: Latency,
     /// Commands of a split that went to the primary, and to replicas, by reason.
     pub routed: [[u64; ROUTES_MAX]; 2],
+    /// Reads that had to see what was written, by [`ReadOutcome`].
+    pub consistent: [u64; ReadOutcome::ALL.len()],
+    /// How long replicas were waited for.
+    pub waits: Latency,
+}
+
+/// What came of a read that has to see what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// Its server was known to have it.
+    Current,
+    /// A replica was waited for, and had it in time.
+    Waited,
+    /// The primary was asked.
+    Primary,
+}
+
+impl ReadOutcome {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Current, Self::Waited, Self::Primary];
+
+    /// For labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Waited => "waited",
+            Self::Primary => "primary",
+        }
+    }
 }
 
 /// Room for reasons why commands go where they go.
@@ -108,6 +138,9 @@ impl Figures {
                     sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
                 }
                 sum.logins.add(&other.logins);
+                sum.waits.add(&other.waits);
+                let counts = sum.consistent.iter_mut().zip(&other.consistent);
+                counts.for_each(|(sum, other)| *sum += other);
             }
             for other in &part.backends {
                 let known = self.backends.iter_mut().find(|known| known.name == other.name);
@@ -169,6 +202,27 @@ impl Figures {
         }
     }
 
+    /// A read that has to see what was written has found its server.
+    pub fn consistent_read(&mut self, endpoint: EndpointId, outcome: ReadOutcome) {
+        self.consistent_reads(endpoint, outcome, 1);
+    }
+
+    fn consistent_reads(&mut self, endpoint: EndpointId, outcome: ReadOutcome, times: u32) {
+        let endpoint = self.endpoints.get_mut(endpoint.index());
+        if let Some(count) = endpoint.and_then(|it| it.consistent.get_mut(outcome as usize)) {
+            *count += u64::from(times);
+        }
+    }
+
+    /// So many reads have waited for a replica, each so many nanoseconds.
+    pub fn waited(&mut self, endpoint: EndpointId, in_time: bool, nanos: u64, times: u32) {
+        let outcome = if in_time { ReadOutcome::Waited } else { ReadOutcome::Primary };
+        self.consistent_reads(endpoint, outcome, times);
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint.index()) {
+            endpoint.waits.record(nanos, times);
+        }
+    }
+
     /// A connection to a backend was lent to a session.
     pub fn backend_lent(&mut self, backend: BackendId) {
         if let Some(backend) = self.backends.get_mut(backend.index()) {
@@ -223,8 +277,14 @@ impl Figures {
 
 impl EndpointFigures {
     fn new(name: Arc<str>) -> Self {
-        let (commands, logins) = (Latency::default(), Latency::default());
-        Self { name, commands, logins, routed: [[0; ROUTES_MAX]; 2] }
+        Self {
+            name,
+            commands: Latency::default(),
+            logins: Latency::default(),
+            routed: [[0; ROUTES_MAX]; 2],
+            consistent: [0; ReadOutcome::ALL.len()],
+            waits: Latency::default(),
+        }
     }
 }
 

@@ -45,6 +45,7 @@ fn tagged(figures: &Figures) -> impl Iterator<Item = (String, &Latency)> {
         [
             (format!("command:{}", endpoint.name), &endpoint.commands),
             (format!("login:{}", endpoint.name), &endpoint.logins),
+            (format!("causal-wait:{}", endpoint.name), &endpoint.waits),
         ]
     });
     let backends = figures

@@ -22,7 +22,7 @@ pub use crate::log_limited;
 pub use catalog::{Metric, MetricKind, reference};
 pub use counters::{Counter, Counters, Totals, sum};
 pub use errors::ErrorCodes;
-pub use figures::{BackendFigures, EndpointFigures, Figures, PinFigures, ROUTES_MAX};
+pub use figures::{BackendFigures, EndpointFigures, Figures, PinFigures, ROUTES_MAX, ReadOutcome};
 pub use interval_log::{INTERVAL_LOG_TYPE, interval_log};
 pub use latency::{BUCKETS, Latency};
 pub use limit::{LogGate, log_lines_suppressed};

@@ -3,6 +3,7 @@
 //! Purpose: which servers will do, in a form that is cheap to keep and to compare.
 //! Never: name a server of its own accord.
 
+use crate::base::Consistency;
 use crate::sql::{Classified, Nodes, Reason};
 
 /// Which servers will do.
@@ -28,6 +29,8 @@ pub struct Wish {
     pub replica: bool,
     /// One on which nobody can write.
     pub fenced: bool,
+    /// How fresh the read has to be.
+    pub consistency: Option<Consistency>,
 }
 
 impl Aim {
@@ -38,13 +41,14 @@ impl Aim {
         match found.nodes() {
             Nodes::Primary => Self::Primary,
             // What a hint says that cannot be read may be that it has to be fresh.
-            Nodes::Replicas if hints.odd || hints.consistency.is_some() => Self::Primary,
+            Nodes::Replicas if hints.odd => Self::Primary,
             Nodes::Replicas => {
                 let wish = Wish {
                     backend: hints.backend.map(Into::into),
                     max_lag_ms: hints.max_lag_ms,
                     replica: hints.role.is_some() || found.reason == Reason::ReadOnlyTransaction,
                     fenced: false,
+                    consistency: hints.consistency,
                 };
                 if wish == Wish::default() { Self::Reads } else { Self::Wished(Box::new(wish)) }
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::{BackendId, Time};
 use crate::config::Policy;
 use crate::route::aim::Aim;
-use crate::route::draw::{Among, Draw};
+use crate::route::draw::{Able, Among, Draw};
 use crate::route::field::{Candidate, Field};
 
 /// How fast what is known of a server's answers is forgotten.
@@ -58,6 +58,17 @@ pub enum NoServer {
     Replica,
 }
 
+/// What a server is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// What it has to be good for.
+    pub aim: &'a Aim,
+    /// One that has just failed.
+    pub avoids: Option<BackendId>,
+    /// What else it has to be.
+    pub able: Able<'a>,
+}
+
 /// How an endpoint's reads were dealt out so far.
 #[derive(Clone, Debug, Default)]
 pub struct Balance {
@@ -70,20 +81,19 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// A server for `aim`. `load` tells what is known of each. `avoids`: one that has just failed.
+    /// A server for what is `asked`. `load` tells what is known of each.
     ///
     /// # Errors
     /// There is none.
     pub fn choose(
         &mut self,
         field: &Field,
-        aim: &Aim,
+        asked: Asked<'_>,
         policy: Policy,
-        avoids: Option<BackendId>,
         now: Time,
         load: impl Fn(BackendId) -> Load,
     ) -> Result<BackendId, NoServer> {
-        match field.draw(aim, avoids) {
+        match field.draw(asked.aim, asked.avoids, asked.able) {
             Draw::Primary(one) | Draw::Named(one) | Draw::Fallback(one) => Ok(one.backend),
             Draw::Nobody(nobody) => Err(nobody),
             Draw::Among(among) => {

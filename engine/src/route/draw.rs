@@ -54,6 +54,21 @@ impl fmt::Display for Miss {
     }
 }
 
+/// What else a server has to be, besides fit and wished for.
+#[derive(Clone, Copy)]
+pub struct Able<'f>(pub &'f dyn Fn(&Candidate) -> bool);
+
+impl Able<'_> {
+    /// Nothing.
+    pub const ANY: Able<'static> = Able(&|_| true);
+}
+
+impl fmt::Debug for Able<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("Able")
+    }
+}
+
 /// Who is left.
 #[derive(Clone, Copy, Debug)]
 pub enum Draw<'f> {
@@ -74,6 +89,7 @@ pub enum Draw<'f> {
 pub struct Among<'f> {
     wish: Option<&'f Wish>,
     avoids: Option<BackendId>,
+    able: Able<'f>,
     /// Without any weight all are alike.
     has_weight: bool,
 }
@@ -82,7 +98,7 @@ impl Among<'_> {
     /// Whether a server is one of them.
     #[must_use]
     pub fn takes(&self, candidate: &Candidate) -> bool {
-        is_left(candidate, self.wish, self.avoids) && self.weight_of(candidate) > 0
+        is_left(candidate, self.wish, self.avoids, self.able) && self.weight_of(candidate) > 0
     }
 
     /// Its share.
@@ -95,13 +111,13 @@ impl Among<'_> {
 impl Field {
     /// Who is left for `aim`. `avoids`: one that has just failed.
     #[must_use]
-    pub fn draw<'f>(&'f self, aim: &'f Aim, avoids: Option<BackendId>) -> Draw<'f> {
+    pub fn draw<'f>(&'f self, aim: &'f Aim, avoids: Option<BackendId>, able: Able<'f>) -> Draw<'f> {
         let primary = || self.candidates.iter().find(|it| it.is_primary);
         if aim.is_primary() {
             return primary().map_or(Draw::Nobody(NoServer::Primary), Draw::Primary);
         }
         let wish = aim.wish();
-        let mut left = self.candidates.iter().filter(|it| is_left(it, wish, avoids));
+        let mut left = self.candidates.iter().filter(|it| is_left(it, wish, avoids, able));
         if let Some(name) = wish.and_then(|wish| wish.backend.as_deref())
             && let Some(named) = left.clone().find(|it| it.name.as_bytes() == name)
         {
@@ -111,12 +127,17 @@ impl Field {
             let fallback = primary().filter(|_| self.falls_back);
             return fallback.map_or(Draw::Nobody(NoServer::Replica), Draw::Fallback);
         }
-        Draw::Among(Among { wish, avoids, has_weight: left.any(|it| it.weight > 0) })
+        Draw::Among(Among { wish, avoids, able, has_weight: left.any(|it| it.weight > 0) })
     }
 }
 
-fn is_left(candidate: &Candidate, wish: Option<&Wish>, avoids: Option<BackendId>) -> bool {
-    avoids != Some(candidate.backend) && candidate.misses(wish).is_none()
+fn is_left(
+    candidate: &Candidate,
+    wish: Option<&Wish>,
+    avoids: Option<BackendId>,
+    Able(able): Able<'_>,
+) -> bool {
+    avoids != Some(candidate.backend) && candidate.misses(wish).is_none() && able(candidate)
 }
 
 impl Candidate {

@@ -10,7 +10,7 @@ use crate::sql::Reason;
 pub struct Why(u8);
 
 /// Reasons that are no text's.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 9] = [
     "kept-connection",
     "implicit-transaction",
     "begun-transaction",
@@ -19,6 +19,7 @@ const OTHERS: [&str; 8] = [
     "cursor",
     "tied-statement",
     "long-text",
+    "replica-behind",
 ];
 
 impl Why {
@@ -38,6 +39,9 @@ impl Why {
     pub const TIED: Self = Self::other(6);
     /// A text too long to be read first.
     pub const LONG: Self = Self::other(7);
+
+    /// No replica has, in time, what it has to see.
+    pub const BEHIND: Self = Self::other(8);
 
     /// How many there are.
     pub const COUNT: usize = Reason::ALL.len() + OTHERS.len();

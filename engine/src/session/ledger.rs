@@ -47,6 +47,15 @@ pub enum Entry {
     },
     /// A replica refused a read, which goes to the primary.
     Repeated,
+    /// A replica was waited for, so many nanoseconds.
+    Waited {
+        /// It has what the read has to see.
+        in_time: bool,
+        /// How long.
+        nanos: u64,
+    },
+    /// The primary lacks what was acknowledged to the session.
+    PositionLost,
 }
 
 impl Ledger {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::base::{Fault, Time};
-use crate::route::{Aim, Asker, Slot, Splits};
+use crate::base::{Consistency, Fault, Time};
+use crate::route::{Aim, Asker, Positions, Slot, Splits};
+use crate::session::causal::Demand;
 use crate::session::ledger::Ledger;
-use crate::session::routing::Reached;
+use crate::session::routing::{Arrival, Router};
 use crate::session::sharing::Sharing;
 #[cfg(doc)]
 use crate::session::state::Action;
@@ -105,6 +106,51 @@ impl Session {
         self.sharing().map_or(&Aim::Primary, |sharing| &sharing.router.aim)
     }
 
+    /// What its reads have to see, and of whom that is known.
+    pub fn set_positions(&mut self, positions: &Arc<Positions>, consistency: Consistency) {
+        if let Phase::Relay(relay) = &mut self.phase {
+            relay.set_positions(positions);
+        }
+        self.set_consistency(consistency);
+    }
+
+    /// How fresh its reads are, unless its client says otherwise.
+    pub fn set_consistency(&mut self, consistency: Consistency) {
+        if let Some(sharing) = self.sharing_mut() {
+            sharing.router.causal.set_default(consistency);
+        }
+    }
+
+    /// What the command of [`Action::Acquire`] has to see. `fits`: whether a replica may be asked.
+    pub fn demand(
+        &mut self,
+        primary: Option<&str>,
+        fits: impl Fn(&str) -> bool,
+        ledger: &mut Ledger,
+    ) -> Demand {
+        let anywhere = Demand::Have { on: None, gtids: None };
+        let Some(sharing) = self.sharing_mut() else { return anywhere };
+        let Router { aim, causal, .. } = &mut sharing.router;
+        causal.demand(aim, primary, fits, ledger)
+    }
+
+    /// Whether the command of [`Action::Acquire`] is a read that has to see more than a replica may
+    /// have.
+    #[must_use]
+    pub fn demands(&self) -> bool {
+        self.sharing().is_some_and(|sharing| {
+            let Router { aim, causal, .. } = &sharing.router;
+            !aim.is_primary() && causal.level(aim) > Consistency::Eventual
+        })
+    }
+
+    /// The command of [`Action::Acquire`] goes to the primary, as no replica has what it has to see.
+    pub fn fall_back(&mut self) {
+        if let Some(sharing) = self.sharing_mut() {
+            sharing.router.fall_back();
+        }
+    }
+
     /// The connection of [`Action::Acquire`] can be had of no replica: the primary is asked.
     pub fn aim_at_primary(&mut self) {
         if let Some(sharing) = self.sharing_mut() {
@@ -122,9 +168,9 @@ impl Session {
 
     /// The connection of [`Action::Acquire`], and what it leads to. Feed it
     /// [`Self::take_ahead`] then. Whether it has to be set to something else first.
-    pub fn on_attached(&mut self, lent: Box<Lent>, to: Reached, edits: &mut Edits) -> bool {
+    pub fn on_attached(&mut self, arrival: Arrival, edits: &mut Edits) -> bool {
         match &mut self.phase {
-            Phase::Relay(relay) => relay.on_attached(lent, to, edits),
+            Phase::Relay(relay) => relay.on_attached(arrival, edits),
             Phase::Header(_) | Phase::Login(_) | Phase::Parting(_) | Phase::Over => false,
         }
     }

@@ -4,9 +4,11 @@
 //! Never: touch a socket, choose a backend, read a clock or log; it is fed bytes and asks for things.
 #![forbid(unsafe_code)]
 
+mod causal;
 mod change;
 mod chatter;
 mod course;
+mod exchanged;
 mod faults;
 mod guard;
 mod header;
@@ -15,6 +17,7 @@ mod lending;
 mod listing;
 mod login;
 mod owed;
+mod own;
 mod parting;
 mod prepared;
 mod processlist;
@@ -30,12 +33,13 @@ mod statements;
 mod text;
 mod waits;
 
+pub use causal::{Awaited, Demand};
 pub use change::ChangeRequest;
 pub use ledger::{Entry, Ledger};
 pub use lending::Terms;
 pub use login::{LeaseRequest, LoginContext};
 pub use processlist::{Apart, Seated, Threads};
-pub use routing::Reached;
+pub use routing::{Arrival, Reached};
 pub use ruled::{Hold, over};
 pub use state::{Action, Session, Tally};
 pub use text::Thread;

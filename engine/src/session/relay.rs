@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::base::{Blame, ConnectionId, Fault, Time};
+use crate::route::Positions;
 use crate::session::change::Change;
 use crate::session::course::{Route, route, spoils};
 use crate::session::faults::{not_a_reply, out_of_order};
@@ -83,6 +84,8 @@ pub(super) struct Relay {
     pub(super) has_init: bool,
     /// It has a backend connection only while it needs one.
     pub(super) sharing: Option<Box<Sharing>>,
+    /// What the servers of its cluster have, if it has its connection to itself.
+    pub(super) positions: Option<Arc<Positions>>,
 }
 
 impl Relay {
@@ -113,6 +116,7 @@ impl Relay {
             guard: None,
             has_init: false,
             sharing: None,
+            positions: None,
         }
     }
 
@@ -570,6 +574,7 @@ impl Relay {
             let rest = input.get_mut(at..).unwrap_or_default();
             let walked = self.reply.feed(rest, edits).map_err(not_a_reply)?;
             at += walked.used;
+            self.note_positions();
             match walked.event {
                 None => {}
                 Some(ReplyEvent::LocalInfile) => {
@@ -607,6 +612,7 @@ impl Relay {
             self.unasked = false;
         } else {
             self.owed.pop(ledger);
+            self.note_answer();
             self.on_shared_answer(failed, edits, ledger)?;
         }
         self.refuse_what_is_next(edits, ledger);

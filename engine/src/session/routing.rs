@@ -4,14 +4,17 @@
 //! replica, when it has to leave.
 //! Never: choose a server, or let anything but a read begin on a replica of an endpoint that writes.
 
+use std::sync::Arc;
+
 use crate::base::{Blame, Fault};
 use crate::route::{Aim, Mode, Splits, Why};
+use crate::session::causal::{Awaited, Causal};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::relay::Relay;
 use crate::session::shared::Ruling;
 use crate::session::state::Action;
 use crate::session::text::Refusal;
-use crate::share::{Pin, Pins, Settings};
+use crate::share::{Lent, Pin, Pins, Settings};
 use crate::sql::{LexMode, Reason};
 use crate::wire::reply::refusal;
 use crate::wire::{
@@ -33,6 +36,19 @@ pub struct Reached {
     pub is_fenced: bool,
 }
 
+/// A connection that a session is given.
+#[derive(Debug)]
+pub struct Arrival {
+    /// What it is set to.
+    pub lent: Box<Lent>,
+    /// What it leads to.
+    pub reached: Reached,
+    /// The server's name.
+    pub server: Arc<str>,
+    /// What that has to have before anything is read there.
+    pub awaited: Option<Awaited>,
+}
+
 /// Where a session's commands go.
 #[derive(Debug, Default)]
 pub(super) struct Router {
@@ -42,13 +58,15 @@ pub(super) struct Router {
     /// Why the command that comes next goes where it goes.
     why: Why,
     /// What the connection there is leads to.
-    reached: Reached,
+    pub(super) reached: Reached,
     /// It is there for the command that comes next.
     is_for_next: bool,
-    /// A replica was not good enough for the command that comes next.
-    primary_only: bool,
+    /// Why a replica was not good enough for the command that comes next.
+    primary_only: Option<Why>,
     /// What is under way is a read that could be asked again elsewhere; a copy is kept.
     can_repeat: bool,
+    /// What its reads have to see.
+    pub(super) causal: Causal,
 }
 
 impl Router {
@@ -69,14 +87,31 @@ impl Router {
         self.can_repeat = false;
     }
 
-    /// What was said on a replica by Weir itself was refused there: the replica may be behind.
-    pub(super) const fn distrust(&mut self) {
-        self.primary_only = true;
+    /// What was said on a replica by Weir itself was refused there, which may be behind; or it is.
+    pub(super) const fn distrust(&mut self, why: Why) {
+        self.primary_only = Some(why);
+    }
+
+    /// The primary is asked, as no replica has what the command that waits has to see.
+    pub(super) fn fall_back(&mut self) {
+        (self.aim, self.why) = (Aim::Primary, Why::BEHIND);
+    }
+
+    /// How a wait for a replica has ended, if there was one.
+    pub(super) fn note_wait(&mut self, ledger: &mut Ledger) {
+        if let Some(since) = self.causal.take_awaited() {
+            let in_time = self.primary_only.is_none();
+            ledger.enter(Entry::Waited { in_time, nanos: ledger.nanos_since(since) });
+        }
     }
 
     /// The connection there is leads to a replica, which is left for anything but reads.
     pub(super) const fn at_replica(&self) -> bool {
         self.reached.is_replica && matches!(self.splits.mode, Mode::ReadWrite)
+    }
+
+    pub(super) const fn mode(&self) -> Mode {
+        self.splits.mode
     }
 
     pub(super) const fn splits(&self) -> bool {
@@ -102,7 +137,7 @@ impl Relay {
             return Ok(None);
         }
         let has_lease = sharing.lent.is_some();
-        if has_lease && !router.primary_only && std::mem::take(&mut router.is_for_next) {
+        if has_lease && router.primary_only.is_none() && std::mem::take(&mut router.is_for_next) {
             return Ok(None);
         }
         let is_reading = has_lease && in_transaction && router.at_replica();
@@ -134,6 +169,9 @@ impl Relay {
         let router = &mut sharing.router;
         router.why = if stays { Why::KEPT } else { why };
         if !has_lease {
+            if !aim.is_primary() {
+                router.causal.on_came();
+            }
             router.aim = aim;
             return Ok(None);
         }
@@ -144,7 +182,7 @@ impl Relay {
             return Ok(Some(Ruling::Done));
         }
         // A wish may be for another replica.
-        if stays || aim == Aim::Reads || asks_of_last {
+        if stays || aim == Aim::Reads && router.causal.holds(&aim) || asks_of_last {
             return Ok(None);
         }
         self.leave_replica(ledger)?;
@@ -157,6 +195,7 @@ impl Relay {
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(false) };
         let router = &mut sharing.router;
         router.is_for_next = false;
+        router.causal.on_long();
         if sharing.lent.is_none() {
             router.aim = router.splits.aim_unread();
             router.why = Why::LONG;
@@ -174,8 +213,8 @@ impl Relay {
         let Some(sharing) = self.sharing.as_deref() else { return primary(Why::COMMAND) };
         let router = &sharing.router;
         let is_for_reading = router.splits.mode == Mode::ReadOnly;
-        if router.primary_only {
-            return primary(Why::REFUSED);
+        if let Some(why) = router.primary_only {
+            return primary(why);
         }
         if !is_for_reading {
             if !self.reply.status().contains(Status::AUTOCOMMIT) {
@@ -253,9 +292,11 @@ impl Relay {
 
     /// A command of that payload goes to the backend.
     pub(super) fn on_goes(&mut self, command: Command, payload: &[u8], ledger: &mut Ledger) {
-        let is_alone = self.owed.is_empty() && !self.is_in_transaction();
+        let is_first = self.owed.is_empty();
+        let is_alone = is_first && !self.is_in_transaction();
         let Some(sharing) = self.sharing.as_deref_mut() else { return };
         let router = &mut sharing.router;
+        router.causal.on_goes(command, payload, router.why, is_first);
         if !router.splits() {
             return;
         }
@@ -268,7 +309,7 @@ impl Relay {
         };
         let fits = payload.len() <= REPEAT_BYTES_MAX;
         router.can_repeat = router.reached.is_replica && is_read && is_alone && fits;
-        router.primary_only = false;
+        router.primary_only = None;
         router.is_for_next = false;
         ledger.enter(Entry::Routed { replica: router.reached.is_replica, why: router.why });
         if router.can_repeat
@@ -320,7 +361,7 @@ impl Relay {
             ledger.enter(Entry::Repeated);
             self.take_back();
             if let Some(sharing) = self.sharing.as_deref_mut() {
-                sharing.router.primary_only = true;
+                sharing.router.primary_only = Some(Why::REFUSED);
                 sharing.action = Some(Action::Release);
             }
         }

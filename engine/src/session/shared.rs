@@ -420,6 +420,9 @@ impl Relay {
         if self.answer_denied(1, edits, ledger) {
             return Ok(Ruling::Done);
         }
+        if let Some(ruling) = self.rule_own(command, payload, edits, ledger)? {
+            return Ok(ruling);
+        }
         if ledger.has_rules()
             && let Some(ruling) = self.obey(command, payload, edits, ledger)?
         {

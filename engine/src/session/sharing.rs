@@ -17,17 +17,16 @@ use bytes::BytesMut;
 
 use crate::base::{Blame, Fault, Time};
 use crate::route::Slot;
-use crate::session::faults::{not_a_reply, told, too_far_ahead};
+use crate::session::faults::{not_a_reply, too_far_ahead};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::lending::Terms;
 use crate::session::relay::{Relay, Wait, What};
-use crate::session::routing::{Reached, Router};
+use crate::session::routing::{Arrival, Router};
 use crate::session::ruled::Ruled;
 use crate::session::state::Action;
 use crate::session::statements::{Statement, Statements};
 use crate::share::{
-    Answered, Asked, Carried, Effects, Exchange, Exchanged, Lent, Pin, Question, Step, Traits,
-    Variant, Words, track,
+    Answered, Asked, Carried, Effects, Exchanged, Lent, Pin, Question, Step, Traits, Words, track,
 };
 use crate::sql::{FindingsInPieces, FoundRows, LexMode};
 use crate::wire::reply::{Expect, ReplyError};
@@ -129,8 +128,8 @@ pub(super) struct Sharing {
     /// It has asked for FOUND_ROWS(), which is therefore asked for where it cannot be told.
     pub(super) asks_found_rows: bool,
     /// The last id that an answer told of since LAST_INSERT_ID() was asked for.
-    insert_id_seen: u64,
-    was_in_transaction: bool,
+    pub(super) insert_id_seen: u64,
+    pub(super) was_in_transaction: bool,
     /// The client was told that a transaction has begun; the backend was not.
     pub(super) begins: bool,
     /// The backend reports nothing any more, since a reset.
@@ -219,7 +218,7 @@ impl Sharing {
     }
 
     /// What the session has set is another now.
-    fn adopt_settings(&mut self) {
+    pub(super) fn adopt_settings(&mut self) {
         self.mode = self.carried.settings.lex_mode(self.traits.server);
         self.silence_max = self.carried.settings.wait_timeout();
     }
@@ -235,6 +234,7 @@ impl Sharing {
     /// The session was reset on its connection, and its backend's `init_query` said behind that.
     pub(super) fn on_reset(&mut self) {
         self.carried.reset();
+        self.router.causal.set_level(None);
         if let Some(lent) = &mut self.lent {
             lent.settings = Arc::clone(&self.carried.settings);
             lent.last_insert_id = None;
@@ -245,6 +245,17 @@ impl Sharing {
         self.knows_found_rows = false;
         self.set_in_transaction(false);
         self.row_count = 0;
+    }
+
+    /// The client has reset the session, on its connection.
+    fn on_own_reset(&mut self) {
+        self.carried.reset();
+        self.router.causal.set_level(None);
+        if let Some(lent) = &mut self.lent {
+            lent.last_insert_id = Some(0);
+        }
+        self.is_untracked = true;
+        self.forget_statements();
     }
 
     fn is_pinned(&self) -> bool {
@@ -290,10 +301,15 @@ impl Relay {
     }
 
     /// A connection is there: sets it to what the session has set, if it is not; whether it is not.
-    pub(super) fn on_attached(&mut self, lent: Box<Lent>, to: Reached, edits: &mut Edits) -> bool {
+    pub(super) fn on_attached(&mut self, arrival: Arrival, edits: &mut Edits) -> bool {
         let Some(sharing) = self.sharing.as_deref_mut() else { return false };
-        self.reply.set_backend(lent.capabilities);
-        sharing.router.on_attached(to);
+        let Arrival { lent, reached, server, awaited } = arrival;
+        let capabilities = lent.capabilities;
+        self.reply.set_backend(capabilities);
+        sharing.router.on_attached(reached);
+        let Router { aim, causal, .. } = &mut sharing.router;
+        causal.on_attached(aim, server, awaited);
+        let awaited = causal.question(sharing.is_mariadb);
         // The client was told of a transaction, of which this server hears nothing.
         let unsaid = sharing.begins && sharing.router.at_replica();
         self.reply.add_status(if unsaid { Status::IN_TRANS } else { Status::default() });
@@ -315,8 +331,9 @@ impl Relay {
             words.say(Step::Statement(b"BEGIN"), lent.capabilities);
         }
         sharing.lent = Some(lent);
-        if !words.is_empty() {
-            self.talk(Topic::Tune, words, None, edits);
+        let question = awaited.map(|awaited| Question::new(vec![awaited], capabilities));
+        if !words.is_empty() || question.is_some() {
+            self.talk(Topic::Tune, words, question, edits);
         }
         differs
     }
@@ -366,6 +383,7 @@ impl Relay {
             Exchanged::Done => sharing.on_exchanged(topic, &exchange),
             Exchanged::Refused(err) => sharing.on_refused(topic, &exchange, &err),
         }
+        sharing.router.note_wait(ledger);
         self.close_statements(edits);
         let in_transaction = self.is_in_transaction();
         if let Some(sharing) = self.sharing.as_deref_mut() {
@@ -432,14 +450,7 @@ impl Relay {
                     sharing.found_rows = notes.rows.filter(|_| is_counted);
                 }
             }
-            Kind::Reset if !failed => {
-                sharing.carried.reset();
-                if let Some(lent) = &mut sharing.lent {
-                    lent.last_insert_id = Some(0);
-                }
-                sharing.is_untracked = true;
-                sharing.forget_statements();
-            }
+            Kind::Reset if !failed => sharing.on_own_reset(),
             Kind::Schema | Kind::Reset | Kind::Prepare | Kind::Other => {}
         }
         if issued.kind != Kind::Prepare || failed {
@@ -596,98 +607,4 @@ impl Relay {
         }
         Ok(())
     }
-}
-
-impl Sharing {
-    fn on_exchanged(&mut self, topic: Topic, exchange: &Exchange) {
-        if !matches!(topic, Topic::Prepare { is_tuned: false, .. }) {
-            // What the session said last is not what the connection heard last.
-            self.is_fresh = true;
-            self.knows_found_rows = false;
-        }
-        if let Some(question) = exchange.question() {
-            for (asked, answer) in question.answers() {
-                match asked {
-                    Asked::LastInsertId => self.on_insert_id(number(answer.as_deref())),
-                    Asked::FoundRows => self.found_rows = Some(number(answer.as_deref())),
-                    Asked::Schema
-                    | Asked::Roles
-                    | Asked::Warnings
-                    | Asked::Variable(_)
-                    | Asked::Switch(_)
-                    | Asked::Utf8mb4Collation
-                    | Asked::VersionComment
-                    | Asked::User(_) => self.carried.on_answer(asked, answer.as_deref()),
-                }
-            }
-            self.adopt_settings();
-        }
-        let Some(lent) = &mut self.lent else { return };
-        if let Some(answer) = exchange.prepared() {
-            if let Topic::Prepare { id, .. } = topic
-                && let Some(source) = self.statements.get(id).and_then(Statement::source)
-            {
-                lent.prepared.put(source, Variant::new(answer.statement_id));
-            } else {
-                lent.prepared.close(answer.statement_id);
-            }
-            return;
-        }
-        lent.settings = Arc::clone(&self.carried.settings);
-        if topic == Topic::Tune && !self.router.at_replica() {
-            self.was_in_transaction |= std::mem::take(&mut self.begins);
-        }
-        if topic == Topic::InsertId && exchange.question().is_none() {
-            lent.last_insert_id = Some(self.carried.last_insert_id);
-        }
-    }
-
-    /// What the connection says of LAST_INSERT_ID(). Where that is what it said before, the
-    /// session's is another one's, of another connection.
-    fn on_insert_id(&mut self, value: u64) {
-        let seen = std::mem::take(&mut self.insert_id_seen);
-        let Some(lent) = &mut self.lent else { return };
-        let before = lent.last_insert_id.replace(value);
-        if before != Some(value) || seen == value && seen != 0 {
-            self.carried.last_insert_id = value;
-        }
-    }
-
-    fn on_refused(&mut self, topic: Topic, exchange: &Exchange, err: &[u8]) {
-        match topic {
-            // Another server may be of another mind.
-            Topic::Tune | Topic::InsertId | Topic::Prepare { .. } | Topic::Refused
-                if self.router.at_replica() =>
-            {
-                self.router.distrust();
-                if let Some(lent) = &mut self.lent {
-                    lent.is_unknown |= !exchange.is_prepare_refused();
-                }
-            }
-            Topic::Prepare { .. } if exchange.is_prepare_refused() => {
-                self.carried.pins.add(Pin::Diagnostics);
-                self.row_count = -1;
-                self.denied = Some(told(err));
-            }
-            Topic::Settle => self.carried.pins.add(Pin::Unexplained),
-            Topic::Refused => {}
-            Topic::InsertId => {
-                if let Some(lent) = &mut self.lent {
-                    lent.last_insert_id = None;
-                }
-                self.denied = Some(told(err));
-            }
-            Topic::Tune | Topic::Prepare { .. } => {
-                if let Some(lent) = &mut self.lent {
-                    lent.is_unknown = true;
-                }
-                self.denied = Some(told(err));
-            }
-        }
-    }
-}
-
-fn number(answer: Option<&[u8]>) -> u64 {
-    let digits = answer.and_then(|it| std::str::from_utf8(it).ok());
-    digits.and_then(|it| it.parse().ok()).unwrap_or(0)
 }

@@ -135,7 +135,7 @@ impl Carried {
             // They are their owner's to keep.
             Asked::LastInsertId | Asked::FoundRows | Asked::Roles => {}
             // They are the server's.
-            Asked::Utf8mb4Collation | Asked::VersionComment => {}
+            Asked::Utf8mb4Collation | Asked::VersionComment | Asked::Applied { .. } => {}
         }
     }
 

@@ -274,7 +274,7 @@ mod tests {
     fn traits(server: Server) -> Traits {
         let variables = b"autocommit,character_set_client,time_zone".to_vec();
         Traits {
-            tracked: Arc::new(Tracked { variables, schema: true, state_change: false }),
+            tracked: Arc::new(Tracked { variables, schema: true, ..Tracked::default() }),
             tracks_transactions: false,
             utf8mb4_collation: b"utf8mb4_general_ci".to_vec(),
             version_comment: Some(VersionComment { definition: vec![1], value: b"mine".to_vec() }),

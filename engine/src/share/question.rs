@@ -35,6 +35,15 @@ pub enum Asked {
     Utf8mb4Collation,
     /// `@@version_comment`.
     VersionComment,
+    /// Whether the server has applied that, after a while at most: 0 if it has.
+    Applied {
+        /// What.
+        gtids: Box<[u8]>,
+        /// How long it may take, in milliseconds.
+        wait_ms: u64,
+        /// In MariaDB's words.
+        is_mariadb: bool,
+    },
 }
 
 /// A question on its way.
@@ -112,6 +121,15 @@ impl Question {
                 Asked::Switch(name) => put(&[b"IF(@@", name, b", 'ON', 'OFF')"]),
                 Asked::Utf8mb4Collation => put(&[b"COLLATION(CONVERT('' USING utf8mb4))"]),
                 Asked::VersionComment => put(&[b"@@version_comment"]),
+                Asked::Applied { gtids, wait_ms, is_mariadb } => {
+                    let function: &[u8] = if *is_mariadb {
+                        b"MASTER_GTID_WAIT"
+                    } else {
+                        b"WAIT_FOR_EXECUTED_GTID_SET"
+                    };
+                    let seconds = format!("{}.{:03}", wait_ms / 1000, wait_ms % 1000);
+                    put(&[function, b"('", gtids, b"', ", seconds.as_bytes(), b")"]);
+                }
                 Asked::User(name) => {
                     put(&[b"@`", name, b"`, HEX(@`", name, b"`), COLLATION(@`", name, b"`)"]);
                 }

@@ -63,6 +63,7 @@ impl Traits {
                 variables: of(&variables).unwrap_or_default(),
                 schema: is_on(&schema),
                 state_change: is_on(&state_change),
+                gtids: of(&TRACKED_GTIDS).is_some_and(|it| it != b"OFF"),
             }),
             tracks_transactions: of(&transactions).is_none_or(|it| it != b"OFF"),
             utf8mb4_collation: of(&Asked::Utf8mb4Collation).unwrap_or_default(),
@@ -96,6 +97,9 @@ const TRACKED: [Asked; 4] = [
     Asked::Switch(b"GLOBAL.session_track_state_change"),
     Asked::Variable(b"GLOBAL.session_track_transaction_info"),
 ];
+
+/// MySQL's alone.
+const TRACKED_GTIDS: Asked = Asked::Variable(b"GLOBAL.session_track_gtids");
 
 /// What a new connection, or one that was reset, is asked for: what no reset restores, and what the
 /// handshake or the server's global values decide.
@@ -138,8 +142,11 @@ pub(super) const fn transaction_names(server: Server) -> [[&'static [u8]; 2]; 2]
 
 /// What a server is asked besides, about itself.
 #[must_use]
-pub fn asked_of_server() -> Vec<Asked> {
+pub fn asked_of_server(server: Server) -> Vec<Asked> {
     let mut asked = TRACKED.to_vec();
+    if matches!(server, Server::MySql(_)) {
+        asked.push(TRACKED_GTIDS);
+    }
     asked.extend([Asked::Utf8mb4Collation, Asked::VersionComment]);
     asked
 }

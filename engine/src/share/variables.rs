@@ -9,7 +9,9 @@ pub fn track(is_mariadb: bool) -> Vec<u8> {
     let variables: &[u8] = if is_mariadb { b"*" } else { MYSQL };
     let head = b"SET SESSION session_track_schema = ON, session_track_state_change = ON, \
                  session_track_system_variables = '";
-    [&head[..], variables, b"'"].concat()
+    // MariaDB reports `last_gtid` with the other variables.
+    let gtids: &[u8] = if is_mariadb { b"" } else { b", session_track_gtids = OWN_GTID" };
+    [&head[..], variables, b"'", gtids].concat()
 }
 
 /// Variables with a value for the session, of MySQL 9.7 and those before it. A name that a server

@@ -23,6 +23,8 @@ pub struct Facts {
     pub server_id: Option<u32>,
     /// What it has committed and applied.
     pub gtids: Option<Gtids>,
+    /// What it has applied as a replica.
+    pub applied: Option<Gtids>,
     /// The servers it is set up to replicate from.
     pub channels: Option<Vec<Channel>>,
     /// What it is in its Group Replication group, unless it is in none.

@@ -100,7 +100,9 @@ fn grant(refusal: &Refusal, is_mariadb: bool, wishes: &Wishes) -> Option<String>
         return None;
     }
     let grant = match (refusal.question, is_mariadb) {
-        (Question::Inventory | Question::Variables | Question::Galera, _) => return None,
+        (Question::Inventory | Question::Variables | Question::Position | Question::Galera, _) => {
+            return None;
+        }
         (Question::Channels, false) => "REPLICATION CLIENT ON *.*".to_owned(),
         (Question::Channels, true) => "REPLICA MONITOR ON *.*".to_owned(),
         (Question::Group, _) => "SELECT ON performance_schema.*".to_owned(),

@@ -66,6 +66,16 @@ impl Probe {
         self.put(self.survey.questions(needs_inventory), out);
     }
 
+    /// Asks for what the server has, and nothing else. False if it has no position, or that is not
+    /// known yet. What was asked before has to be answered.
+    pub fn ask_position(&mut self, out: &mut BytesMut) -> bool {
+        let has_position = self.survey.has_position();
+        if has_position {
+            self.put(vec![Question::Position], out);
+        }
+        has_position
+    }
+
     /// Feeds bytes of the server. Further questions may be appended to `out`.
     pub fn on_bytes(&mut self, bytes: &[u8], out: &mut BytesMut) -> ProbeStep {
         let answers = match self.answers.on_bytes(bytes, self.asked.len()) {
@@ -77,6 +87,9 @@ impl Probe {
             self.survey.on_inventory(answers.first());
             self.put(self.survey.questions(false), out);
             return ProbeStep::Wait;
+        }
+        if self.asked.first() == Some(&Question::Position) {
+            return ProbeStep::Answered(Box::new(self.survey.facts(&self.asked, &answers)));
         }
         let mut questions = self.asked.iter().zip(&answers);
         // A variable went with its plugin.

@@ -27,6 +27,8 @@ pub enum Question {
     Heartbeat,
     /// Who replicates from here.
     Followers,
+    /// What it has and has applied, alone.
+    Position,
 }
 
 /// What the configuration wants to know besides.
@@ -111,11 +113,21 @@ impl Survey {
                     "SELECT TIMESTAMPDIFF(MICROSECOND, MAX(ts), NOW(6)) AS behind FROM {schema}.{table}"
                 )
             }
+            Question::Position => {
+                let asked = self.variables.iter().filter(|name| POSITIONS.contains(name));
+                let asked: Vec<_> = asked.map(|it| format!("@@global.{it} AS {it}")).collect();
+                format!("SELECT {}", asked.join(", "))
+            }
             Question::Followers if !self.is_mariadb && self.version >= NEW_WORDS => {
                 "SHOW REPLICAS".to_owned()
             }
             Question::Followers => "SHOW SLAVE HOSTS".to_owned(),
         }
+    }
+
+    /// Whether the server has a position.
+    pub(super) fn has_position(&self) -> bool {
+        self.variables.iter().any(|name| POSITIONS.contains(name))
     }
 
     /// Learns from the first answer what there is to be asked.
@@ -165,6 +177,11 @@ impl Survey {
                     self.read_variables(row, facts);
                 }
             }
+            Question::Position => {
+                if let Some(row) = first {
+                    (facts.gtids, facts.applied) = self.positions(row);
+                }
+            }
             Question::Channels => {
                 let ours = rows.iter().map(channel);
                 // The group's own are told of by the group.
@@ -190,6 +207,27 @@ impl Survey {
         }
     }
 
+    /// What a row of variables says of what there is and what was applied.
+    fn positions(&self, row: Row<'_>) -> (Option<Gtids>, Option<Gtids>) {
+        if !self.is_mariadb {
+            let text = row.text(&["gtid_executed"]);
+            let set = text.and_then(|text| MySqlGtids::parse(text).ok()).map(Gtids::MySql);
+            return (set.clone(), set);
+        }
+        let position = |name: &str| MariaDbPosition::parse(row.text(&[name])?).ok();
+        let applied = position("gtid_slave_pos");
+        // The binary log has what was written here, and what was applied only where it logs that
+        // too; there it may come before reads see it.
+        let has = position("gtid_binlog_pos").map(|mut has| {
+            if let Some(applied) = &applied {
+                // Past the bound the later half of it does.
+                has.merge(applied).unwrap_or_default();
+            }
+            Gtids::MariaDb(has)
+        });
+        (has, applied.map(Gtids::MariaDb))
+    }
+
     fn read_variables(&self, row: Row<'_>, facts: &mut Facts) {
         let flag = |name: &str| row.text(&[name]).map(is_on);
         facts.read_only = flag("read_only");
@@ -197,21 +235,7 @@ impl Survey {
         facts.innodb_read_only = flag("innodb_read_only");
         facts.uuid = row.text(&["server_uuid"]).map(Box::from);
         facts.server_id = row.number(&["server_id"]);
-        facts.gtids = if self.is_mariadb {
-            let position = |name: &str| MariaDbPosition::parse(row.text(&[name])?).ok();
-            // The binary log has what was written here, and what was applied only where it logs
-            // that too.
-            position("gtid_binlog_pos").map(|mut position_here| {
-                if let Some(applied) = position("gtid_slave_pos") {
-                    // Past the bound the later half of it does.
-                    position_here.merge(&applied).unwrap_or_default();
-                }
-                Gtids::MariaDb(position_here)
-            })
-        } else {
-            let text = row.text(&["gtid_executed"]);
-            text.and_then(|text| MySqlGtids::parse(text).ok()).map(Gtids::MySql)
-        };
+        (facts.gtids, facts.applied) = self.positions(row);
         if self.has_galera && flag("wsrep_on") == Some(true) {
             let is_desynced = flag("wsrep_desync") == Some(true);
             facts.galera = Some(Node { is_synced: false, is_desynced });
@@ -299,6 +323,9 @@ const WANTED: [&str; 11] = [
     "wsrep_desync",
     GROUP,
 ];
+
+/// Those of [`WANTED`] that are positions.
+const POSITIONS: [&str; 3] = ["gtid_executed", "gtid_binlog_pos", "gtid_slave_pos"];
 
 /// `SHOW REPLICA STATUS` and `SHOW REPLICAS`.
 const NEW_WORDS: [u16; 3] = [8, 0, 22];

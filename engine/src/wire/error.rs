@@ -135,6 +135,10 @@ pub mod code {
     pub const USER_LIMIT_REACHED: u16 = 1226;
     /// A privilege is missing.
     pub const SPECIFIC_ACCESS_DENIED_ERROR: u16 = 1227;
+    /// A variable has a value for sessions only.
+    pub const LOCAL_VARIABLE: u16 = 1228;
+    /// A variable cannot have that value.
+    pub const WRONG_VALUE_FOR_VAR: u16 = 1231;
     /// Unknown prepared statement handler.
     pub const UNKNOWN_STMT_HANDLER: u16 = 1243;
     /// Client does not support the authentication protocol asked for.

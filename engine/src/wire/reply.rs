@@ -17,8 +17,6 @@ mod notes;
 mod prepare;
 mod refusal;
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
 
 pub use kinds::{Dialect, Expect, ReplyError, ReplyEvent, Walked};
@@ -122,17 +120,6 @@ impl ReplyWalk {
             partial: BytesMut::new(),
             notes: None,
         }
-    }
-
-    /// Keeps what answers say, and takes off what only Weir has asked servers for.
-    pub fn keep_notes(&mut self, tracked: Arc<Tracked>) {
-        self.notes = Some(Box::new(Notes { tracked, ..Notes::default() }));
-    }
-
-    /// What the answer said that is over.
-    #[must_use]
-    pub fn notes(&self) -> Option<&Notes> {
-        self.notes.as_deref()
     }
 
     /// From now on the client sees these flags besides the server's.

@@ -242,6 +242,7 @@ impl<D: Driver> Worker<D> {
             waiting: None,
             seats: Seats::default(),
             shares: None,
+            wanted: None,
             held: None,
             avoids: None,
             login_slot,

@@ -146,6 +146,7 @@ impl<D: Driver> Worker<D> {
         {
             entry.session.set_user(user);
         }
+        self.tell_positions(key);
         self.login_over(key);
         self.go_on(key, rest);
     }

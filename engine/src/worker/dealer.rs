@@ -12,7 +12,7 @@ use crate::config::{Config, EndpointMode};
 use crate::io::{CloseMode, Driver};
 use crate::observe::Figures;
 use crate::pool::PoolKey;
-use crate::route::{Aim, Balance, Field, Load, NoServer};
+use crate::route::{Able, Aim, Asked, Balance, Field, Load, NoServer};
 use crate::topology::{BackendView, Snapshot};
 use crate::worker::Worker;
 use crate::worker::entry::Entry;
@@ -51,8 +51,7 @@ impl Dealer {
     fn choose(
         &mut self,
         endpoint: EndpointId,
-        aim: &Aim,
-        avoids: Option<BackendId>,
+        asked: Asked<'_>,
         config: &Config,
         figures: &Figures,
         now: Time,
@@ -66,10 +65,10 @@ impl Dealer {
         };
         let aim = match settings.mode {
             EndpointMode::Primary => &Aim::Primary,
-            EndpointMode::ReadWrite => aim,
+            EndpointMode::ReadWrite => asked.aim,
             // Whoever logs in has said nothing yet.
-            EndpointMode::ReadOnly if aim.is_primary() => &Aim::Reads,
-            EndpointMode::ReadOnly => aim,
+            EndpointMode::ReadOnly if asked.aim.is_primary() => &Aim::Reads,
+            EndpointMode::ReadOnly => asked.aim,
         };
         let load = |backend: BackendId| {
             let of = figures.backends.get(backend.index());
@@ -78,7 +77,7 @@ impl Dealer {
             let known = loads.get(backend.index()).map(|(_, load)| *load).unwrap_or_default();
             known.with(count(connections.saturating_sub(idle)), count(connections))
         };
-        balance.choose(field, aim, settings.routing.policy, avoids, now, load)
+        balance.choose(field, Asked { aim, ..asked }, settings.routing.policy, now, load)
     }
 
     /// A connection was in a session's hands for so long.
@@ -94,18 +93,16 @@ fn count(number: u64) -> u32 {
 }
 
 impl<D: Driver> Worker<D> {
-    /// A server for what a session needs now.
-    pub(super) fn choose(&mut self, key: Key) -> Result<(BackendId, Address), NoServer> {
+    /// A server for what a session needs, by its endpoint's policy.
+    pub(super) fn pick(
+        &mut self,
+        key: Key,
+        able: Able<'_>,
+    ) -> Result<(BackendId, Address), NoServer> {
         let entry = self.sessions.get(key).ok_or(NoServer::Primary)?;
+        let asked = Asked { aim: entry.session.aim(), avoids: entry.avoids, able };
         let now = self.ledger.now();
-        let chosen = self.dealer.choose(
-            entry.endpoint,
-            entry.session.aim(),
-            entry.avoids,
-            &self.config,
-            &self.figures,
-            now,
-        )?;
+        let chosen = self.dealer.choose(entry.endpoint, asked, &self.config, &self.figures, now)?;
         let view = self.snapshot.backend(chosen).ok_or(NoServer::Primary)?;
         Ok((view.id, view.address.clone()))
     }

@@ -20,6 +20,7 @@ use crate::share::{Exchange, Lent};
 use crate::sql::Server;
 use crate::wire::Side;
 use crate::wire::proxy::Origin;
+use crate::worker::causal::Wanted;
 use crate::worker::hold::Held;
 use crate::worker::queue::Waiting;
 use crate::worker::seat::Seats;
@@ -40,6 +41,8 @@ pub(super) struct Entry {
     pub(super) backend: Option<Box<BackendLink>>,
     /// Until it may connect to its backend.
     pub(super) waiting: Option<Box<Waiting>>,
+    /// What its command has to see, until it has a connection.
+    pub(super) wanted: Option<Box<Wanted>>,
     /// Until a rule lets its command go on.
     pub(super) held: Option<Box<Held>>,
     /// The users it counts for.

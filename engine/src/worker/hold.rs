@@ -1,4 +1,4 @@
-//! Commands that a rule makes wait.
+//! Commands that wait: because of a rule, or for the primary's position.
 //!
 //! Purpose: keep them until their time has come, their turn, or the end of their patience.
 //! Never: keep one whose client has gone.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::{Key, Time};
 use crate::bus::Desk;
 use crate::io::Driver;
-use crate::route::{Bell, Joined, Rule, Turn};
+use crate::route::{Bell, Joined, Positions, Rule, Turn};
 use crate::session::{Hold, over};
 use crate::worker::Worker;
 
@@ -17,22 +17,32 @@ use crate::worker::Worker;
 pub(super) struct Held {
     /// When that is over, for good or ill.
     until: Time,
-    /// Its place among those who wait for their turn.
-    turn: Option<(Turn, Arc<Rule>)>,
+    what: What,
+}
+
+/// What a command waits for.
+#[derive(Debug)]
+enum What {
+    /// Its time.
+    Time,
+    /// Its turn among others, by a rule.
+    Turn(Turn, Arc<Rule>),
+    /// The primary's position.
+    Position(Arc<Positions>),
 }
 
 impl<D: Driver> Worker<D> {
     /// A session's command waits.
     pub(super) fn hold(&mut self, key: Key, hold: Hold) {
-        let (until, turn) = match hold {
-            Hold::Until(until) => (until, None),
+        let (until, what) = match hold {
+            Hold::Until(until) => (until, What::Time),
             Hold::Turn(rule, until) => {
                 let waiters_max = rule.limit().map_or(0, |limit| limit.waiters_max);
                 let desk: Arc<Desk> = Arc::clone(&self.desk);
                 match rule.gate().join(desk as Arc<dyn Bell>, key, waiters_max) {
                     Joined::Waits(turn) => {
                         rule.waits();
-                        (until, Some((turn, rule)))
+                        (until, What::Turn(turn, rule))
                     }
                     Joined::Inside(slot) => {
                         if let Some(entry) = self.sessions.get_mut(key) {
@@ -44,9 +54,18 @@ impl<D: Driver> Worker<D> {
                 }
             }
         };
+        self.put_on_hold(key, Held { until, what });
+    }
+
+    /// A session's command waits for the primary's position.
+    pub(super) fn keep_until(&mut self, key: Key, until: Time, positions: Arc<Positions>) {
+        self.put_on_hold(key, Held { until, what: What::Position(positions) });
+    }
+
+    fn put_on_hold(&mut self, key: Key, held: Held) {
         if let Some(entry) = self.sessions.get_mut(key) {
-            entry.held = Some(Box::new(Held { until, turn }));
-            self.holds.insert((until, key.index), key);
+            self.holds.insert((held.until, key.index), key);
+            entry.held = Some(Box::new(held));
         }
     }
 
@@ -55,7 +74,7 @@ impl<D: Driver> Worker<D> {
         self.is_acquiring(key) || self.is_held(key)
     }
 
-    /// Whether a session's command waits because of a rule.
+    /// Whether a session's command waits, by a rule or for the primary's position.
     pub(super) fn is_held(&self, key: Key) -> bool {
         self.sessions.get(key).is_some_and(|entry| entry.held.is_some())
     }
@@ -71,15 +90,19 @@ impl<D: Driver> Worker<D> {
             && let Some((_, key)) = self.holds.pop_first()
         {
             let Some(entry) = self.sessions.get_mut(key) else { continue };
-            match entry.held.take().and_then(|held| held.turn) {
-                None => self.resume(key),
-                Some((turn, rule)) => match turn.redeem() {
+            match entry.held.take().map(|held| held.what) {
+                None | Some(What::Time) => self.resume(key),
+                Some(What::Turn(turn, rule)) => match turn.redeem() {
                     Ok(slot) => {
                         entry.session.admit(slot);
                         self.resume(key);
                     }
                     Err(_) => self.turn_away_held(key, &rule),
                 },
+                Some(What::Position(positions)) => {
+                    self.leave_positions(key, &positions);
+                    self.give_up_position(key);
+                }
             }
         }
     }
@@ -89,19 +112,23 @@ impl<D: Driver> Worker<D> {
         for key in self.desk.take_rung() {
             let Some(entry) = self.sessions.get_mut(key) else { continue };
             let Some(held) = entry.held.take() else { continue };
-            let Held { until, turn } = *held;
-            let Some((turn, rule)) = turn else {
-                entry.held = Some(Box::new(Held { until, turn: None }));
-                continue;
-            };
-            match turn.redeem() {
-                Ok(slot) => {
-                    entry.session.admit(slot);
+            let Held { until, what } = *held;
+            match what {
+                What::Time => entry.held = Some(Box::new(Held { until, what })),
+                What::Turn(turn, rule) => match turn.redeem() {
+                    Ok(slot) => {
+                        entry.session.admit(slot);
+                        self.holds.remove(&(until, key.index));
+                        self.resume(key);
+                    }
+                    Err(turn) => {
+                        let what = What::Turn(turn, rule);
+                        entry.held = Some(Box::new(Held { until, what }));
+                    }
+                },
+                What::Position(_) => {
                     self.holds.remove(&(until, key.index));
-                    self.resume(key);
-                }
-                Err(turn) => {
-                    entry.held = Some(Box::new(Held { until, turn: Some((turn, rule)) }));
+                    self.acquire(key);
                 }
             }
         }
@@ -111,7 +138,15 @@ impl<D: Driver> Worker<D> {
     pub(super) fn forget_hold(&mut self, key: Key) {
         if let Some(held) = self.sessions.get_mut(key).and_then(|entry| entry.held.take()) {
             self.holds.remove(&(held.until, key.index));
+            if let What::Position(positions) = &held.what {
+                self.leave_positions(key, positions);
+            }
         }
+    }
+
+    fn leave_positions(&self, key: Key, positions: &Positions) {
+        let desk: Arc<Desk> = Arc::clone(&self.desk);
+        positions.leave(&(desk as Arc<dyn Bell>), key);
     }
 
     fn turn_away_held(&mut self, key: Key, rule: &Rule) {

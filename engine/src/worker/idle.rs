@@ -249,6 +249,11 @@ impl<D: Driver> Worker<D> {
                 | Holder::Leaving(_),
             ) => {
                 self.counters.increment(Counter::BackendLostIdle);
+                if let Some(Holder::Idle(parked) | Holder::Pinging(_, parked)) =
+                    self.slots.get(slot)
+                {
+                    self.doubt(&parked.backend);
+                }
                 self.take_off(slot);
                 self.close_idle(slot);
             }

@@ -17,7 +17,7 @@ use crate::observe::Counter;
 use crate::pool::{
     BackendLogin, Established, Lease, LoginError, LoginStep, NoAnswer, Opening, PoolKey, TlsWish,
 };
-use crate::route::NoServer;
+use crate::route::{Able, NoServer};
 use crate::session::LeaseRequest;
 use crate::sql::Server;
 use crate::wire::proxy::{self, Origin};
@@ -49,7 +49,7 @@ impl<D: Driver> Worker<D> {
             self.acquire(key);
             return;
         }
-        let server = match self.choose(key) {
+        let server = match self.pick(key, Able::ANY) {
             Ok((_, server)) => server,
             Err(none) => return self.fail(key, &no_server(none)),
         };
@@ -333,8 +333,10 @@ impl<D: Driver> Worker<D> {
         let has_init = backend.init.is_some();
         let early = entry.session.on_lease(lease.capabilities, ok, &mut self.edits);
         entry.session.set_initialized(has_init);
+        let id = entry.session.id();
+        self.tell_positions(key);
         tracing::debug!(
-            session = entry.session.id().get(),
+            session = id.get(),
             backend = lease.backend.0,
             thread = lease.server_thread_id,
             "logged in"
@@ -358,7 +360,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn on_backend_ended(&mut self, key: Key, reason: EndReason) {
-        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(entry) = self.sessions.get(key) else { return };
         let Some(backend) = &entry.backend else { return };
         if backend.is_logging_in() {
             self.counters.increment(Counter::BackendConnectFailures);
@@ -374,6 +376,7 @@ impl<D: Driver> Worker<D> {
             self.fail_backend(key, code::UNKNOWN_ERROR, &text);
             return;
         }
+        self.doubt(backend);
         if self.lose_backend(key) {
             return;
         }

@@ -13,6 +13,7 @@
 //! of a user), `reload`, `drain`, `thread`.
 
 mod accept;
+mod causal;
 mod change;
 mod coded;
 mod dealer;

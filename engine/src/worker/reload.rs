@@ -39,6 +39,7 @@ impl<D: Driver> Worker<D> {
         }
         self.config = config;
         self.snapshot = snapshot;
+        self.tell_consistency();
         self.dealer.adopt(&self.config, &self.snapshot);
         self.forget_servers();
         self.figures.adopt(

@@ -18,7 +18,7 @@ use crate::io::{Chunk, Driver, RecvMode};
 use crate::observe::Counter;
 use crate::pool::{InitQuery, Lease, PoolKey, Times};
 use crate::route::{Asker, Splits};
-use crate::session::{LeaseRequest, Reached, Terms};
+use crate::session::{Arrival, LeaseRequest, Reached, Terms};
 use crate::share::{Exchanged, Lent, Settings, StatementBudget, Traits};
 use crate::sql::Server;
 use crate::wire::{Capabilities, ErrPacket, LoginRequest, Side, code, fault};
@@ -147,6 +147,8 @@ impl<D: Driver> Worker<D> {
         };
         let terms = Terms { settings, traits, statements_max, splits, asker };
         let early = entry.session.on_shared_login(capabilities, &ok, terms, &mut self.edits);
+        self.tell_positions(key);
+        let Some(entry) = self.sessions.get_mut(key) else { return };
         entry.shares = Some(pool.clone());
         let id = entry.session.id();
         self.resources.directory.enter(id, who);
@@ -300,7 +302,8 @@ impl<D: Driver> Worker<D> {
             return;
         };
         let (id, server) = match self.choose(key) {
-            Ok(chosen) => chosen,
+            Ok(Some(chosen)) => chosen,
+            Ok(None) => return,
             Err(none) => return self.deny(key, no_server(none)),
         };
         let is_home = *home.server() == server && home.init() == self.init_of(id);
@@ -370,18 +373,23 @@ impl<D: Driver> Worker<D> {
         let field = self.dealer.field(entry.endpoint);
         let candidate =
             field.and_then(|it| it.candidates.iter().find(|it| it.backend == backend.id));
-        let to = Reached {
+        let reached = Reached {
             is_replica: candidate.is_none_or(|it| !it.is_primary),
             is_fenced: candidate.is_some_and(|it| it.is_fenced),
         };
+        let server = Arc::clone(&backend.name);
         self.figures.backend_lent(backend.id);
         entry.avoids = None;
+        let awaited = self.awaited(key, reached.is_replica);
+        let arrival = Arrival { lent, reached, server, awaited };
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Some(backend) = &entry.backend else { return };
         self.edits.clear();
         entry.session.set_initialized(backend.init.is_some());
         if let Some(backend) = &mut entry.backend {
             backend.lent_at = self.ledger.now();
         }
-        if entry.session.on_attached(lent, to, &mut self.edits) {
+        if entry.session.on_attached(arrival, &mut self.edits) {
             self.counters.increment(Counter::BackendTunings);
         }
         if !self.edits.list().is_empty() {

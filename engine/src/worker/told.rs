@@ -45,7 +45,8 @@ impl Told {
             | Asked::Warnings
             | Asked::User(_)
             | Asked::Utf8mb4Collation
-            | Asked::VersionComment => None,
+            | Asked::VersionComment
+            | Asked::Applied { .. } => None,
         });
         // What was asked for is truer than what was reported before.
         let settings = Settings::new(&schema, reported.chain(variables));
@@ -100,7 +101,7 @@ pub(super) fn introduction(
     }
     words.say(Step::Statement(&track(is_mariadb)), capabilities);
     let mut asked = base(server, has_roles);
-    asked.extend(asked_of_server());
+    asked.extend(asked_of_server(server));
     if has_init {
         asked.push(Asked::LastInsertId);
     }

@@ -124,6 +124,13 @@ impl<D: Driver> Worker<D> {
                 Entry::Routed { replica, why } => {
                     self.figures.routed(endpoint, replica, why.index(), *times);
                 }
+                Entry::Waited { in_time, nanos } => {
+                    self.figures.waited(endpoint, in_time, nanos, *times);
+                }
+                Entry::PositionLost => {
+                    self.counters.add(Counter::PositionsLost, u64::from(*times));
+                    self.note_lost(endpoint);
+                }
                 Entry::Repeated => self.counters.add(Counter::ReadsRepeated, u64::from(*times)),
                 Entry::Prepared => self.counters.add(Counter::BackendPrepares, u64::from(*times)),
             }

@@ -58,15 +58,20 @@ impl MariaDbPosition {
     /// # Errors
     /// [`GtidError::TooMany`]; it stays where it was then.
     pub fn merge(&mut self, other: &Self) -> Result<(), GtidError> {
-        let mut merged = self.clone();
-        for (domain, last) in &other.domains {
-            merged.take(*domain, *last);
-        }
-        if merged.domains.len() > GTID_PARTS_MAX {
+        let is_new = |domain: &&u32| !self.domains.contains_key(domain);
+        if self.parts() + other.domains.keys().filter(is_new).count() > GTID_PARTS_MAX {
             return Err(GtidError::TooMany);
         }
-        *self = merged;
+        for (domain, last) in &other.domains {
+            self.take(*domain, *last);
+        }
         Ok(())
+    }
+
+    /// How many domains.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.domains.len()
     }
 
     /// How many transactions lie between this position and the other, where that is later. Servers

@@ -53,7 +53,51 @@ impl Gtids {
     /// Whether everything of `other` is in here. Never across families.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
-        self.missing(other) == Some(0)
+        match (self, other) {
+            (Self::MySql(this), Self::MySql(other)) => this.contains(other),
+            (Self::MariaDb(this), Self::MariaDb(other)) => this.contains(other),
+            (Self::MySql(_), Self::MariaDb(_)) | (Self::MariaDb(_), Self::MySql(_)) => false,
+        }
+    }
+
+    /// Takes in everything of another set of the same family.
+    ///
+    /// # Errors
+    /// [`GtidError`]; nothing was taken in then.
+    pub fn merge(&mut self, other: &Self) -> Result<(), GtidError> {
+        match (self, other) {
+            (Self::MySql(this), Self::MySql(other)) => this.merge(other),
+            (Self::MariaDb(this), Self::MariaDb(other)) => this.merge(other),
+            (Self::MySql(_), Self::MariaDb(_)) | (Self::MariaDb(_), Self::MySql(_)) => {
+                Err(GtidError::Malformed)
+            }
+        }
+    }
+
+    /// Intervals of a set, or domains of a position.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        match self {
+            Self::MySql(set) => set.parts(),
+            Self::MariaDb(position) => position.parts(),
+        }
+    }
+
+    /// Takes in what came before, of each source that has numbered its transactions without a hole
+    /// so far, as far as `known` has them: whoever sees the later ones has seen those.
+    pub fn fill(&mut self, known: &Self) {
+        if let (Self::MySql(this), Self::MySql(known)) = (self, known) {
+            this.fill(known);
+        }
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::MySql(set) => set.is_empty(),
+            Self::MariaDb(position) => position.is_empty(),
+        }
     }
 }
 

@@ -80,17 +80,50 @@ impl MySqlGtids {
     /// # Errors
     /// [`GtidError::TooMany`]; nothing was taken in then.
     pub fn merge(&mut self, other: &Self) -> Result<(), GtidError> {
-        let mut sources = self.sources.clone();
-        for (source, added) in &other.sources {
-            let intervals = sources.entry(source.clone()).or_default();
-            intervals.extend_from_slice(added);
-            join(intervals);
+        if self.parts() + other.parts() > GTID_PARTS_MAX {
+            let mut merged = self.clone();
+            merged.take(other);
+            if merged.parts() > GTID_PARTS_MAX {
+                return Err(GtidError::TooMany);
+            }
+            *self = merged;
+        } else {
+            self.take(other);
         }
-        if sources.values().map(Vec::len).sum::<usize>() > GTID_PARTS_MAX {
-            return Err(GtidError::TooMany);
-        }
-        self.sources = sources;
         Ok(())
+    }
+
+    fn take(&mut self, other: &Self) {
+        for (source, added) in &other.sources {
+            match self.sources.get_mut(source) {
+                None => {
+                    self.sources.insert(source.clone(), added.clone());
+                }
+                Some(intervals) => {
+                    intervals.extend_from_slice(added);
+                    join(intervals);
+                }
+            }
+        }
+    }
+
+    /// How many intervals.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.sources.values().map(Vec::len).sum()
+    }
+
+    /// Takes in what came before, of each source of which `known` has one interval, from 1 on.
+    pub fn fill(&mut self, known: &Self) {
+        for (source, intervals) in &mut self.sources {
+            if let Some([whole]) = known.sources.get(source).map(Vec::as_slice)
+                && whole.first == 1
+                && let Some(last) = intervals.last().map(|it| it.last)
+            {
+                intervals.push(Interval { first: 1, last: whole.last.min(last) });
+                join(intervals);
+            }
+        }
     }
 
     /// How many transactions of `other` are not in here.
@@ -105,7 +138,14 @@ impl MySqlGtids {
     /// Whether everything of `other` is in here.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
-        self.missing(other) == 0
+        other.sources.iter().all(|(source, wanted)| {
+            let had = self.sources.get(source).map_or(&[][..], Vec::as_slice);
+            // Intervals do not touch, so each wanted one is in one of those.
+            wanted.iter().all(|wanted| {
+                let place = had.partition_point(|it| it.last < wanted.last);
+                had.get(place).is_some_and(|it| it.first <= wanted.first)
+            })
+        })
     }
 }
 

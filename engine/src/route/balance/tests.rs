@@ -31,9 +31,13 @@ fn loads(outstanding: &[u32]) -> impl Fn(BackendId) -> Load + '_ {
     }
 }
 
+fn asked(aim: &Aim, avoids: Option<BackendId>) -> Asked<'_> {
+    Asked { aim, avoids, able: Able::ANY }
+}
+
 fn choose(balance: &mut Balance, field: &Field, aim: &Aim, policy: Policy) -> Option<u16> {
     let none = |_| Load::default();
-    let chosen = balance.choose(field, aim, policy, None, Time::ZERO, none);
+    let chosen = balance.choose(field, asked(aim, None), policy, Time::ZERO, none);
     chosen.ok().map(|id| id.0)
 }
 
@@ -70,12 +74,12 @@ fn whatever_the_policy_only_who_is_fit_is_chosen() {
         field.falls_back = false;
         let mut balance = Balance::default();
         let none = |_| Load::default();
-        let chosen = balance.choose(&field, &Aim::Reads, policy, None, Time::ZERO, none);
+        let chosen = balance.choose(&field, asked(&Aim::Reads, None), policy, Time::ZERO, none);
         assert_eq!(chosen, Err(NoServer::Replica));
-        let write = balance.choose(&field, &Aim::Primary, policy, None, Time::ZERO, none);
+        let write = balance.choose(&field, asked(&Aim::Primary, None), policy, Time::ZERO, none);
         assert_eq!(write, Ok(BackendId(0)));
         field.candidates.remove(0);
-        let write = balance.choose(&field, &Aim::Primary, policy, None, Time::ZERO, none);
+        let write = balance.choose(&field, asked(&Aim::Primary, None), policy, Time::ZERO, none);
         assert_eq!(write, Err(NoServer::Primary));
     }
 }
@@ -106,7 +110,10 @@ fn weights_are_shares() {
     let mut balance = Balance::default();
     let busy = [0, 5, 1];
     let chosen = |balance: &mut Balance, policy, loads: &[u32]| {
-        balance.choose(&field, &Aim::Reads, policy, None, Time::ZERO, self::loads(loads)).unwrap().0
+        balance
+            .choose(&field, asked(&Aim::Reads, None), policy, Time::ZERO, self::loads(loads))
+            .unwrap()
+            .0
     };
     // Three times the weight carries three times as much: 6/3 is not less than 2/1.
     assert_eq!(chosen(&mut balance, Policy::LeastOutstanding, &[0, 4, 1]), 1);
@@ -126,7 +133,7 @@ fn the_fastest_is_who_answers_soon_and_who_was_slow_is_tried_again() {
     known[2].on_answer(Duration::from_millis(2), now);
     let choose = |balance: &mut Balance, known: &[Load; 3], now| {
         let load = |id: BackendId| known[id.index()];
-        balance.choose(&field, &Aim::Reads, Policy::Fastest, None, now, load).unwrap().0
+        balance.choose(&field, asked(&Aim::Reads, None), Policy::Fastest, now, load).unwrap().0
     };
     for _ in 0..5 {
         assert_eq!(choose(&mut balance, &known, now), 2);
@@ -184,7 +191,8 @@ fn who_has_just_failed_is_left_out() {
         for failed in [1, 2] {
             let avoids = Some(BackendId(failed));
             let none = |_| Load::default();
-            let chosen = balance.choose(&field, &Aim::Reads, policy, avoids, Time::ZERO, none);
+            let chosen =
+                balance.choose(&field, asked(&Aim::Reads, avoids), policy, Time::ZERO, none);
             assert_eq!(chosen, Ok(BackendId(3 - failed)), "{policy:?}");
         }
     }
@@ -215,6 +223,7 @@ fn who_is_chosen_is_who_was_left() {
             max_lag_ms: (dice(3) == 0).then_some(20),
             replica: dice(3) == 0,
             fenced: dice(6) == 0,
+            consistency: None,
         };
         let aim = match dice(6) {
             0 => Aim::Primary,
@@ -227,12 +236,12 @@ fn who_is_chosen_is_who_was_left() {
         let mut chosen: Vec<_> = (0..40)
             .map(|_| {
                 let policy = Policy::WeightedRandom;
-                balance.choose(&field, &aim, policy, avoids, Time::ZERO, none).ok()
+                balance.choose(&field, asked(&aim, avoids), policy, Time::ZERO, none).ok()
             })
             .collect();
         chosen.sort_unstable();
         chosen.dedup();
-        let (kind, expected) = match field.draw(&aim, avoids) {
+        let (kind, expected) = match field.draw(&aim, avoids, Able::ANY) {
             Draw::Primary(it) => (0, vec![Some(it.backend)]),
             Draw::Named(it) => (1, vec![Some(it.backend)]),
             Draw::Fallback(it) => (2, vec![Some(it.backend)]),

@@ -28,6 +28,8 @@ impl Pair {
                 | Entry::Prepared
                 | Entry::Routed { .. }
                 | Entry::Repeated
+                | Entry::Waited { .. }
+                | Entry::PositionLost
                 | Entry::Pinned(_)
                 | Entry::Unpinned(_)
                 | Entry::Local) => other,

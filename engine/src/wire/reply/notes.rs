@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use crate::wire::ok::OkPacket;
 use crate::wire::prepared::PrepareOk;
 use crate::wire::reader::Malformed;
+use crate::wire::reply::ReplyWalk;
 use crate::wire::tracker::{Tracker, Trackers};
 
 /// Of all results of one answer.
@@ -25,6 +26,10 @@ pub struct Notes {
     pub rows: Option<u64>,
     /// All trackers, one list behind the other.
     pub trackers: BytesMut,
+    /// Bytes of them that were taken as new ones.
+    taken: usize,
+    /// Results so far.
+    pub results: u32,
     /// What the server said of the statement it prepared.
     pub prepared: Option<PrepareOk>,
     /// The id that the client got for the last statement that was prepared.
@@ -45,6 +50,15 @@ impl Notes {
         self.counted = 0;
         self.prepared = None;
         self.trackers.clear();
+        self.taken = 0;
+        self.results = 0;
+    }
+
+    /// Trackers that have come since this was asked last, if any have.
+    pub fn take_new(&mut self) -> Option<&[u8]> {
+        let new = self.trackers.get(self.taken..).filter(|new| !new.is_empty())?;
+        self.taken = self.trackers.len();
+        Some(new)
     }
 
     /// A statement was prepared. Returns the id it has for the client.
@@ -56,6 +70,7 @@ impl Notes {
 
     pub(super) fn on_ok(&mut self, packet: &OkPacket<'_>) {
         self.affected_rows = Some(packet.affected_rows);
+        self.results = self.results.saturating_add(1);
         self.on_any(packet);
     }
 
@@ -66,6 +81,7 @@ impl Notes {
 
     pub(super) const fn on_end_of_old_rows(&mut self, warnings: u16) {
         self.affected_rows = None;
+        self.results = self.results.saturating_add(1);
         self.rows = Some(self.counted);
         self.counted = 0;
         self.warnings = warnings;
@@ -80,6 +96,24 @@ impl Notes {
     }
 }
 
+impl ReplyWalk {
+    /// Keeps what answers say, and takes off what only Weir has asked servers for.
+    pub fn keep_notes(&mut self, tracked: Arc<Tracked>) {
+        self.notes = Some(Box::new(Notes { tracked, ..Notes::default() }));
+    }
+
+    /// What the answer said that is over.
+    #[must_use]
+    pub fn notes(&self) -> Option<&Notes> {
+        self.notes.as_deref()
+    }
+
+    /// The same, to take from.
+    pub fn notes_mut(&mut self) -> Option<&mut Notes> {
+        self.notes.as_deref_mut()
+    }
+}
+
 /// What a server reports to clients that have not said what they want to know: its global
 /// `session_track_*`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,6 +124,8 @@ pub struct Tracked {
     pub schema: bool,
     /// `session_track_state_change`.
     pub state_change: bool,
+    /// `session_track_gtids`, of MySQL.
+    pub gtids: bool,
 }
 
 impl Tracked {
@@ -118,8 +154,7 @@ pub(super) fn by_default(
             Tracker::StateChange(_) => tracked.state_change,
             // MySQL sends these whether they are asked for or not.
             Tracker::TransactionState(_) | Tracker::TransactionCharacteristics(_) => true,
-            // Asked for by nobody but the server's own configuration.
-            Tracker::Gtids(_) => true,
+            Tracker::Gtids(_) => tracked.gtids,
             Tracker::Unknown { .. } => false,
         };
         if is_told {
