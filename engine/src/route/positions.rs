@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{Gtids, Key};
@@ -38,6 +38,10 @@ pub struct Positions {
     clock: AtomicU64,
     /// One more than the stamp of the last write of which no position was told; 0 if all were.
     untold: AtomicU64,
+    /// Times that what a server was known to have was doubted.
+    doubts: AtomicU64,
+    /// Every server says what it has.
+    all_tell: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -58,8 +62,6 @@ struct Server {
     applied: Option<Arc<Gtids>>,
     /// When that poll began.
     begun: Option<Stamp>,
-    /// Times that nothing was known of it any more.
-    lives: u64,
     poll: Option<Arc<dyn Poll>>,
 }
 
@@ -113,15 +115,16 @@ impl Positions {
     pub fn adopt<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) {
         let mut state = self.lock();
         state.servers.retain(|name, _| names.clone().any(|other| *other == **name));
+        self.count(&state);
     }
 
     /// Who polls a server.
     pub fn set_poll(&self, server: &Arc<str>, poll: Arc<dyn Poll>) {
         let mut state = self.lock();
-        let server = state.servers.entry(Arc::clone(server)).or_default();
         // It may be another one of that name.
-        server.forget();
-        server.poll = Some(poll);
+        self.forget(&mut state, server);
+        state.servers.entry(Arc::clone(server)).or_default().poll = Some(poll);
+        self.count(&state);
     }
 
     /// What a server said to a poll that began then. Whoever waits for that is called.
@@ -132,6 +135,7 @@ impl Positions {
         server.applied = polled.applied.map(Arc::new);
         server.begun = Some(begun);
         let poll = server.poll.clone();
+        self.count(&state);
         let mut called = Vec::new();
         state.waiting.retain(|waiter| {
             let is_served = *waiter.server == *name && waiter.after < begun;
@@ -152,23 +156,44 @@ impl Positions {
 
     /// A server does not answer, or has broken off: what it had may be gone.
     pub fn doubt(&self, name: &str) {
-        if let Some(server) = self.lock().servers.get_mut(name) {
-            server.forget();
+        let mut state = self.lock();
+        self.forget(&mut state, name);
+        self.count(&state);
+    }
+
+    fn forget(&self, state: &mut State, name: &str) {
+        let Some(server) = state.servers.get_mut(name) else { return };
+        let is_known = server.has.is_some() || server.applied.is_some() || server.begun.is_some();
+        (server.has, server.applied, server.begun) = (None, None, None);
+        if is_known {
+            self.doubts.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// How often a server was doubted.
-    #[must_use]
-    pub fn lives(&self, name: &str) -> u64 {
-        self.lock().servers.get(name).map_or(0, |server| server.lives)
+    fn count(&self, state: &State) {
+        let all_tell = state.servers.values().all(|server| server.has.is_some());
+        self.all_tell.store(all_tell && !state.servers.is_empty(), Ordering::SeqCst);
     }
 
-    /// A server has that much, as a wait there has shown. It had `lives` when the wait began.
-    pub fn learn(&self, name: &str, gtids: &Arc<Gtids>, lives: u64) {
+    /// How often what a server had was doubted.
+    #[must_use]
+    pub fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::SeqCst)
+    }
+
+    /// Whether each of the servers says what it has: what is written there is told, too.
+    #[must_use]
+    pub fn all_tell(&self) -> bool {
+        self.all_tell.load(Ordering::SeqCst)
+    }
+
+    /// A server has that much, as a wait there has shown that began after so many doubts.
+    pub fn learn(&self, name: &str, gtids: &Arc<Gtids>, doubts: u64) {
         let mut state = self.lock();
-        let Some(server) = state.servers.get_mut(name).filter(|it| it.lives == lives) else {
+        if self.doubts() != doubts {
             return;
-        };
+        }
+        let Some(server) = state.servers.get_mut(name) else { return };
         match &mut server.applied {
             None => server.applied = Some(Arc::clone(gtids)),
             // Past its bound it is less than it could be.
@@ -270,12 +295,5 @@ impl Positions {
     /// A thread that panicked has ended the process or left whole values behind.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Server {
-    fn forget(&mut self) {
-        (self.has, self.applied, self.begun) = (None, None, None);
-        self.lives += 1;
     }
 }

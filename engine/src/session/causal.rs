@@ -55,9 +55,20 @@ enum Seen {
     Primary(Stamp),
     Replica {
         name: Arc<str>,
-        lives: u64,
+        doubts: u64,
         at: Stamp,
     },
+}
+
+/// A command that goes to a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Going<'a> {
+    pub(super) command: Command,
+    pub(super) payload: &'a [u8],
+    pub(super) why: Why,
+    /// Nothing else is under way there.
+    pub(super) is_first: bool,
+    pub(super) in_transaction: bool,
 }
 
 /// The memory of a session of an endpoint that splits.
@@ -77,11 +88,15 @@ pub(super) struct Causal {
     came: Stamp,
     /// The level that the connection there is was chosen for.
     got: Option<Consistency>,
-    /// Where it leads to, and how often that server had been doubted.
-    server: Option<(Arc<str>, u64)>,
+    /// Where it leads to.
+    server: Option<Arc<str>>,
     awaited: Option<Box<Awaited>>,
+    /// How often servers of the cluster had been doubted when it came.
+    doubts: u64,
     /// Nothing under way there reads or writes.
     is_quiet: bool,
+    /// What is under way there may read behind its last write.
+    reads_behind: bool,
     /// The answer under way has told of a position.
     is_told: bool,
 }
@@ -137,9 +152,9 @@ impl Causal {
         match &self.seen {
             Seen::Nothing => {}
             Seen::Primary(at) => after = Some(*at),
-            Seen::Replica { name, lives, .. } if fits(name) && positions.lives(name) == *lives => {
-                on = Some(Arc::clone(name));
-            }
+            // What it has now may be less than what was read there.
+            Seen::Replica { doubts, at, .. } if positions.doubts() != *doubts => after = Some(*at),
+            Seen::Replica { name, .. } if fits(name) => on = Some(Arc::clone(name)),
             Seen::Replica { name, at, .. } => match positions.fresh(name, *at) {
                 Fresh::Known(there) => {
                     self.keep(&there);
@@ -221,10 +236,10 @@ impl Causal {
     /// A connection is there.
     pub(super) fn on_attached(&mut self, aim: &Aim, server: Arc<str>, awaited: Option<Awaited>) {
         self.got = Some(self.level(aim));
-        let lives = self.positions.as_ref().map_or(0, |positions| positions.lives(&server));
-        self.server = Some((server, lives));
+        self.server = Some(server);
+        self.doubts = self.positions.as_ref().map_or(0, |positions| positions.doubts());
         self.awaited = awaited.map(Box::new);
-        self.is_quiet = true;
+        (self.is_quiet, self.reads_behind) = (true, false);
     }
 
     /// What has to be waited for on the connection first, as a question.
@@ -239,9 +254,9 @@ impl Causal {
         let is_there = answer == Some(b"0");
         if is_there
             && let (Some(awaited), Some(positions)) = (&self.awaited, &self.positions)
-            && let Some((name, lives)) = &self.server
+            && let Some(name) = &self.server
         {
-            positions.learn(name, &awaited.gtids, *lives);
+            positions.learn(name, &awaited.gtids, self.doubts);
         }
         is_there
     }
@@ -258,14 +273,17 @@ impl Causal {
     }
 
     /// A command goes to its connection.
-    pub(super) fn on_goes(&mut self, command: Command, payload: &[u8], why: Why, is_alone: bool) {
-        let is_quiet = says_nothing(command, payload, why);
-        self.is_quiet = is_quiet && (is_alone || self.is_quiet);
+    pub(super) fn on_goes(&mut self, going: Going<'_>) {
+        let Going { why, is_first, in_transaction, .. } = going;
+        self.is_quiet = going.says_nothing() && (is_first || self.is_quiet);
+        // A procedure commits more than once; in a transaction, once at its end.
+        let may_call = why == Why::KEPT || why == Why::of(Reason::Call);
+        self.reads_behind = !is_first || may_call && !in_transaction;
     }
 
     /// A command goes there that was not looked at.
-    pub(super) const fn on_long(&mut self) {
-        self.is_quiet = false;
+    pub(super) const fn on_unread(&mut self) {
+        (self.is_quiet, self.reads_behind) = (false, true);
     }
 
     /// What an answer of the primary has reported, before its client hears of it.
@@ -279,7 +297,7 @@ impl Causal {
                 Err(_) => return,
             };
             let Some(mut gtids) = read(text, is_mariadb) else { continue };
-            if let Some((server, _)) = &self.server
+            if let Some(server) = &self.server
                 && let Some(known) = positions.last(server)
             {
                 gtids.fill(&known);
@@ -306,22 +324,18 @@ impl Causal {
         let is_told = std::mem::take(&mut self.is_told);
         if is_replica {
             if self.got.is_some_and(|got| got > Consistency::Eventual)
-                && let Some((name, lives)) = &self.server
+                && let Some(name) = &self.server
             {
-                let (name, lives) = (Arc::clone(name), *lives);
-                self.seen = Seen::Replica { name, lives, at: positions.now() };
+                let name = Arc::clone(name);
+                self.seen = Seen::Replica { name, doubts: self.doubts, at: positions.now() };
             }
             return;
         }
-        if !is_told && !self.is_quiet {
-            let name = self.server.as_ref().map(|(name, _)| &**name);
-            let is_known = is_tracked && name.is_some_and(|it| positions.last(it).is_some());
-            if !is_known {
-                positions.on_untold();
-            }
+        if !(is_told || self.is_quiet || is_tracked && positions.all_tell()) {
+            positions.on_untold();
         }
         // Of several results the later ones may have read what came behind the write.
-        if is_told && results <= 1 {
+        if is_told && results <= 1 && !self.reads_behind {
             self.seen = Seen::Nothing;
         } else if is_told || !self.is_quiet {
             self.seen = Seen::Primary(positions.now());
@@ -366,44 +380,47 @@ impl Relay {
     }
 }
 
-/// Whether a command reads and writes no data.
-fn says_nothing(command: Command, payload: &[u8], why: Why) -> bool {
-    const SHORT: usize = 256;
-    const NOTHING: [Reason; 4] =
-        [Reason::Transaction, Reason::Session, Reason::Empty, Reason::SystemVariable];
-    let is_from = |word: &[u8]| word.eq_ignore_ascii_case(b"FROM");
-    match command {
-        Command::Ping
-        | Command::InitDb
-        | Command::ResetConnection
-        | Command::StmtPrepare
-        | Command::StmtClose
-        | Command::StmtReset
-        | Command::StmtSendLongData
-        | Command::SetOption => true,
-        // A subquery, or a statement behind it, may read.
-        Command::Query => {
-            NOTHING.iter().any(|reason| why == Why::of(*reason))
-                && payload.len() <= SHORT
-                && !payload.iter().any(|byte| matches!(byte, b'(' | b';'))
-                && !payload.windows(4).any(is_from)
+impl Going<'_> {
+    /// Whether it reads and writes no data.
+    fn says_nothing(self) -> bool {
+        const SHORT: usize = 256;
+        const NOTHING: [Reason; 4] =
+            [Reason::Transaction, Reason::Session, Reason::Empty, Reason::SystemVariable];
+        let is_from = |word: &[u8]| word.eq_ignore_ascii_case(b"FROM");
+        let Self { command, payload, why, .. } = self;
+        match command {
+            Command::Ping
+            | Command::InitDb
+            | Command::ResetConnection
+            | Command::StmtPrepare
+            | Command::StmtClose
+            | Command::StmtReset
+            | Command::StmtSendLongData
+            | Command::SetOption => true,
+            // A subquery, or a statement behind it, may read.
+            Command::Query => {
+                NOTHING.iter().any(|reason| why == Why::of(*reason))
+                    && payload.len() <= SHORT
+                    && !payload.iter().any(|byte| matches!(byte, b'(' | b';'))
+                    && !payload.windows(4).any(is_from)
+            }
+            Command::Quit
+            | Command::FieldList
+            | Command::Refresh
+            | Command::Statistics
+            | Command::ProcessInfo
+            | Command::ProcessKill
+            | Command::Debug
+            | Command::ChangeUser
+            | Command::BinlogDump
+            | Command::BinlogDumpGtid
+            | Command::RegisterReplica
+            | Command::StmtExecute
+            | Command::StmtBulkExecute
+            | Command::StmtFetch
+            | Command::Daemon
+            | Command::Clone => false,
         }
-        Command::Quit
-        | Command::FieldList
-        | Command::Refresh
-        | Command::Statistics
-        | Command::ProcessInfo
-        | Command::ProcessKill
-        | Command::Debug
-        | Command::ChangeUser
-        | Command::BinlogDump
-        | Command::BinlogDumpGtid
-        | Command::RegisterReplica
-        | Command::StmtExecute
-        | Command::StmtBulkExecute
-        | Command::StmtFetch
-        | Command::Daemon
-        | Command::Clone => false,
     }
 }
 
@@ -416,3 +433,6 @@ fn read(text: &[u8], is_mariadb: bool) -> Option<Gtids> {
     };
     Some(gtids).filter(|gtids| !gtids.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

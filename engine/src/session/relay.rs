@@ -484,6 +484,9 @@ impl Relay {
             };
             self.issue(expect, kind, None, Of::Nothing)?;
         }
+        if let Some(sharing) = self.sharing.as_deref_mut() {
+            sharing.router.causal.on_unread();
+        }
         send_whole(payload, edits);
         Ok(())
     }

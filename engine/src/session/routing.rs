@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::{Blame, Fault};
 use crate::route::{Aim, Mode, Splits, Why};
-use crate::session::causal::{Awaited, Causal};
+use crate::session::causal::{Awaited, Causal, Going};
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::relay::Relay;
 use crate::session::shared::Ruling;
@@ -195,7 +195,7 @@ impl Relay {
         let Some(sharing) = self.sharing.as_deref_mut() else { return Ok(false) };
         let router = &mut sharing.router;
         router.is_for_next = false;
-        router.causal.on_long();
+        router.causal.on_unread();
         if sharing.lent.is_none() {
             router.aim = router.splits.aim_unread();
             router.why = Why::LONG;
@@ -293,10 +293,15 @@ impl Relay {
     /// A command of that payload goes to the backend.
     pub(super) fn on_goes(&mut self, command: Command, payload: &[u8], ledger: &mut Ledger) {
         let is_first = self.owed.is_empty();
-        let is_alone = is_first && !self.is_in_transaction();
+        let in_transaction = self.is_in_transaction();
+        let is_alone = is_first && !in_transaction;
         let Some(sharing) = self.sharing.as_deref_mut() else { return };
+        if let Some(notes) = self.reply.notes_mut() {
+            notes.is_asked = sharing.carried.pins.has(Pin::Tracking);
+        }
         let router = &mut sharing.router;
-        router.causal.on_goes(command, payload, router.why, is_first);
+        let going = Going { command, payload, why: router.why, is_first, in_transaction };
+        router.causal.on_goes(going);
         if !router.splits() {
             return;
         }

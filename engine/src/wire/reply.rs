@@ -584,7 +584,7 @@ impl ReplyWalk {
         let client = self.dialect.client;
         let mut trackers = BytesMut::new();
         let packet = if let Some(notes) = &self.notes {
-            notes::by_default(packet.trackers, &notes.tracked, &mut trackers)?;
+            notes::by_default(packet.trackers, &notes.tracked, notes.is_asked, &mut trackers)?;
             OkPacket { trackers: &trackers, ..packet }
         } else {
             packet

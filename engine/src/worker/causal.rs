@@ -140,7 +140,8 @@ impl<D: Driver> Worker<D> {
         let positions = self.resources.positions(cluster)?;
         let gtids = wanted.gtids.filter(|gtids| is_replica && !positions.has(name, gtids));
         let Some(gtids) = gtids else {
-            self.figures.consistent_read(endpoint, ReadOutcome::Current);
+            let outcome = if is_replica { ReadOutcome::Current } else { ReadOutcome::Primary };
+            self.figures.consistent_read(endpoint, outcome);
             return None;
         };
         let since = self.ledger.now();

@@ -30,6 +30,8 @@ pub struct Notes {
     taken: usize,
     /// Results so far.
     pub results: u32,
+    /// The client has said itself what it wants to be told.
+    pub is_asked: bool,
     /// What the server said of the statement it prepared.
     pub prepared: Option<PrepareOk>,
     /// The id that the client got for the last statement that was prepared.
@@ -144,6 +146,7 @@ impl Tracked {
 pub(super) fn by_default(
     trackers: &[u8],
     tracked: &Tracked,
+    is_asked: bool,
     out: &mut BytesMut,
 ) -> Result<(), Malformed> {
     for tracker in Trackers::new(trackers) {
@@ -154,7 +157,7 @@ pub(super) fn by_default(
             Tracker::StateChange(_) => tracked.state_change,
             // MySQL sends these whether they are asked for or not.
             Tracker::TransactionState(_) | Tracker::TransactionCharacteristics(_) => true,
-            Tracker::Gtids(_) => tracked.gtids,
+            Tracker::Gtids(_) => tracked.gtids || is_asked,
             Tracker::Unknown { .. } => false,
         };
         if is_told {
