@@ -364,6 +364,18 @@ impl Model {
         }
     }
 
+    /// A replica gets there, if it is not known to be.
+    fn wait_for(&mut self, server: usize, gtids: &Arc<Gtids>) {
+        if self.positions.has(NAMES[server], gtids) {
+            return;
+        }
+        while !at(self.replicas[server]).contains(gtids) {
+            assert!(self.replicas[server] < self.primary, "{gtids} is nowhere");
+            self.replicas[server] += 1;
+        }
+        self.positions.learn(NAMES[server], gtids, self.positions.doubts());
+    }
+
     /// A read goes where it may: a wait is as long as replication takes.
     fn read(&mut self, choice: usize) {
         let before = self.primary;
@@ -382,14 +394,7 @@ impl Model {
                         }
                     };
                     if let Some(gtids) = gtids.filter(|_| server < 2) {
-                        if !self.positions.has(NAMES[server], &gtids) {
-                            while !at(self.replicas[server]).contains(&gtids) {
-                                assert!(self.replicas[server] < self.primary, "{gtids} is nowhere");
-                                self.replicas[server] += 1;
-                            }
-                            let doubts = self.positions.doubts();
-                            self.positions.learn(NAMES[server], &gtids, doubts);
-                        }
+                        self.wait_for(server, &gtids);
                     }
                     break server;
                 }
