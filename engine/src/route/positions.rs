@@ -297,3 +297,129 @@ impl Positions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::base::{MariaDbPosition, MySqlGtids};
+
+    #[derive(Debug, Default)]
+    struct Counted {
+        polls: AtomicUsize,
+        rung: Mutex<Vec<Key>>,
+    }
+
+    impl Poll for Counted {
+        fn poll(&self) {
+            self.polls.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Bell for Counted {
+        fn ring(&self, session: Key) {
+            self.rung.lock().unwrap().push(session);
+        }
+    }
+
+    fn key(index: u32) -> Key {
+        Key { index, generation: 0 }
+    }
+
+    fn at(number: u64) -> Gtids {
+        Gtids::MariaDb(MariaDbPosition::parse(&format!("0-1-{number}")).unwrap())
+    }
+
+    fn said(has: u64, applied: u64) -> Polled {
+        Polled { has: Some(at(has)), applied: Some(at(applied)) }
+    }
+
+    fn table() -> (Positions, Arc<str>, Arc<Counted>) {
+        let (table, name, counted) = (Positions::default(), Arc::from("db1"), Arc::default());
+        table.set_poll(&name, Arc::clone(&counted) as Arc<dyn Poll>);
+        (table, name, counted)
+    }
+
+    #[test]
+    fn one_poll_answers_all_that_came_before_it() {
+        let (table, name, counted) = table();
+        let bell: Arc<dyn Bell> = Arc::clone(&counted) as Arc<dyn Bell>;
+        let rung = || std::mem::take(&mut *counted.rung.lock().unwrap());
+        table.wait(&name, table.now(), Arc::clone(&bell), key(1));
+        table.wait(&name, table.now(), Arc::clone(&bell), key(2));
+        let begun = table.begin();
+        table.wait(&name, table.now(), Arc::clone(&bell), key(3));
+        table.wait(&name, table.now(), Arc::clone(&bell), key(4));
+        table.leave(&bell, key(4));
+        assert_eq!(counted.polls.swap(0, Ordering::SeqCst), 4);
+        table.polled(&name, said(5, 5), begun);
+        assert_eq!(rung(), [key(1), key(2)], "the third came too late for it");
+        assert_eq!(counted.polls.swap(0, Ordering::SeqCst), 1, "so there has to be another one");
+        let begun = table.begin();
+        table.polled(&name, said(6, 6), begun);
+        assert_eq!((rung(), counted.polls.load(Ordering::SeqCst)), (vec![key(3)], 0));
+    }
+
+    #[test]
+    fn a_position_is_fresh_only_behind_the_moment() {
+        let (table, name, _) = table();
+        let before = table.now();
+        assert!(matches!(table.fresh(&name, before), Fresh::Stale));
+        let begun = table.begin();
+        table.polled(&name, said(5, 4), begun);
+        let Fresh::Known(has) = table.fresh(&name, before) else { unreachable!() };
+        assert_eq!(*has, at(5));
+        assert!(matches!(table.fresh(&name, table.now()), Fresh::Stale));
+        let begun = table.begin();
+        table.polled(&name, Polled::default(), begun);
+        assert!(matches!(table.fresh(&name, table.now()), Fresh::Never), "it has none");
+        assert!(matches!(table.fresh("db2", before), Fresh::Never), "nobody polls it");
+    }
+
+    #[test]
+    fn what_a_server_has_is_known_until_it_is_doubted() {
+        let (table, name, _) = table();
+        assert!(!table.has(&name, &at(1)) && !table.tells(&name) && !table.all_tell());
+        let begun = table.begin();
+        table.polled(&name, said(9, 4), begun);
+        assert!(table.has(&name, &at(4)) && !table.has(&name, &at(5)), "what reads see counts");
+        assert!(table.all_tell());
+        let doubts = table.doubts();
+        table.learn(&name, &Arc::new(at(6)), doubts);
+        assert!(table.has(&name, &at(6)));
+        table.doubt(&name);
+        assert!(!table.has(&name, &at(1)) && !table.all_tell() && table.last(&name).is_none());
+        table.learn(&name, &Arc::new(at(6)), doubts);
+        assert!(!table.has(&name, &at(1)), "that was before");
+        table.doubt(&name);
+        assert_eq!(table.doubts(), doubts + 1, "nothing was known");
+        let begun = table.begin();
+        table.polled(&name, said(9, 9), begun);
+        table.adopt(["db2"].into_iter());
+        assert!(!table.tells(&name), "it is gone");
+    }
+
+    #[test]
+    fn what_is_written_is_kept_or_asked_for() {
+        let table = Positions::default();
+        assert!(matches!(table.written(), (None, None)));
+        table.on_written(&at(3));
+        table.on_written(&at(2));
+        let (written, untold) = table.written();
+        assert_eq!((written.as_deref(), untold), (Some(&at(3)), None));
+        let begun = table.begin();
+        table.on_untold();
+        assert_eq!(table.written().1, Some(begun), "a poll that begins from now on knows");
+        let holes = |count: u64| {
+            let text = (1..=count).map(|it| format!(":{}", 2 * it)).collect::<String>();
+            let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+            Gtids::MySql(MySqlGtids::parse(&format!("{uuid}{text}")).unwrap())
+        };
+        let table = Positions::default();
+        table.on_written(&holes(64));
+        assert!(matches!(table.written(), (Some(_), None)));
+        table.on_written(&holes(65));
+        assert!(matches!(table.written(), (None, Some(_))), "the primary's takes its place");
+    }
+}

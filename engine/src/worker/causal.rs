@@ -105,8 +105,8 @@ impl<D: Driver> Worker<D> {
         let (id, address) = self.pick(key, able).ok()?;
         let field = self.dealer.field(self.sessions.get(key)?.endpoint)?;
         let chosen = field.candidates.iter().find(|it| it.backend == id)?;
-        // It may be the one that is asked when there is no other.
-        (able.0)(chosen).then_some((id, address))
+        // It may be the primary, which is asked when there is no other.
+        (chosen.unfit.is_none() && (able.0)(chosen)).then_some((id, address))
     }
 
     /// The primary, as no replica has in time what the command has to see.

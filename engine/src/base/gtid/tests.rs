@@ -135,6 +135,42 @@ fn families_do_not_know_each_other() {
     assert_eq!(format!("{mysql} {mariadb}"), format!("{A}:1-2 0-1-2"));
 }
 
+#[test]
+fn what_came_before_is_taken_in_as_far_as_it_is_known_to_have_no_hole() {
+    for (text, known, filled) in [
+        ("A:9", "A:1-7", "A:1-7:9"),
+        ("A:8", "A:1-7", "A:1-8"),
+        ("A:5", "A:1-7", "A:1-5"),
+        ("A:9", "A:1-3:5-7", "A:9"),
+        ("A:9", "A:2-7", "A:9"),
+        ("A:9,B:4", "B:1-3", "A:9,B:1-4"),
+        ("A:t:9", "A:1-7", "A:t:9"),
+        ("A:9", "", "A:9"),
+    ] {
+        let read = |text: &str| set(&text.replace('A', A).replace('B', B));
+        let mut gtids = Gtids::MySql(read(text));
+        gtids.fill(&Gtids::MySql(read(known)));
+        assert_eq!(gtids, Gtids::MySql(read(filled)), "{text} {known}");
+    }
+    // A position stands for all before it.
+    let mut gtids = Gtids::MariaDb(position("0-1-9"));
+    gtids.fill(&Gtids::MariaDb(position("0-1-7,1-1-1")));
+    assert_eq!(gtids, Gtids::MariaDb(position("0-1-9")));
+}
+
+#[test]
+fn only_the_same_family_is_taken_in() {
+    let mut mysql = Gtids::MySql(set(&format!("{A}:1-2")));
+    let mut mariadb = Gtids::MariaDb(position("0-1-2"));
+    assert_eq!(mysql.merge(&mariadb.clone()), Err(GtidError::Malformed));
+    assert_eq!(mariadb.merge(&mysql.clone()), Err(GtidError::Malformed));
+    mysql.merge(&Gtids::MySql(set(&format!("{A}:5,{B}:1")))).unwrap();
+    mariadb.merge(&Gtids::MariaDb(position("0-1-1,3-1-1"))).unwrap();
+    assert_eq!(format!("{mysql} {mariadb}"), format!("{A}:1-2:5,{B}:1 0-1-2,3-1-1"));
+    assert_eq!((mysql.parts(), mariadb.parts()), (3, 2));
+    assert!(!mysql.is_empty() && Gtids::MariaDb(position("")).is_empty());
+}
+
 /// Every single transaction: source, tag, number.
 type Naive = BTreeSet<(usize, usize, u64)>;
 
