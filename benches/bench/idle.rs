@@ -3,7 +3,6 @@
 //! Purpose: a proxy's memory before and with thousands of logged-in clients.
 //! Never: reuse a process whose memory earlier load has shaped.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use weir_benches::answers::Encoding;
@@ -12,6 +11,7 @@ use weir_benches::generator::Fleet;
 use weir_benches::login::Profile;
 use weir_benches::process::Memory;
 
+use crate::backend::Backend;
 use crate::slice::as_f64;
 use crate::target::{Kind, Places, Target, clients_max};
 use crate::workload::account;
@@ -51,7 +51,7 @@ pub(crate) fn clients(places: &Places) -> usize {
 }
 
 /// Starts a fresh `kind` in front of `backend` and fills it with idle clients.
-pub(crate) fn measure(kind: Kind, backend: SocketAddr, places: &Places) -> anyhow::Result<Idle> {
+pub(crate) fn measure(kind: Kind, backend: &Backend, places: &Places) -> anyhow::Result<Idle> {
     let target = Target::start(kind, backend, places)?;
     let pid = target.pid().unwrap_or_default();
     std::thread::sleep(SETTLE);

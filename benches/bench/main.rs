@@ -3,7 +3,9 @@
 //! Purpose: start everything, run the plan, print the tables, write the record.
 //! Never: compare figures of different runs or machines.
 
+mod backend;
 mod child;
+mod consistent;
 mod database;
 mod idle;
 mod plan;
@@ -27,8 +29,9 @@ use weir_benches::machine;
 use weir_benches::responder::Responder;
 use weir_benches::syscalls::Tool;
 
+use crate::backend::Backend;
 use crate::child::{Server, free_address};
-use crate::database::Database;
+use crate::database::{Database, Part};
 use crate::idle::Idle;
 use crate::plan::{Plan, Results, progress};
 use crate::target::{Kind, Places, Target};
@@ -139,24 +142,33 @@ impl Bench {
         let mut idle = Vec::new();
         if self.has(Behind::Responder) || self.idle {
             let (server, address) = start_responder(&self.places, false)?;
-            self.group(Behind::Responder, (server.pid(), address), &mut patience, &mut results)?;
-            idle = self.idle(&idle::KINDS, address)?;
+            let backend = Backend::one(server.pid(), address);
+            self.group(Behind::Responder, &backend, None, &mut patience, &mut results)?;
+            idle = self.idle(&idle::KINDS, &backend)?;
         }
         if self.has(Behind::TlsResponder) {
             let (server, address) = start_responder(&self.places, true)?;
-            let server = (server.pid(), address);
-            self.group(Behind::TlsResponder, server, &mut patience, &mut results)?;
+            let backend = Backend::one(server.pid(), address);
+            self.group(Behind::TlsResponder, &backend, None, &mut patience, &mut results)?;
         }
         let shares = self.idle && self.kinds.contains(&idle::SHARED);
         if self.has(Behind::MariaDb) || shares {
             progress("starting MariaDB")?;
-            let database = Database::start(&self.places.work)?;
-            let server = (database.pid(), database.address);
-            self.group(Behind::MariaDb, server, &mut patience, &mut results)?;
-            idle.extend(self.idle(&[idle::SHARED], database.address)?);
+            let database = Database::start(&self.places.work, Part::Alone)?;
+            let backend = Backend::one(database.pid(), database.address);
+            self.group(Behind::MariaDb, &backend, None, &mut patience, &mut results)?;
+            idle.extend(self.idle(&[idle::SHARED], &backend)?);
+        }
+        if self.has(Behind::Replicas) {
+            progress("starting MariaDB and two replicas")?;
+            let (primary, replicas) = Database::start_replicated(&self.places.work)?;
+            let backend = Backend::replicated(&primary, &replicas);
+            let settle = || primary.wait_replicated(&replicas);
+            self.group(Behind::Replicas, &backend, Some(&settle), &mut patience, &mut results)?;
         }
         for workload in &self.workloads {
             report += &report::table(workload, &results);
+            report += &consistent::table(workload, &results);
         }
         report += &report::idle_table(&idle);
         report += &report::verdicts(&self.workloads, &results, &idle);
@@ -188,7 +200,8 @@ impl Bench {
     fn group(
         &self,
         behind: Behind,
-        (server, address): (u32, SocketAddr),
+        backend: &Backend,
+        settle: Option<&dyn Fn() -> anyhow::Result<()>>,
         patience: &mut Duration,
         results: &mut Results,
     ) -> anyhow::Result<()> {
@@ -199,14 +212,20 @@ impl Bench {
             .iter()
             .filter(|kind| workloads.iter().any(|workload| workload.targets.contains(kind)));
         let targets = kinds
-            .map(|kind| Target::start(*kind, address, &self.places))
+            .map(|kind| Target::start(*kind, backend, &self.places))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let mut plan =
-            Plan { effort: self.effort, tool: self.tool, server, targets: &targets, patience };
+        let mut plan = Plan {
+            effort: self.effort,
+            tool: self.tool,
+            backend,
+            settle,
+            targets: &targets,
+            patience,
+        };
         plan.run(&workloads, results)
     }
 
-    fn idle(&self, kinds: &[Kind], backend: SocketAddr) -> anyhow::Result<Vec<Idle>> {
+    fn idle(&self, kinds: &[Kind], backend: &Backend) -> anyhow::Result<Vec<Idle>> {
         let mut list = Vec::new();
         if !self.idle {
             return Ok(list);

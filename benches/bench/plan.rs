@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use weir_benches::machine::wait_idle;
 use weir_benches::syscalls::Tool;
 
+use crate::backend::Backend;
 use crate::slice::{self, Figures};
 use crate::target::{Kind, Target};
 use crate::workload::{Effort, Workload};
@@ -84,8 +85,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) effort: Effort,
     /// What counts system calls.
     pub(crate) tool: Option<Tool>,
-    /// The process behind the proxies.
-    pub(crate) server: u32,
+    /// What is behind the proxies.
+    pub(crate) backend: &'a Backend,
+    /// Waits until nothing is left there of the slice before.
+    pub(crate) settle: Option<&'a dyn Fn() -> anyhow::Result<()>>,
     /// What is running.
     pub(crate) targets: &'a [Target],
     /// Left of the effort's patience.
@@ -149,9 +152,12 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         loop {
+            if let Some(settle) = self.settle {
+                settle()?;
+            }
             self.wait_idle(results)?;
             let begin = Instant::now();
-            let figures = match slice::measure(workload, target, self.server, self.effort) {
+            let figures = match slice::measure(workload, target, &self.backend.pids, self.effort) {
                 Ok(figures) => figures,
                 Err(error) => {
                     let series = results.entry(workload, target.kind);

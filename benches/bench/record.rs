@@ -10,6 +10,7 @@ use anyhow::Context;
 use weir_benches::machine;
 use weir_benches::stats::Summary;
 
+use crate::consistent::{reads, summary as seen};
 use crate::idle::Idle;
 use crate::plan::Results;
 use crate::report::{proxy, summary};
@@ -44,6 +45,11 @@ fn text(workloads: &[Workload], results: &Results, idle: &[Idle]) -> String {
                 ("proxy_switches_per_query", proxy(series, |f| f.switches)),
                 ("proxy_resident_mib", proxy(series, |f| f.resident_mib)),
                 ("proxy_syscalls_per_query", Summary::of(series.syscalls)),
+                ("reads_on_replicas", reads(series, |reads| Some(reads.on_replicas))),
+                ("waits_per_read", reads(series, |reads| Some(reads.waits))),
+                ("mean_wait_us", reads(series, |reads| reads.wait_us)),
+                ("reads_fallen_back", reads(series, |reads| Some(reads.fell_back))),
+                ("stale_own_rows", seen(series, |seen| Some(seen.stale_share))),
                 ("errors", summary(series, |f| Some(crate::slice::as_f64(f.errors)))),
             ];
             for (figure, summary) in figures {

@@ -7,11 +7,12 @@ use std::fmt::Write;
 
 use weir_benches::stats::Summary;
 
+use crate::consistent;
 use crate::idle::Idle;
 use crate::plan::{Results, Series};
 use crate::slice::{Figures, ProxyFigures};
 use crate::target::Kind;
-use crate::workload::{SCRAPED, Workload};
+use crate::workload::{MIXED, SCRAPED, Workload};
 
 /// Of one figure over all rounds.
 pub(crate) fn summary(
@@ -181,6 +182,7 @@ fn goals(workloads: &[Workload], results: &Results, idle: &[Idle]) -> Vec<Verdic
         list.push(Verdict { excess: wanted / ratio.max(f64::MIN_POSITIVE), line });
     }
     list.extend(scraped(workloads, results));
+    list.extend(mixed(workloads, results));
     for row in idle.iter().filter(|row| matches!(row.kind, Kind::WeirUring | Kind::WeirTransaction))
     {
         let kib = row.anonymous_kib();
@@ -212,6 +214,31 @@ fn scraped(workloads: &[Workload], results: &Results) -> Option<Verdict> {
     Some(Verdict { excess: SCRAPED_RATE_GOAL / kept.max(f64::MIN_POSITIVE), line })
 }
 
+/// What it costs that sessions see what they have written.
+fn mixed(workloads: &[Workload], results: &Results) -> Vec<Verdict> {
+    let mut list = Vec::new();
+    let Some(workload) = workloads.iter().find(|it| it.name == MIXED) else { return list };
+    let (title, kind) = (&workload.title, Kind::WeirSession);
+    if let Some(kept) = rate_ratio(results, workload, kind) {
+        let line = format!(
+            "{title}, {}: {kept:.2} x {} per second, wanted >= {SESSION_RATE_GOAL:.2}",
+            kind.name(),
+            workload.reference.name()
+        );
+        list.push(Verdict { excess: SESSION_RATE_GOAL / kept.max(f64::MIN_POSITIVE), line });
+    }
+    let series = results.of(workload, kind);
+    let share = series.and_then(|series| consistent::reads(series, |it| Some(it.on_replicas)));
+    if let Some(Summary { median, .. }) = share {
+        let line = format!(
+            "{title}, {}: {median:.2} of reads on replicas, wanted >= {REPLICAS_GOAL:.2}",
+            kind.name()
+        );
+        list.push(Verdict { excess: REPLICAS_GOAL / median.max(f64::MIN_POSITIVE), line });
+    }
+    list
+}
+
 fn behind(workloads: &[Workload], results: &Results) -> Vec<Verdict> {
     let mut list = Vec::new();
     for workload in workloads.iter().filter(|workload| !workload.reference.is_weir()) {
@@ -234,7 +261,7 @@ fn behind(workloads: &[Workload], results: &Results) -> Vec<Verdict> {
     list
 }
 
-fn number(value: Option<f64>, decimals: usize) -> String {
+pub(crate) fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.decimals$}"))
 }
 
@@ -252,7 +279,7 @@ fn line(out: &mut String, cells: &[String; COLUMNS.len()]) {
 }
 
 /// Writing to a `String` cannot fail.
-fn say(out: &mut String, text: &str) {
+pub(crate) fn say(out: &mut String, text: &str) {
     if writeln!(out, "{text}").is_err() {
         out.push('\n');
     }
@@ -293,6 +320,10 @@ const CPU_GOALS: &[(&str, Kind, f64)] = &[
 const RATE_GOALS: &[(&str, f64)] = &[("mariadb-connect-16", 1.3)];
 /// Queries per second left while metrics are read, of those without.
 const SCRAPED_RATE_GOAL: f64 = 0.99;
+/// Queries per second left where sessions see what they have written, of those without.
+const SESSION_RATE_GOAL: f64 = 0.9;
+/// Reads left on replicas there.
+const REPLICAS_GOAL: f64 = 0.8;
 /// User-space memory per idle client.
 const IDLE_KIB_GOAL: f64 = 4.0;
 /// The same where clients share connections.

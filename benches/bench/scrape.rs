@@ -26,7 +26,7 @@ impl Scraping {
             let mut scrapes = 0;
             let mut wait = delay;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                scrape(address)?;
+                page(address)?;
                 scrapes += 1;
                 wait = PERIOD;
             }
@@ -46,7 +46,8 @@ impl Scraping {
     }
 }
 
-fn scrape(address: SocketAddr) -> anyhow::Result<()> {
+/// The page of metrics at `address`.
+pub(crate) fn page(address: SocketAddr) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\n\r\n")?;
@@ -54,7 +55,7 @@ fn scrape(address: SocketAddr) -> anyhow::Result<()> {
     stream.read_to_string(&mut page)?;
     let good = page.starts_with("HTTP/1.1 200 ") && page.contains("\nweir_commands_total ");
     ensure!(good, "no page of metrics: {}", page.lines().next().unwrap_or_default());
-    Ok(())
+    Ok(page)
 }
 
 const PERIOD: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@ use weir_benches::process::{Memory, Usage};
 use weir_benches::syscalls::{Counter, Tool};
 use weir_benches::tls::Security;
 
+use crate::consistent::{Consistent, Counted};
 use crate::scrape::Scraping;
 use crate::target::Target;
 use crate::workload::{Effort, Workload};
@@ -29,6 +30,8 @@ pub(crate) struct Figures {
     pub(crate) p999_us: f64,
     /// What the proxy's process used; none without a proxy.
     pub(crate) proxy: Option<ProxyFigures>,
+    /// What clients saw of their writes; none where they do not write.
+    pub(crate) consistent: Option<Consistent>,
     /// Clients that failed.
     pub(crate) errors: u64,
     /// What the first said.
@@ -58,21 +61,23 @@ struct Books {
 }
 
 impl Books {
-    fn read(server: u32, target: &Target) -> anyhow::Result<Self> {
-        let own = Usage::of(std::process::id())?;
-        let server = Usage::of(server)?;
-        let ends =
-            Usage { cpu_ns: own.cpu_ns + server.cpu_ns, switches: own.switches + server.switches };
+    fn read(servers: &[u32], target: &Target) -> anyhow::Result<Self> {
+        let mut ends = Usage::of(std::process::id())?;
+        for server in servers {
+            let server = Usage::of(*server)?;
+            ends.cpu_ns += server.cpu_ns;
+            ends.switches += server.switches;
+        }
         let proxy = target.pid().map_or(Ok(Usage::default()), Usage::of)?;
         Ok(Self { busy: Busy::now()?, ends, proxy })
     }
 }
 
-/// Measures one slice; `server` is the process behind the proxies.
+/// Measures one slice; `servers` are the processes behind the proxies.
 pub(crate) fn measure(
     workload: &Workload,
     target: &Target,
-    server: u32,
+    servers: &[u32],
     effort: Effort,
 ) -> anyhow::Result<Figures> {
     let mut fleet = Fleet::connect(target.address, workload.script()?, workload.clients)?;
@@ -80,8 +85,13 @@ pub(crate) fn measure(
     let mut books = Vec::with_capacity(2);
     let admin = target.admin.filter(|_| workload.scraped);
     let scraping = admin.map(|address| Scraping::start(address, effort.warmup + INTO_SLICE));
-    let tally = fleet.drive(drive, &mut |_: Edge| books.push(Books::read(server, target)))?;
+    let counted = Counted::read_for(workload, target)?;
+    let tally = fleet.drive(drive, &mut |_: Edge| books.push(Books::read(servers, target)))?;
     scraping.map(Scraping::stop).transpose()?;
+    let consistent = match counted {
+        Some(before) => Some(Consistent::of(&tally, before, target)?),
+        None => None,
+    };
     check_resumptions(workload, &tally)?;
     let mut books = books.into_iter();
     let start = books.next().context("the measured time never began")??;
@@ -90,7 +100,7 @@ pub(crate) fn measure(
         Some(pid) => Some(Memory::of(pid)?.resident_kib),
         None => None,
     };
-    Ok(figures(&tally, start, stop, resident_kib))
+    Ok(Figures { consistent, ..figures(&tally, start, stop, resident_kib) })
 }
 
 /// A row of resumed handshakes is one, and no other is.
@@ -121,6 +131,7 @@ fn figures(tally: &Tally, start: Books, stop: Books, resident_kib: Option<u64>) 
             switches: as_f64(used.switches) / queries,
             resident_mib: as_f64(kib) / 1024.0,
         }),
+        consistent: None,
         errors: tally.errors,
         first_error: tally.first_error.clone(),
         foreign_share: stop.busy.share_since(start.busy, Duration::from_nanos(ours_ns)),

@@ -13,6 +13,7 @@ use weir_benches::generator::Fleet;
 use weir_benches::login::Profile;
 use weir_benches::machine;
 
+use crate::backend::Backend;
 use crate::child::{Server, find, free_address};
 use crate::database;
 use crate::slow;
@@ -43,11 +44,19 @@ pub(crate) enum Kind {
     WeirRoundRobin,
     /// The same to the one that has less to do.
     WeirOutstanding,
+    /// Weir on io_uring with a primary and two replicas that follow it; reads see what is there.
+    WeirEventual,
+    /// The same; reads see what their session has written.
+    WeirSession,
+    /// Reads see what was written through this Weir.
+    WeirInstance,
+    /// Reads see what was written.
+    WeirGlobal,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Direct,
         Self::Haproxy,
         Self::HaproxyLarge,
@@ -59,6 +68,10 @@ impl Kind {
         Self::WeirSplit,
         Self::WeirRoundRobin,
         Self::WeirOutstanding,
+        Self::WeirEventual,
+        Self::WeirSession,
+        Self::WeirInstance,
+        Self::WeirGlobal,
     ];
 
     /// Name in tables, the record, and for `--targets`.
@@ -75,6 +88,10 @@ impl Kind {
             Self::WeirSplit => "weir-split",
             Self::WeirRoundRobin => "weir-round-robin",
             Self::WeirOutstanding => "weir-outstanding",
+            Self::WeirEventual => "weir-eventual",
+            Self::WeirSession => "weir-session",
+            Self::WeirInstance => "weir-instance",
+            Self::WeirGlobal => "weir-global",
         }
     }
 
@@ -88,7 +105,11 @@ impl Kind {
             | Self::WeirTransaction
             | Self::WeirSplit
             | Self::WeirRoundRobin
-            | Self::WeirOutstanding => true,
+            | Self::WeirOutstanding
+            | Self::WeirEventual
+            | Self::WeirSession
+            | Self::WeirInstance
+            | Self::WeirGlobal => true,
         }
     }
 
@@ -105,7 +126,32 @@ impl Kind {
             | Self::WeirEpoll
             | Self::WeirPooling
             | Self::WeirTransaction
-            | Self::WeirSplit => None,
+            | Self::WeirSplit
+            | Self::WeirEventual
+            | Self::WeirSession
+            | Self::WeirInstance
+            | Self::WeirGlobal => None,
+        }
+    }
+
+    /// What reads see through one that has replicas which follow a primary.
+    pub(crate) fn consistency(self) -> Option<&'static str> {
+        match self {
+            Self::WeirEventual => Some("eventual"),
+            Self::WeirSession => Some("session"),
+            Self::WeirInstance => Some("instance"),
+            Self::WeirGlobal => Some("global"),
+            Self::Direct
+            | Self::Haproxy
+            | Self::HaproxyLarge
+            | Self::HaproxySplice
+            | Self::WeirUring
+            | Self::WeirEpoll
+            | Self::WeirPooling
+            | Self::WeirTransaction
+            | Self::WeirSplit
+            | Self::WeirRoundRobin
+            | Self::WeirOutstanding => None,
         }
     }
 }
@@ -137,8 +183,9 @@ pub(crate) struct Target {
 
 impl Target {
     /// Starts a target in front of the server at `backend`; returns when it can be logged in to.
-    pub(crate) fn start(kind: Kind, backend: SocketAddr, places: &Places) -> anyhow::Result<Self> {
+    pub(crate) fn start(kind: Kind, servers: &Backend, places: &Places) -> anyhow::Result<Self> {
         let (listen, admin) = (free_address()?, free_address()?);
+        let backend = servers.address;
         let (mut server, address) = match kind {
             Kind::Direct => {
                 return Ok(Self { kind, address: backend, admin: None, server: None });
@@ -156,7 +203,11 @@ impl Target {
             | Kind::WeirTransaction
             | Kind::WeirSplit
             | Kind::WeirRoundRobin
-            | Kind::WeirOutstanding => (weir(kind, (listen, admin, backend), places)?, listen),
+            | Kind::WeirOutstanding
+            | Kind::WeirEventual
+            | Kind::WeirSession
+            | Kind::WeirInstance
+            | Kind::WeirGlobal => (weir(kind, (listen, admin, servers), places)?, listen),
         };
         server.wait_until(START, || {
             let script = Script::new(account(), Profile::Modern, Encoding::Text, Value::Small);
@@ -206,7 +257,7 @@ fn haproxy(
 
 fn weir(
     kind: Kind,
-    (listen, admin, backend): (SocketAddr, SocketAddr, SocketAddr),
+    (listen, admin, servers): (SocketAddr, SocketAddr, &Backend),
     places: &Places,
 ) -> anyhow::Result<Server> {
     let driver = if kind == Kind::WeirEpoll { "epoll" } else { "io_uring" };
@@ -215,6 +266,9 @@ fn weir(
         Kind::WeirTransaction => "weir-transaction.toml",
         Kind::WeirSplit => "weir-split.toml",
         Kind::WeirRoundRobin | Kind::WeirOutstanding => "weir-slow.toml",
+        Kind::WeirEventual | Kind::WeirSession | Kind::WeirInstance | Kind::WeirGlobal => {
+            "weir-replicas.toml"
+        }
         Kind::Direct
         | Kind::Haproxy
         | Kind::HaproxyLarge
@@ -223,6 +277,7 @@ fn weir(
         | Kind::WeirEpoll
         | Kind::WeirPooling => "weir.toml",
     };
+    let backend = servers.address;
     let slow = match kind.slow_policy() {
         Some(_) => Some(slow::start(backend, SLOW_ANSWER)?),
         None => None,
@@ -237,6 +292,10 @@ fn weir(
         command.env("BENCH_STATE", &places.work);
         command.env("BENCH_SOCKET", database::socket(&places.work));
         command.env("BENCH_POLICY", kind.slow_policy().unwrap_or_default());
+        command.env("BENCH_CONSISTENCY", kind.consistency().unwrap_or_default());
+        for (number, replica) in (1..).zip(&servers.replicas) {
+            command.env(format!("BENCH_REPLICA_{number}"), replica.port().to_string());
+        }
         command.env("BENCH_SLOW", slow.map_or(0, |slow| slow.port()).to_string());
     })
 }

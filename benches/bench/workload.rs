@@ -23,6 +23,8 @@ pub(crate) enum Behind {
     TlsResponder,
     /// A real MariaDB.
     MariaDb,
+    /// The same with two replicas that follow it.
+    Replicas,
 }
 
 /// One workload.
@@ -180,6 +182,17 @@ fn on_mariadb(quick: bool) -> Vec<Workload> {
         ..Workload::database("text", Encoding::Text, 64)
     });
     list.push(Workload {
+        name: MIXED.to_owned(),
+        title: "MariaDB and two replicas, text, 90 % point selects and 10 % updates, each read \
+                back at once: 64 clients"
+            .to_owned(),
+        behind: Behind::Replicas,
+        value: Value::RowOrOwn(ROWS),
+        targets: CONSISTENT,
+        reference: Kind::WeirEventual,
+        ..Workload::database("text", Encoding::Text, 64)
+    });
+    list.push(Workload {
         name: "mariadb-connect-16".to_owned(),
         title: "MariaDB, connect, log in, one point select, close: 16 clients".to_owned(),
         reconnects: true,
@@ -284,6 +297,17 @@ const DATABASE: &[Kind] = &[
 ];
 /// One of two replicas is slow.
 const SLOW: &[Kind] = &[Kind::WeirRoundRobin, Kind::WeirOutstanding];
+/// What it costs that reads see what was written; without a split there is nothing to see to.
+const CONSISTENT: &[Kind] = &[
+    Kind::Direct,
+    Kind::Haproxy,
+    Kind::WeirEventual,
+    Kind::WeirSession,
+    Kind::WeirInstance,
+    Kind::WeirGlobal,
+];
+/// The workload that writes.
+pub(crate) const MIXED: &str = "mariadb-mixed-64";
 const LARGE: &[Kind] = &[
     Kind::Direct,
     Kind::Haproxy,
@@ -294,3 +318,5 @@ const LARGE: &[Kind] = &[
 ];
 /// Rows of the table in MariaDB.
 pub(crate) const ROWS: u32 = 10_000;
+/// Rows behind these that belong to one client each.
+pub(crate) const OWN_ROWS: u32 = 64;

@@ -12,8 +12,12 @@ use crate::protocol::{Fields, HEADER, MORE_RESULTS, PAYLOAD_MAX, header};
 pub enum Kind {
     /// A result set with exactly one row.
     Row,
+    /// The same, whose row may also be an older one of the same length.
+    RowOrOlder,
     /// The reply to `COM_STMT_PREPARE`.
     Prepared,
+    /// The OK of a statement that has changed one row.
+    Changed,
 }
 
 /// How far a reply has come.
@@ -64,6 +68,8 @@ pub struct Checker {
     /// The payload so far equals the expected row.
     row_matches: bool,
     rows: u32,
+    /// The row is an older one.
+    is_older: bool,
     /// Statement id of the last `Prepared` reply.
     statement: u32,
 }
@@ -100,6 +106,7 @@ impl Checker {
             head: [0; HEAD],
             row_matches: true,
             rows: 0,
+            is_older: false,
             statement: 0,
         }
     }
@@ -113,6 +120,12 @@ impl Checker {
     #[must_use]
     pub fn statement(&self) -> u32 {
         self.statement
+    }
+
+    /// The row of the last reply was an older one.
+    #[must_use]
+    pub fn is_older(&self) -> bool {
+        self.is_older
     }
 
     /// Feeds received bytes; `row` is the payload the one row must have.
@@ -202,13 +215,27 @@ impl Checker {
                 self.rows += 1;
                 Ok(false)
             }
+            Phase::Rows if self.kind == Kind::RowOrOlder && self.length == row_len => {
+                self.rows += 1;
+                self.is_older = true;
+                Ok(false)
+            }
             Phase::Rows => Err(Fault::Unexpected("another row than asked for")),
         }
     }
 
     fn on_first(&mut self, payload: &[u8]) -> Result<bool, Fault> {
         let mut fields = Fields(payload);
-        if self.kind == Kind::Row {
+        if self.kind == Kind::Changed {
+            let mut read =
+                || Some((fields.u8()?, fields.lenenc()?, fields.lenenc()?, fields.u16()?));
+            return match read() {
+                Some((0, 1, _, status)) if status & MORE_RESULTS == 0 => Ok(true),
+                Some((0, ..)) => Err(Fault::Unexpected("not one row changed")),
+                _ => Err(Fault::Unexpected("no OK")),
+            };
+        }
+        if self.kind != Kind::Prepared {
             let left = fields.lenenc().unwrap_or_default();
             if left == 0 || !fields.0.is_empty() {
                 return Err(Fault::Unexpected("no column count"));
@@ -332,6 +359,39 @@ mod tests {
             checker.begin(Kind::Row);
             let result = checker.feed(&damaged, &row);
             assert_ne!(result, Ok(Progress::Done(reply.len())), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn older_rows_are_told_apart_where_they_may_come() {
+        let reply = Answers::result(Encoding::Text, Profile::Modern, 68).unwrap();
+        let same = row(Encoding::Text, 68);
+        let mut other = same.clone();
+        *other.last_mut().unwrap() ^= 0x01;
+        for (row, is_older) in [(&same, false), (&other, true)] {
+            let mut checker = Checker::new(Profile::Modern);
+            checker.begin(Kind::RowOrOlder);
+            assert_eq!(checker.feed(&reply, row), Ok(Progress::Done(reply.len())));
+            assert_eq!(checker.is_older(), is_older);
+            checker.begin(Kind::Row);
+            assert_eq!(checker.feed(&reply, row).is_err(), is_older);
+        }
+    }
+
+    #[test]
+    fn changes_change_one_row() {
+        let cases: [(&[u8], Result<Progress, Fault>); 4] = [
+            (b"\0\x01\0\x02\0\0\0", Ok(Progress::Done(11))),
+            (b"\0\0\0\x02\0\0\0", Err(Fault::Unexpected("not one row changed"))),
+            (b"\0\x01\0\x0a\0\0\0", Err(Fault::Unexpected("not one row changed"))),
+            (b"\x01", Err(Fault::Unexpected("no OK"))),
+        ];
+        for (payload, expected) in cases {
+            let mut reply = Vec::new();
+            crate::protocol::put_frame(&mut reply, 1, payload).unwrap();
+            let mut checker = Checker::new(Profile::Modern);
+            checker.begin(Kind::Changed);
+            assert_eq!(checker.feed(&reply, &[]), expected);
         }
     }
 

@@ -6,6 +6,7 @@
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, bail};
 use mio::net::TcpStream;
@@ -26,6 +27,9 @@ pub enum Value {
     Bytes(usize),
     /// A row of the table `sbtest1`, ids 1 to this, chosen at random.
     RowOf(u32),
+    /// The same nine times of ten; else the client's own row, whose id comes behind these, is
+    /// changed, and the next thing asked for is that row.
+    RowOrOwn(u32),
 }
 
 /// What every client of a run does.
@@ -56,7 +60,7 @@ impl Script {
                 Answers::row(encoding, &Answers::value(encoding, Answers::small(encoding)))
             }
             Value::Bytes(size) => Answers::row(encoding, &Answers::value(encoding, size)),
-            Value::RowOf(_) => Vec::new(),
+            Value::RowOf(_) | Value::RowOrOwn(_) => Vec::new(),
         };
         Self { account, profile, encoding, value, reconnects: false, tls: None, row: row.into() }
     }
@@ -79,12 +83,34 @@ impl Script {
 
     fn sql(&self, id: &str) -> String {
         match self.value {
-            Value::Small | Value::RowOf(_) => format!("SELECT c FROM sbtest1 WHERE id={id}"),
+            Value::Small | Value::RowOf(_) | Value::RowOrOwn(_) => {
+                format!("SELECT c FROM sbtest1 WHERE id={id}")
+            }
             Value::Bytes(size) => {
                 format!("SELECT c FROM sbtest1 WHERE id={id} /* size {size} */")
             }
         }
     }
+
+    /// What is asked for next, of which `last` was before.
+    fn next(&self, last: Asked, random: u32) -> Asked {
+        match (self.value, last) {
+            (Value::RowOrOwn(_), Asked::Change) => Asked::Own,
+            // One read of its own row and eight others on average: one change in ten.
+            (Value::RowOrOwn(_), _) if random.is_multiple_of(9) => Asked::Change,
+            _ => Asked::Row,
+        }
+    }
+}
+
+/// What a client has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Row,
+    /// Its own row is to change.
+    Change,
+    /// Its own row, which it has changed.
+    Own,
 }
 
 /// The value of column `c` in row `id` of the benchmark's table: as long as sysbench's, and
@@ -129,6 +155,9 @@ pub struct Client {
     sent: usize,
     /// The row the next reply must have, where rows differ.
     row: Vec<u8>,
+    last: Asked,
+    /// Its own row is that far behind the ones of all.
+    own: u32,
     random: u32,
 }
 
@@ -145,6 +174,8 @@ impl Client {
             asked: false,
             sent: 0,
             row: Vec::new(),
+            last: Asked::Row,
+            own: seed,
             random: seed.wrapping_mul(0x9E37_79B9) | 1,
         }
     }
@@ -161,6 +192,18 @@ impl Client {
         !matches!(self.state, State::Idle)
     }
 
+    /// The last reply was that of its own row.
+    #[must_use]
+    pub fn has_read_own(&self) -> bool {
+        self.last == Asked::Own
+    }
+
+    /// And it was not what the client had written.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.has_read_own() && self.checker.is_older()
+    }
+
     /// Takes leave, as libraries do before they close.
     pub fn quit(&mut self) {
         // Whoever is gone already needs no farewell.
@@ -173,7 +216,11 @@ impl Client {
     /// The connection is gone.
     pub fn ask(&mut self, script: &Script) -> anyhow::Result<()> {
         self.build_request(script)?;
-        self.checker.begin(Kind::Row);
+        self.checker.begin(match self.last {
+            Asked::Row => Kind::Row,
+            Asked::Change => Kind::Changed,
+            Asked::Own => Kind::RowOrOlder,
+        });
         self.state = State::Waiting;
         self.sent = 0;
         self.flush()
@@ -295,13 +342,18 @@ impl Client {
         let id = match script.value {
             Value::Small | Value::Bytes(_) if self.asked => return Ok(()),
             Value::Small | Value::Bytes(_) => 4711,
-            Value::RowOf(rows) => {
-                self.random ^= self.random << 13;
-                self.random ^= self.random >> 17;
-                self.random ^= self.random << 5;
-                let id = self.random % rows.max(1) + 1;
-                self.row = Answers::row(script.encoding, &table_value(id));
-                id
+            Value::RowOf(rows) | Value::RowOrOwn(rows) => {
+                self.last = script.next(self.last, self.random());
+                match self.last {
+                    Asked::Row => {
+                        let id = self.random() % rows.max(1) + 1;
+                        self.row = Answers::row(script.encoding, &table_value(id));
+                        id
+                    }
+                    Asked::Change => return self.build_change(script, rows + self.own),
+                    // As it was written.
+                    Asked::Own => rows + self.own,
+                }
             }
         };
         let mut payload = Vec::with_capacity(64);
@@ -322,6 +374,26 @@ impl Client {
         put_frame(&mut self.request, 0, &payload)?;
         self.asked = true;
         Ok(())
+    }
+
+    /// Gives row `id` a value that none has had.
+    fn build_change(&mut self, script: &Script, id: u32) -> anyhow::Result<()> {
+        let value = table_value(CHANGES.fetch_add(1, Ordering::Relaxed));
+        let mut payload = vec![COM_QUERY];
+        payload.extend(b"UPDATE sbtest1 SET c='");
+        payload.extend(&value);
+        payload.extend(format!("' WHERE id={id}").as_bytes());
+        self.row = Answers::row(script.encoding, &value);
+        self.request.clear();
+        put_frame(&mut self.request, 0, &payload)?;
+        Ok(())
+    }
+
+    fn random(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        self.random
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
@@ -348,6 +420,8 @@ impl Client {
     }
 }
 
+/// Of all clients of this process: behind every id there is.
+static CHANGES: AtomicU32 = AtomicU32::new(1_000_000);
 /// The packet of COM_QUIT.
 const QUIT: [u8; 5] = [1, 0, 0, 0, 1];
 const COM_QUERY: u8 = 0x03;

@@ -54,6 +54,10 @@ pub struct Tally {
     pub connections: u64,
     /// Of these, with TLS that was resumed.
     pub resumed: u64,
+    /// Replies with the client's own row, which it had changed just before.
+    pub own_rows: u64,
+    /// Of these, the ones that were not what it had written.
+    pub stale: u64,
     /// The measured time as it really was.
     pub elapsed: Duration,
     /// Latencies of the measured replies, in nanoseconds.
@@ -202,6 +206,8 @@ impl Run {
                 queries_all: 0,
                 connections: 0,
                 resumed: 0,
+                own_rows: 0,
+                stale: 0,
                 elapsed: Duration::ZERO,
                 latency_ns: Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)?,
                 errors: 0,
@@ -262,6 +268,8 @@ impl Run {
             }
             Ok(Outcome::Answered) => {
                 let now = Instant::now();
+                self.tally.own_rows += u64::from(client.has_read_own());
+                self.tally.stale += u64::from(client.is_stale());
                 self.on_answer(index, now);
                 // Not at the end of the batch: a saturated client asks again at once.
                 if self.phase != Phase::Drain && self.schedule.interval().is_none() {
