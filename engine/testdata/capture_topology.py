@@ -22,14 +22,15 @@ BASE = LONG_FLAG | PROTOCOL_41 | TRANSACTIONS | SECURE_CONNECTION | PLUGIN_AUTH 
 
 NAMES = (
     "read_only super_read_only innodb_read_only server_uuid server_id gtid_executed "
-    "gtid_binlog_pos gtid_slave_pos wsrep_on wsrep_desync group_replication_group_name"
+    "gtid_binlog_pos gtid_slave_pos gtid_mode log_bin wsrep_on wsrep_desync group_replication_group_name"
 ).split()
 INVENTORY = "SHOW GLOBAL VARIABLES WHERE Variable_name IN (%s)" % ", ".join(f"'{n}'" for n in NAMES)
 HEARTBEAT = "SELECT TIMESTAMPDIFF(MICROSECOND, MAX(ts), NOW(6)) AS behind FROM `weir_capture`.`heartbeat`"
 
 FAMILIES = {
     "mysql": {
-        "variables": "read_only super_read_only innodb_read_only server_uuid server_id gtid_executed",
+        "variables": "read_only super_read_only innodb_read_only server_uuid server_id gtid_executed "
+        "gtid_mode log_bin",
         "channels": "SHOW REPLICA STATUS",
         "followers": "SHOW REPLICAS",
         "stop": "STOP REPLICA SQL_THREAD",
@@ -37,7 +38,7 @@ FAMILIES = {
     },
     "mariadb": {
         "variables": "read_only innodb_read_only server_id gtid_binlog_pos gtid_slave_pos "
-        "wsrep_on wsrep_desync",
+        "log_bin wsrep_on wsrep_desync",
         "channels": "SHOW ALL SLAVES STATUS",
         "followers": "SHOW SLAVE HOSTS",
         "stop": "STOP SLAVE SQL_THREAD",

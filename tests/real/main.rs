@@ -22,6 +22,7 @@ mod dump;
 mod explain;
 mod failure;
 mod fixture;
+mod gtid_mode;
 mod keeping;
 mod leak;
 mod limits;

@@ -3,7 +3,9 @@
 //! Purpose: tell the topology, as often as configured, whether a backend answers and what it is.
 //! Never: judge; what an observation means is decided in `topology`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -13,9 +15,9 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::auth::{Proof, Seed};
-use crate::base::{Address, BackendId};
+use crate::base::{Address, BackendId, ClusterId, Consistency};
 use crate::bus::Resources;
-use crate::config::{BackendTls, Config, Monitor, User};
+use crate::config::{BackendTls, Config, Endpoint, EndpointMode, Monitor, User};
 use crate::control::link::Link;
 use crate::io::random;
 use crate::pool::{BackendLogin, Established, LoginStep, TlsWish};
@@ -45,6 +47,8 @@ pub(super) struct Probers {
 struct Running {
     /// Somebody of the cluster's endpoints may want to know what it has.
     positions: Option<Arc<Positions>>,
+    /// Reads of its cluster have to see what was written.
+    is_causal: Rc<Cell<bool>>,
     address: Address,
     monitor: Monitor,
     tls: BackendTls,
@@ -67,6 +71,7 @@ impl Probers {
             let name = Arc::from(backend.name.as_str());
             let wishes = Wishes::of(cluster);
             let positions = resources.positions(backend.cluster).cloned();
+            let is_causal = is_causal(config, backend.cluster);
             let same = before.remove(&name).filter(|running| {
                 let same = running.address == backend.address
                     && running.monitor == cluster.monitor
@@ -83,6 +88,7 @@ impl Probers {
                 let (address, monitor) = (backend.address.clone(), cluster.monitor.clone());
                 let proxy_protocol = backend.proxy_protocol;
                 let wanted = Arc::new(Wanted::default());
+                let is_causal = Rc::new(Cell::new(is_causal));
                 if let Some(positions) = &positions {
                     positions.set_poll(&name, Arc::clone(&wanted) as Arc<dyn Poll>);
                 }
@@ -96,11 +102,23 @@ impl Probers {
                     sightings: self.sightings.clone(),
                     positions: positions.clone(),
                     wanted,
+                    is_causal: Rc::clone(&is_causal),
+                    lacked: Cell::new(None),
                 };
                 let task = spawn_local(prober.run());
                 let tls = backend.tls.clone();
-                Running { positions, address, monitor, tls, proxy_protocol, wishes, task }
+                Running {
+                    positions,
+                    is_causal,
+                    address,
+                    monitor,
+                    tls,
+                    proxy_protocol,
+                    wishes,
+                    task,
+                }
             });
+            running.is_causal.set(is_causal);
             self.running.insert(name, running);
         }
         for gone in before.into_values() {
@@ -120,6 +138,9 @@ struct Prober {
     sightings: Sender<Sighting>,
     positions: Option<Arc<Positions>>,
     wanted: Arc<Wanted>,
+    is_causal: Rc<Cell<bool>>,
+    /// What was said to be missing for its GTIDs to be told.
+    lacked: Cell<Option<&'static str>>,
 }
 
 /// Somebody waits for what the server has.
@@ -130,6 +151,15 @@ impl Poll for Wanted {
     fn poll(&self) {
         self.0.notify_one();
     }
+}
+
+/// Whether reads on replicas of a cluster have to see what was written.
+fn is_causal(config: &Config, cluster: ClusterId) -> bool {
+    let users = config.users.iter().filter_map(|user| user.rules.consistency);
+    let of_users = users.max().unwrap_or(Consistency::Eventual);
+    let splits = |it: &&Endpoint| it.cluster == cluster && it.mode == EndpointMode::ReadWrite;
+    let mut levels = config.endpoints.iter().filter(splits).map(|it| it.routing.consistency);
+    levels.any(|level| level.max(of_users) > Consistency::Eventual)
 }
 
 fn is_same(one: Option<&Arc<Positions>>, other: Option<&Arc<Positions>>) -> bool {
@@ -180,6 +210,7 @@ impl Prober {
             let asked = timeout(self.monitor.timeout, ask(&mut link, &mut probe)).await;
             let Ok(Some(facts)) = asked else { return false };
             self.note(&facts, begun);
+            self.note_lack(&facts);
             if !self.report(Observation::Answered(facts)).await {
                 return false;
             }
@@ -212,9 +243,22 @@ impl Prober {
 
     fn note(&self, facts: &Facts, begun: Option<Stamp>) {
         if let (Some(positions), Some(begun)) = (&self.positions, begun) {
-            let polled = Polled { has: facts.gtids.clone(), applied: facts.applied.clone() };
-            positions.polled(&self.name, polled, begun);
+            let (has, applied) = (facts.position().cloned(), facts.applied.clone());
+            positions.polled(&self.name, Polled { has, applied }, begun);
         }
+    }
+
+    /// Says once what a server is without.
+    fn note_lack(&self, facts: &Facts) {
+        let lacks = facts.lacks_gtids().filter(|_| self.is_causal.get());
+        if let Some(lacks) = lacks.filter(|_| self.lacked.get() != lacks) {
+            tracing::warn!(
+                backend = &*self.name,
+                lacks,
+                "it tells no GTIDs: reads that have to see what was written go to the primary"
+            );
+        }
+        self.lacked.set(lacks);
     }
 
     async fn report(&self, observation: Observation) -> bool {

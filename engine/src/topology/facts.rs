@@ -25,6 +25,10 @@ pub struct Facts {
     pub gtids: Option<Gtids>,
     /// What it has applied as a replica.
     pub applied: Option<Gtids>,
+    /// MySQL's `gtid_mode`; only ON leaves no write without a GTID.
+    pub gtid_mode: Option<bool>,
+    /// `log_bin`: what is written there has GTIDs.
+    pub log_bin: Option<bool>,
     /// The servers it is set up to replicate from.
     pub channels: Option<Vec<Channel>>,
     /// What it is in its Group Replication group, unless it is in none.
@@ -46,6 +50,31 @@ impl Facts {
         let flags = [self.read_only, self.super_read_only, self.innodb_read_only];
         let is_read_only = flags.into_iter().flatten().reduce(|one, other| one || other);
         is_read_only.map(|it| !it)
+    }
+
+    /// What it has, if nothing can be written there that is not in it.
+    #[must_use]
+    pub fn position(&self) -> Option<&Gtids> {
+        self.gtids.as_ref().filter(|_| self.has_gtid_mode() && self.log_bin == Some(true))
+    }
+
+    /// Why what is written or applied there cannot be told by GTIDs, if that is so.
+    #[must_use]
+    pub fn lacks_gtids(&self) -> Option<&'static str> {
+        let is_replica = self.channels.as_ref().is_none_or(|channels| !channels.is_empty());
+        if self.gtids.is_none() {
+            Some("it says no position")
+        } else if !self.has_gtid_mode() {
+            Some("gtid_mode has to be ON")
+        } else if self.log_bin != Some(true) && !is_replica {
+            Some("log_bin has to be ON")
+        } else {
+            None
+        }
+    }
+
+    fn has_gtid_mode(&self) -> bool {
+        self.is_mariadb || self.gtid_mode == Some(true)
     }
 
     /// Whether even a user with every privilege but an administrator's cannot write.
@@ -163,3 +192,53 @@ impl Refusal {
 
 /// Access denied: to a schema, a command on a table, a column, a privilege of the server.
 const DENIED: [u16; 4] = [1044, 1142, 1143, 1227];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{MariaDbPosition, MySqlGtids};
+
+    /// What a server says: MariaDB or not, `gtid_mode`, `log_bin`, whether it replicates; whether
+    /// what it has is all that can be written there; what it lacks.
+    #[test]
+    fn a_position_counts_if_nothing_is_written_besides() {
+        let mode = "gtid_mode has to be ON";
+        let log = "log_bin has to be ON";
+        for (is_mariadb, gtid_mode, log_bin, replicates, counts, lacks) in [
+            (false, Some(true), true, false, true, None),
+            (false, Some(true), true, true, true, None),
+            (false, Some(true), false, false, false, Some(log)),
+            // What it applies has GTIDs, and what is written there matters once it is the primary.
+            (false, Some(true), false, true, false, None),
+            (false, Some(false), true, false, false, Some(mode)),
+            (false, Some(false), true, true, false, Some(mode)),
+            (false, None, true, false, false, Some(mode)),
+            (true, None, true, false, true, None),
+            (true, None, false, false, false, Some(log)),
+            (true, None, false, true, false, None),
+        ] {
+            let gtids = if is_mariadb {
+                Gtids::MariaDb(MariaDbPosition::parse("0-1-5").unwrap())
+            } else {
+                Gtids::MySql(MySqlGtids::parse("").unwrap())
+            };
+            let channels = if replicates { vec![Channel::default()] } else { Vec::new() };
+            let facts = Facts {
+                is_mariadb,
+                gtid_mode,
+                log_bin: Some(log_bin),
+                gtids: Some(gtids),
+                channels: Some(channels),
+                ..Facts::default()
+            };
+            assert_eq!(
+                (facts.position().is_some(), facts.lacks_gtids()),
+                (counts, lacks),
+                "{facts:?}"
+            );
+            let none = Facts { gtids: None, ..facts };
+            assert_eq!(none.lacks_gtids(), Some("it says no position"));
+        }
+        assert!(Facts::default().position().is_none());
+    }
+}

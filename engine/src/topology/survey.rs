@@ -114,7 +114,8 @@ impl Survey {
                 )
             }
             Question::Position => {
-                let asked = self.variables.iter().filter(|name| POSITIONS.contains(name));
+                let is_asked = |name: &&&str| POSITIONS.contains(name) || BEHIND_IT.contains(name);
+                let asked = self.variables.iter().filter(is_asked);
                 let asked: Vec<_> = asked.map(|it| format!("@@global.{it} AS {it}")).collect();
                 format!("SELECT {}", asked.join(", "))
             }
@@ -179,7 +180,7 @@ impl Survey {
             }
             Question::Position => {
                 if let Some(row) = first {
-                    (facts.gtids, facts.applied) = self.positions(row);
+                    self.read_positions(row, facts);
                 }
             }
             Question::Channels => {
@@ -228,6 +229,12 @@ impl Survey {
         (has, applied.map(Gtids::MariaDb))
     }
 
+    fn read_positions(&self, row: Row<'_>, facts: &mut Facts) {
+        (facts.gtids, facts.applied) = self.positions(row);
+        facts.gtid_mode = row.text(&["gtid_mode"]).map(|it| it == "ON");
+        facts.log_bin = row.text(&["log_bin"]).map(is_on);
+    }
+
     fn read_variables(&self, row: Row<'_>, facts: &mut Facts) {
         let flag = |name: &str| row.text(&[name]).map(is_on);
         facts.read_only = flag("read_only");
@@ -235,7 +242,7 @@ impl Survey {
         facts.innodb_read_only = flag("innodb_read_only");
         facts.uuid = row.text(&["server_uuid"]).map(Box::from);
         facts.server_id = row.number(&["server_id"]);
-        (facts.gtids, facts.applied) = self.positions(row);
+        self.read_positions(row, facts);
         if self.has_galera && flag("wsrep_on") == Some(true) {
             let is_desynced = flag("wsrep_desync") == Some(true);
             facts.galera = Some(Node { is_synced: false, is_desynced });
@@ -310,7 +317,7 @@ fn is_on(value: &str) -> bool {
 /// There only while the plugin is loaded, and empty unless it is set up.
 const GROUP: &str = "group_replication_group_name";
 
-const WANTED: [&str; 11] = [
+const WANTED: [&str; 13] = [
     "read_only",
     "super_read_only",
     "innodb_read_only",
@@ -319,6 +326,8 @@ const WANTED: [&str; 11] = [
     "gtid_executed",
     "gtid_binlog_pos",
     "gtid_slave_pos",
+    "gtid_mode",
+    "log_bin",
     "wsrep_on",
     "wsrep_desync",
     GROUP,
@@ -326,6 +335,8 @@ const WANTED: [&str; 11] = [
 
 /// Those of [`WANTED`] that are positions.
 const POSITIONS: [&str; 3] = ["gtid_executed", "gtid_binlog_pos", "gtid_slave_pos"];
+/// Those that say what a position leaves out.
+const BEHIND_IT: [&str; 2] = ["gtid_mode", "log_bin"];
 
 /// `SHOW REPLICA STATUS` and `SHOW REPLICAS`.
 const NEW_WORDS: [u16; 3] = [8, 0, 22];
