@@ -107,6 +107,12 @@ fn follows_the_servers(on: On) {
     let said = explain(&proxy, &["--endpoint", "main", "DELETE FROM shop.t"]);
     assert_eq!(line(&said, "goes to"), "primary, the primary");
     assert_eq!(line(&said, "reason"), "write (it writes)");
+    assert!(!said.contains("has to see"), "{said}");
+    let seen = line(&explain(&proxy, &[READ]), "has to see");
+    assert_eq!(seen, "nothing but what its server happens to have (eventual)");
+    let hinted = explain(&proxy, &[&format!("/* weir:consistency=session */ {READ}")]);
+    let seen = line(&hinted, "has to see");
+    assert!(seen.starts_with("what its session has written and seen (session)"), "{hinted}");
     said_as_json(&proxy);
     // It is known of which kind the servers are.
     let own = explain(&proxy, &["SELECT UUID_TO_BIN('x')"]);

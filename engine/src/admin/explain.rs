@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::admin::http::{Answer, JSON, PLAIN};
 use crate::admin::query::pairs;
-use crate::config::{Config, Endpoint, Role};
+use crate::base::Consistency;
+use crate::config::{Config, Endpoint, EndpointMode, Role};
 use crate::route::{Able, Aim, CLASSIFY_BYTES_MAX, Draw, Field, Mode, NoServer, Splits, Why, Wish};
 use crate::sql::{Class, Explained, LexMode, Server, classify};
 use crate::topology::Snapshot;
@@ -74,6 +75,8 @@ struct Settings<'a> {
     policy: &'static str,
     primary_reads: &'static str,
     max_lag_ms: u128,
+    consistency: &'static str,
+    causal_wait_ms: u128,
     /// Of the server whose way of reading is followed.
     version: Option<String>,
 }
@@ -88,6 +91,10 @@ struct Decision {
     because: String,
     /// What the server has to be, besides.
     wishes: Vec<String>,
+    /// How fresh a read is, by the endpoint or a hint; nothing, if the primary is asked anyway.
+    consistency: Option<&'static str>,
+    /// What it has to see because of that, for people.
+    has_to_see: Option<String>,
     /// How one is found: `primary`, `named`, `policy`, `fallback`, `nobody`, `refused`.
     by: &'static str,
     /// The servers it would be one of.
@@ -144,6 +151,8 @@ pub fn explain(ask: &Ask, config: &Config, snapshot: &Snapshot) -> Answer {
             policy: endpoint.routing.policy.word(),
             primary_reads: endpoint.routing.primary_reads.word(),
             max_lag_ms: endpoint.routing.max_lag.as_millis(),
+            consistency: endpoint.routing.consistency.name(),
+            causal_wait_ms: endpoint.routing.causal_wait.as_millis(),
             version,
         },
     };
@@ -242,6 +251,7 @@ fn decision(
             ("policy", names, outcome)
         }
     };
+    let level = aim.and_then(|aim| level(endpoint, aim));
     let nodes = match aim {
         None => "none",
         Some(aim) if aim.is_primary() => "primary",
@@ -252,10 +262,34 @@ fn decision(
         reason: if splits.mode == Mode::Not { "mode" } else { Why::name_of(why.index()) },
         because: String::new(),
         wishes: aim.and_then(Aim::wish).map(wishes).unwrap_or_default(),
+        consistency: level.map(Consistency::name),
+        has_to_see: level.map(has_to_see),
         by,
         candidates,
         outcome,
     }
+}
+
+/// How fresh a statement has to be of a session whose account and client say nothing.
+fn level(endpoint: &Endpoint, aim: &Aim) -> Option<Consistency> {
+    if aim.is_primary() {
+        return None;
+    }
+    if endpoint.mode != EndpointMode::ReadWrite {
+        return Some(Consistency::Eventual);
+    }
+    let hinted = aim.wish().and_then(|wish| wish.consistency);
+    Some(hinted.unwrap_or(endpoint.routing.consistency))
+}
+
+fn has_to_see(level: Consistency) -> String {
+    let seen = match level {
+        Consistency::Eventual => return format!("{NOTHING} ({})", level.name()),
+        Consistency::Session => "what its session has written and seen",
+        Consistency::Instance => "what was acknowledged through this Weir",
+        Consistency::Global => "what the primary had acknowledged before",
+    };
+    format!("{seen} ({}), or the primary is asked after causal_wait_ms", level.name())
 }
 
 fn wishes(wish: &Wish) -> Vec<String> {
@@ -324,13 +358,17 @@ impl Page<'_> {
         lines.splice(at..at, [("nodes", decision.nodes.to_owned()), ("reason", reason)]);
         let version = endpoint.version.as_deref().unwrap_or("a server that was not reached yet");
         let Settings { name, cluster, mode, policy, primary_reads, max_lag_ms, .. } = endpoint;
-        let settings =
-            format!("policy {policy}, primary_reads {primary_reads}, max_lag_ms {max_lag_ms}");
+        let Settings { consistency, causal_wait_ms, .. } = endpoint;
+        let settings = format!(
+            "policy {policy}, primary_reads {primary_reads}, max_lag_ms {max_lag_ms}, \
+             consistency {consistency}, causal_wait_ms {causal_wait_ms}"
+        );
         lines.push(("endpoint", format!("{name} (mode {mode}, cluster {cluster} of {version})")));
         lines.push(("settings", settings));
         if !decision.wishes.is_empty() {
             lines.push(("wanted", decision.wishes.join(", ")));
         }
+        lines.extend(decision.has_to_see.iter().map(|seen| ("has to see", seen.clone())));
         lines.push(("goes to", decision.outcome.clone()));
         lines.push(("supposing", SUPPOSED.to_owned()));
         let mut text = String::new();
@@ -387,8 +425,9 @@ fn table(servers: &[Row<'_>]) -> String {
 
 const USAGE: &str = "it is /explain?sql=STATEMENT, or a POST with the statement as its body, and \
                      endpoint=NAME, sql_mode=MODES and format=json as needed";
+const NOTHING: &str = "nothing but what its server happens to have";
 const SUPPOSED: &str = "a session outside of a transaction, with autocommit on and nothing that \
-                        keeps it where it is";
+                        keeps it where it is, which has chosen no consistency of its own";
 
 #[cfg(test)]
 mod tests;

@@ -202,11 +202,13 @@ fn the_page_for_people() {
         digest      DIGEST\n\
         text        SELECT a FROM t WHERE id = ?\n\
         endpoint    app (mode read-write, cluster main of 10.11.6-MariaDB)\n\
-        settings    policy least-outstanding, primary_reads fallback, max_lag_ms 10000\n\
+        settings    policy least-outstanding, primary_reads fallback, max_lag_ms 10000, \
+        consistency eventual, causal_wait_ms 50\n\
         wanted      no more than 50 ms behind\n\
+        has to see  nothing but what its server happens to have (eventual)\n\
         goes to     b\n\
         supposing   a session outside of a transaction, with autocommit on and nothing that keeps \
-        it where it is\n\
+        it where it is, which has chosen no consistency of its own\n\
         \n\
         server  role     reachable  lag      read-only  weight  address      taken\n\
         a       primary  yes        0 ms     no         100     127.0.0.1:1  no: fallback (it is \
@@ -215,6 +217,52 @@ fn the_page_for_people() {
         c       replica  yes        1500 ms  yes        0       127.0.0.1:3  no: hinted-lag (it is \
         further behind than the hint allows, or nobody knows how far)\n";
     assert_eq!(text, expected.replace("DIGEST", &digest));
+}
+
+#[test]
+fn what_a_read_has_to_see_is_said() {
+    let said = |endpoint: &str, consistency: &str, sql: &str| {
+        let file = CONFIG.replace("\"eventual\"", &format!("\"{consistency}\""));
+        let config = parse(&file, &Offline).unwrap();
+        let (endpoint, sql) = (Some(endpoint.to_owned()), Some(sql.into()));
+        let ask = Ask { endpoint, sql, ..Ask::default() };
+        let answer = explain(&ask, &config, &picture(&config));
+        let text = String::from_utf8(answer.body.into_owned()).unwrap();
+        let line = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or("").trim().to_owned()
+        };
+        (line("has to see"), line("settings"))
+    };
+    let read = "SELECT 1";
+    let nothing = "nothing but what its server happens to have (eventual)";
+    let fallback = ", or the primary is asked after causal_wait_ms";
+    let session = format!("what its session has written and seen (session){fallback}");
+    let instance = format!("what was acknowledged through this Weir (instance){fallback}");
+    let global = format!("what the primary had acknowledged before (global){fallback}");
+    for (level, expected) in [
+        ("eventual", nothing),
+        ("session", &*session),
+        ("instance", &*instance),
+        ("global", &*global),
+    ] {
+        let (seen, settings) = said("app", level, read);
+        assert_eq!(seen, expected);
+        assert!(
+            settings.ends_with(&format!("consistency {level}, causal_wait_ms 50")),
+            "{settings}"
+        );
+    }
+    let hinted = "/* weir:consistency=global */ SELECT 1";
+    assert_eq!(said("app", "eventual", hinted).0, global);
+    assert_eq!(said("app", "global", "/* weir:consistency=eventual */ SELECT 1").0, nothing);
+    // There is no primary to ask, or nothing else.
+    assert_eq!(said("ro", "session", hinted).0, nothing);
+    for (endpoint, sql) in [("rw", read), ("app", "DELETE FROM t"), ("ro", "DELETE FROM t")] {
+        assert_eq!(said(endpoint, "global", sql).0, "", "{endpoint} {sql}");
+    }
+    assert_eq!(asked("app", read, AS_IT_IS)["decision"]["consistency"], "eventual");
+    assert!(asked("rw", read, AS_IT_IS)["decision"]["consistency"].is_null());
 }
 
 #[test]
