@@ -3,6 +3,7 @@
 //! Purpose: one command from a fresh clone to a proxy a person can connect to.
 //! Never: leave anything running or lying about, whatever ended the last run.
 
+mod causal;
 mod interrupt;
 mod split;
 mod stage;

@@ -42,12 +42,14 @@ pub(super) fn split(stage: &Stage, progress: &Progress) -> Result<()> {
     }
     let counts = Counts::of(stage)?.since(&before);
     counts.tell();
+    reasons(&stage.weir.metrics()?)?;
     counts.check_writes()?;
-    counts.check_reads(READS)?;
+    // One that a replica did not have in time may be among them.
+    counts.check_reads(READS * 9 / 10)?;
     if counts.0.iter().any(|it| it.name == "primary" && it.writes < WRITES) {
         bail!("the primary has not seen {WRITES} writes");
     }
-    reasons(&stage.weir.metrics()?)
+    Ok(())
 }
 
 /// Why commands went where they went, by Weir's count since its start.

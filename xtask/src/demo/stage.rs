@@ -64,7 +64,6 @@ impl Stage {
         config.workers = "\"auto\"".to_owned();
         config.pooling = "transaction";
         config.mode = "read-write";
-        config.endpoint_lines.push("consistency = \"eventual\"".to_owned());
         config.observes_roles = true;
         config.monitor = (MONITOR.0.to_owned(), MONITOR.1.to_owned());
         config.backend_keys.push(("connections_max".to_owned(), CONNECTIONS_MAX));
