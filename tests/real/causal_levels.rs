@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, Row};
+use mysql_async::{ChangeUserOpts, Conn, Error, Row};
 use weir_tests::free_port;
 
 use crate::causal_held::{ALL_ARE_LATE, Blocked, Held, config, outcomes, phases, restart_counting};
@@ -18,6 +18,7 @@ on_each_server!(
     all_writes_through_weir_are_seen_at_instance,
     writes_behind_weir_are_seen_at_global,
     levels_are_set_and_shown,
+    another_account_begins_with_its_own_level,
     each_level_sees_what_it_has_to,
 );
 
@@ -175,6 +176,26 @@ fn levels_are_set_and_shown(on: On) {
             let heard = log.contains("weir_consistency") || log.contains("'weir%'");
             assert!(!heard, "{name}: {log}");
         }
+    });
+    proxy.finish();
+}
+
+fn another_account_begins_with_its_own_level(on: On) {
+    let cluster = Held::take(on.flavour);
+    create_fresh(&cluster);
+    let mut config = config(&cluster, on, "eventual");
+    config.more = fresh();
+    let proxy = Proxy::start_with(on, &config);
+    run(async {
+        let mut conn = connect(proxy.weir.address(), Some("shop")).await;
+        conn.query_drop("SET weir_consistency = 'global'").await.unwrap();
+        conn.change_user(ChangeUserOpts::default()).await.unwrap();
+        assert_eq!(shown(&mut conn).await, "eventual");
+        // Who has a level of his own begins with it.
+        let other = ChangeUserOpts::new().with_user(Some(FRESH.to_owned()));
+        conn.change_user(other).await.unwrap();
+        assert_eq!(shown(&mut conn).await, "global");
+        conn.disconnect().await.unwrap();
     });
     proxy.finish();
 }
