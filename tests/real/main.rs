@@ -12,6 +12,12 @@
 
 mod blob;
 mod capabilities;
+mod causal;
+mod causal_held;
+mod causal_levels;
+mod causal_load;
+mod causal_outcomes;
+mod causal_writes;
 mod chatter;
 mod classes;
 mod clients;

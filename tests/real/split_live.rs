@@ -107,7 +107,7 @@ fn a_session_that_is_open_sees_every_change(on: On) {
     proxy.finish();
 }
 
-fn replicates(replica: &Server, goes_on: bool) {
+pub(crate) fn replicates(replica: &Server, goes_on: bool) {
     let what = if replica.flavour() == Flavour::MySql { "REPLICA" } else { "SLAVE" };
     let verb = if goes_on { "START" } else { "STOP" };
     replica.sql(&format!("{verb} {what} SQL_THREAD")).unwrap();
