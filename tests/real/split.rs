@@ -25,6 +25,7 @@ on_each_server!(
     a_transaction_that_only_reads_stays_on_one_replica,
     what_a_session_set_holds_on_each_server,
     a_read_that_writes_goes_to_the_primary,
+    a_read_that_writes_may_have_a_command_behind_it,
     answers_about_the_statement_before_are_of_where_it_ran,
     an_endpoint_for_reading_takes_no_writes,
     a_transaction_may_read_on_replicas_until_it_writes,
@@ -402,9 +403,8 @@ fn what_a_session_set_holds_on_each_server(on: On) {
     proxy.finish();
 }
 
-/// A view hides a function that writes: the replica refuses, and the client never knows.
-fn a_read_that_writes_goes_to_the_primary(on: On) {
-    let cluster = Cluster::shared(on.flavour);
+/// A view that hides a function that writes.
+fn create_counting(cluster: &Cluster) {
     let primary = &cluster.topology.primary;
     let made = "USE shop;\nDROP FUNCTION IF EXISTS counts;\nDELIMITER ;;\n\
                 CREATE FUNCTION counts() RETURNS INT DETERMINISTIC MODIFIES SQL DATA \
@@ -413,6 +413,13 @@ fn a_read_that_writes_goes_to_the_primary(on: On) {
     primary.sql(made).unwrap();
     primary.sql("DELETE FROM shop.log").unwrap();
     cluster.topology.wait_replicated(PATIENCE).unwrap();
+}
+
+/// The replica refuses, and the client never knows.
+fn a_read_that_writes_goes_to_the_primary(on: On) {
+    let cluster = Cluster::shared(on.flavour);
+    create_counting(&cluster);
+    let primary = &cluster.topology.primary;
     let proxy = Proxy::start_with(on, &cluster.config(on.driver));
     run(async {
         let mut conn = connect(proxy.weir.address(), Some("shop")).await;
@@ -430,6 +437,22 @@ fn a_read_that_writes_goes_to_the_primary(on: On) {
     assert_eq!(written.trim(), "6", "each once");
     let repeated = proxy.weir.metrics().unwrap().value("weir_reads_repeated_total", &[]).unwrap();
     assert!(repeated >= 6.0, "{repeated}");
+    proxy.finish();
+}
+
+/// It is not asked again then, perhaps, but it is answered, and so is what is behind it.
+fn a_read_that_writes_may_have_a_command_behind_it(on: On) {
+    let cluster = Cluster::shared(on.flavour);
+    create_counting(&cluster);
+    let proxy = Proxy::start_with(on, &cluster.config(on.driver));
+    let login = Login::new(USER, PASSWORD)
+        .without(Capabilities::QUERY_ATTRIBUTES.union(Capabilities::NO_SCHEMA));
+    let mut client = RawClient::log_in(proxy.weir.address(), &login).unwrap();
+    // COM_PING is behind it.
+    let answer = client.ask(b"\x03SELECT n FROM shop.counting").unwrap();
+    let is_error = answer[0].1[0] == 0xff;
+    let written = cluster.topology.primary.sql("SELECT COUNT(*) FROM shop.log").unwrap();
+    assert_eq!(written.trim() == "0", is_error, "{answer:02x?}");
     proxy.finish();
 }
 
