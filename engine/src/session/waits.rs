@@ -225,6 +225,7 @@ impl Relay {
             if change.is_reset() {
                 sharing.on_reset();
             }
+            sharing.router.causal.set_level(None);
             sharing.forget_statements();
         }
         ledger.answered(self.command_since);
