@@ -367,6 +367,8 @@ impl Relay {
             self.take_back();
             if let Some(sharing) = self.sharing.as_deref_mut() {
                 sharing.router.primary_only = Some(Why::REFUSED);
+                // What was sent behind it has waited for its answer.
+                sharing.awaits_answers = false;
                 sharing.action = Some(Action::Release);
             }
         }
