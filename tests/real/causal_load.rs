@@ -13,8 +13,8 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 
 use crate::causal_held::{ROWS, SHARED};
-use crate::fixture::run;
-use crate::split::Dice;
+use crate::fixture::{eventually, run};
+use crate::split::{Dice, PATIENCE};
 
 /// How a session writes.
 #[derive(Clone, Copy, Debug)]
@@ -206,8 +206,13 @@ pub(crate) struct Load {
     ticks: OptsBuilder,
     pub(crate) seed: u64,
     phase: AtomicUsize,
+    /// Reads of each phase so far.
+    reads: [AtomicUsize; 5],
     over: AtomicBool,
 }
+
+/// Fewer reads of a phase say nothing of it.
+pub(crate) const READS_MIN: usize = 50;
 
 impl Load {
     pub(crate) fn new(plans: Vec<Plan>, ticks: OptsBuilder) -> Arc<Self> {
@@ -215,7 +220,7 @@ impl Load {
         let seed = std::env::var("WEIR_CAUSAL_SEED").ok().and_then(|it| it.parse().ok());
         let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
         let (phase, over) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Self { plans, ticks, seed, phase, over })
+        Arc::new(Self { plans, ticks, seed, phase, reads: Default::default(), over })
     }
 
     /// Runs while something is done to the servers; what each session saw in each phase of it.
@@ -237,10 +242,12 @@ impl Load {
         })
     }
 
-    /// What follows is so for a while.
+    /// What follows is so for a while, and until enough has been read.
     pub(crate) fn phase(&self, number: usize, lasts: Duration) {
         self.phase.store(number, Ordering::Relaxed);
         thread::sleep(lasts);
+        let count = || self.reads[number].load(Ordering::Relaxed);
+        eventually("reads of a phase", PATIENCE, || count() > READS_MIN);
     }
 
     async fn all(self: Arc<Self>) -> Vec<Tallies> {
@@ -301,7 +308,9 @@ impl Load {
                 };
                 let what = format!("{seed} {number}: {read:?} of {who} after {write:?} {anew}");
                 assert!(own <= written, "{what}: {own}, and written was {written}");
-                let tally = &mut tallies[self.phase.load(Ordering::Relaxed)];
+                let phase = self.phase.load(Ordering::Relaxed);
+                self.reads[phase].fetch_add(1, Ordering::Relaxed);
+                let tally = &mut tallies[phase];
                 tally.reads += 1;
                 tally.on_replicas += usize::from(who != "primary");
                 tally.stale += usize::from(own < written);
