@@ -117,7 +117,8 @@ fn a_running_weir_is_asked(driver: &str) {
             "class       read",
             "nodes       primary",
             "text        SELECT ?, ?",
-            "settings    policy least-outstanding, primary_reads fallback, max_lag_ms 10000",
+            "settings    policy least-outstanding, primary_reads fallback, max_lag_ms 10000, \
+             consistency session, causal_wait_ms 50",
         ] {
             assert!(said.lines().any(|said| said == line), "{line}:\n{said}");
         }
