@@ -13,13 +13,14 @@ use crate::causal_held::{
     wait_function,
 };
 use crate::causal_load::{Load, Plan, READS_MIN, Read, Tally, Write, sum};
-use crate::fixture::{On, Proxy, connect, on_each_server, options, run};
+use crate::fixture::{On, Proxy, connect, eventually, on_each_server, options, run};
 use crate::split::{PATIENCE, who};
 
 on_each_server!(
     a_session_reads_its_own_writes,
     what_eventual_reads_miss_is_found,
     a_replica_restarts_meanwhile,
+    reads_go_on_while_the_primary_is_away,
 );
 
 /// Sessions that read what they write.
@@ -113,6 +114,43 @@ fn a_replica_restarts_meanwhile(on: On) {
             assert!(start.elapsed() < PATIENCE, "{seen:?}");
             let mut conn = connect(proxy.weir.address(), Some("shop")).await;
             seen.insert(who(&mut conn).await);
+            conn.disconnect().await.unwrap();
+        }
+    });
+    proxy.finish();
+}
+
+/// A session that reads on a replica needs nobody else for that.
+fn reads_go_on_while_the_primary_is_away(on: On) {
+    let mut cluster = counting(on.flavour);
+    let proxy = Proxy::start_with(on, &config(&cluster, on, "session"));
+    run(async {
+        let mut sessions = Vec::new();
+        for id in 1..=4 {
+            let mut conn = connect(proxy.weir.address(), Some("shop")).await;
+            Write::Text.run(&mut conn, id).await.unwrap();
+            let start = Instant::now();
+            let name = loop {
+                let name = who(&mut conn).await;
+                if name != "primary" {
+                    break name;
+                }
+                assert!(start.elapsed() < PATIENCE);
+            };
+            sessions.push((conn, name));
+        }
+        cluster.topology.primary.crash().unwrap();
+        eventually("its end to be seen", PATIENCE, || {
+            let metrics = proxy.weir.metrics().unwrap();
+            let labels = [("backend", "primary"), ("cluster", "main"), ("role", "primary")];
+            metrics.value("weir_backend_up", &labels).is_ok_and(|up| up < 0.5)
+        });
+        for (conn, name) in &mut sessions {
+            for _ in 0..5 {
+                assert_eq!(who(conn).await, *name);
+            }
+        }
+        for (conn, _) in sessions {
             conn.disconnect().await.unwrap();
         }
     });

@@ -38,8 +38,6 @@ pub struct Positions {
     clock: AtomicU64,
     /// One more than the stamp of the last write of which no position was told; 0 if all were.
     untold: AtomicU64,
-    /// Times that what a server was known to have was doubted.
-    doubts: AtomicU64,
     /// Every server says what it has.
     all_tell: AtomicBool,
     state: Mutex<State>,
@@ -62,6 +60,8 @@ struct Server {
     applied: Option<Arc<Gtids>>,
     /// When that poll began.
     begun: Option<Stamp>,
+    /// Times that what it was known to have was doubted.
+    doubts: u64,
     poll: Option<Arc<dyn Poll>>,
 }
 
@@ -122,8 +122,9 @@ impl Positions {
     pub fn set_poll(&self, server: &Arc<str>, poll: Arc<dyn Poll>) {
         let mut state = self.lock();
         // It may be another one of that name.
-        self.forget(&mut state, server);
-        state.servers.entry(Arc::clone(server)).or_default().poll = Some(poll);
+        let server = state.servers.entry(Arc::clone(server)).or_default();
+        server.forget();
+        server.poll = Some(poll);
         self.count(&state);
     }
 
@@ -157,17 +158,10 @@ impl Positions {
     /// A server does not answer, or has broken off: what it had may be gone.
     pub fn doubt(&self, name: &str) {
         let mut state = self.lock();
-        self.forget(&mut state, name);
-        self.count(&state);
-    }
-
-    fn forget(&self, state: &mut State, name: &str) {
-        let Some(server) = state.servers.get_mut(name) else { return };
-        let is_known = server.has.is_some() || server.applied.is_some() || server.begun.is_some();
-        (server.has, server.applied, server.begun) = (None, None, None);
-        if is_known {
-            self.doubts.fetch_add(1, Ordering::SeqCst);
+        if let Some(server) = state.servers.get_mut(name) {
+            server.forget();
         }
+        self.count(&state);
     }
 
     fn count(&self, state: &State) {
@@ -177,8 +171,8 @@ impl Positions {
 
     /// How often what a server had was doubted.
     #[must_use]
-    pub fn doubts(&self) -> u64 {
-        self.doubts.load(Ordering::SeqCst)
+    pub fn doubts(&self, name: &str) -> u64 {
+        self.lock().servers.get(name).map_or(0, |server| server.doubts)
     }
 
     /// Whether each of the servers says what it has: what is written there is told, too.
@@ -190,10 +184,9 @@ impl Positions {
     /// A server has that much, as a wait there has shown that began after so many doubts.
     pub fn learn(&self, name: &str, gtids: &Arc<Gtids>, doubts: u64) {
         let mut state = self.lock();
-        if self.doubts() != doubts {
+        let Some(server) = state.servers.get_mut(name).filter(|it| it.doubts == doubts) else {
             return;
-        }
-        let Some(server) = state.servers.get_mut(name) else { return };
+        };
         match &mut server.applied {
             None => server.applied = Some(Arc::clone(gtids)),
             // Past its bound it is less than it could be.
@@ -298,6 +291,14 @@ impl Positions {
     }
 }
 
+impl Server {
+    fn forget(&mut self) {
+        let was_known = self.has.is_some() || self.applied.is_some() || self.begun.is_some();
+        (self.has, self.applied, self.begun) = (None, None, None);
+        self.doubts += u64::from(was_known);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
@@ -385,7 +386,7 @@ mod tests {
         table.polled(&name, said(9, 4), begun);
         assert!(table.has(&name, &at(4)) && !table.has(&name, &at(5)), "what reads see counts");
         assert!(table.all_tell());
-        let doubts = table.doubts();
+        let doubts = table.doubts(&name);
         table.learn(&name, &Arc::new(at(6)), doubts);
         assert!(table.has(&name, &at(6)));
         table.doubt(&name);
@@ -393,7 +394,7 @@ mod tests {
         table.learn(&name, &Arc::new(at(6)), doubts);
         assert!(!table.has(&name, &at(1)), "that was before");
         table.doubt(&name);
-        assert_eq!(table.doubts(), doubts + 1, "nothing was known");
+        assert_eq!(table.doubts(&name), doubts + 1, "nothing was known");
         let begun = table.begin();
         table.polled(&name, said(9, 9), begun);
         table.adopt(["db2"].into_iter());

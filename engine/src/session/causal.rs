@@ -91,7 +91,7 @@ pub(super) struct Causal {
     /// Where it leads to.
     server: Option<Arc<str>>,
     awaited: Option<Box<Awaited>>,
-    /// How often servers of the cluster had been doubted when it came.
+    /// How often that server had been doubted when it came, if reads there are to be remembered.
     doubts: u64,
     /// Nothing under way there reads or writes.
     is_quiet: bool,
@@ -153,7 +153,9 @@ impl Causal {
             Seen::Nothing => {}
             Seen::Primary(at) => after = Some(*at),
             // What it has now may be less than what was read there.
-            Seen::Replica { doubts, at, .. } if positions.doubts() != *doubts => after = Some(*at),
+            Seen::Replica { name, doubts, at } if positions.doubts(name) != *doubts => {
+                after = Some(*at);
+            }
             Seen::Replica { name, .. } if fits(name) => on = Some(Arc::clone(name)),
             Seen::Replica { name, at, .. } => match positions.fresh(name, *at) {
                 Fresh::Known(there) => {
@@ -235,9 +237,15 @@ impl Causal {
 
     /// A connection is there.
     pub(super) fn on_attached(&mut self, aim: &Aim, server: Arc<str>, awaited: Option<Awaited>) {
-        self.got = Some(self.level(aim));
+        let level = self.level(aim);
+        self.got = Some(level);
+        self.doubts = match &self.positions {
+            Some(positions) if level > Consistency::Eventual && !aim.is_primary() => {
+                positions.doubts(&server)
+            }
+            Some(_) | None => 0,
+        };
         self.server = Some(server);
-        self.doubts = self.positions.as_ref().map_or(0, |positions| positions.doubts());
         self.awaited = awaited.map(Box::new);
         (self.is_quiet, self.reads_behind) = (true, false);
     }

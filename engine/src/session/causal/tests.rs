@@ -143,6 +143,9 @@ fn a_replica_is_left_for_one_that_is_as_far() {
     assert_eq!(told(session.asks_again(&without)), anywhere(Some("0-1-8")), "as it was later");
     session.on_replica("r2");
     poll(&positions, "r2", 9);
+    positions.doubt("r1");
+    positions.doubt("primary");
+    assert_eq!(told(session.asks()), on("r2", None), "others may come and go");
     positions.doubt("r2");
     assert_eq!(told(session.asks()), on("fresh", None), "it may have lost what it had");
     poll(&positions, "primary", 12);
@@ -373,7 +376,8 @@ impl Model {
             assert!(self.replicas[server] < self.primary, "{gtids} is nowhere");
             self.replicas[server] += 1;
         }
-        self.positions.learn(NAMES[server], gtids, self.positions.doubts());
+        let doubts = self.positions.doubts(NAMES[server]);
+        self.positions.learn(NAMES[server], gtids, doubts);
     }
 
     /// A read goes where it may: a wait is as long as replication takes.
