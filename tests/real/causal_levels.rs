@@ -77,13 +77,19 @@ fn fresh() -> String {
     format!("[[user]]\nname = \"{FRESH}\"\npassword = \"{PASSWORD}\"\nconsistency = \"global\"\n")
 }
 
-fn writes_behind_weir_are_seen_at_global(on: On) {
+/// Servers, and a Weir at eventual that has that account.
+fn with_fresh(on: On) -> (Held, Proxy) {
     let cluster = Held::take(on.flavour);
     restart_counting(&cluster);
     create_fresh(&cluster);
     let mut config = config(&cluster, on, "eventual");
     config.more = fresh();
     let proxy = Proxy::start_with(on, &config);
+    (cluster, proxy)
+}
+
+fn writes_behind_weir_are_seen_at_global(on: On) {
+    let (cluster, proxy) = with_fresh(on);
     let here = || options(proxy.weir.address(), Some("shop"));
     let behind = || options(cluster.topology.primary.address(), Some("shop"));
     let plans = (0..13_u32).map(|number| {
@@ -213,12 +219,7 @@ async fn seen(conn: &mut Conn, hint: &str) -> i64 {
 }
 
 fn each_level_sees_what_it_has_to(on: On) {
-    let cluster = Held::take(on.flavour);
-    restart_counting(&cluster);
-    create_fresh(&cluster);
-    let mut config = config(&cluster, on, "eventual");
-    config.more = fresh();
-    let proxy = Proxy::start_with(on, &config);
+    let (cluster, proxy) = with_fresh(on);
     run(async {
         let blocked = Blocked::row(&cluster, ID).await;
         let mut other = connect(proxy.weir.address(), Some("shop")).await;

@@ -5,16 +5,15 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use crate::base::Time;
 use crate::session::ledger::{Entry, Ledger};
 use crate::session::relay::Relay;
-use crate::share::{Chatter, Circumstances, Settings, Traits, VersionComment, chatter};
+use crate::share::{Chatter, Circumstances, Settings, Traits, chatter};
 use crate::wire::reply::Tracked;
 use crate::wire::{
-    Capabilities, Command, Edits, ErrPacket, OkPacket, Side, Status, Tracker, code, encode_eof,
-    frame, put_lenenc_bytes, query_text_at,
+    Capabilities, Command, Edits, ErrPacket, Side, Status, Tracker, code, query_text_at,
 };
 
 /// MySQL's words for whether a transaction is open; only the first of them is Weir's to know.
@@ -48,7 +47,7 @@ impl Relay {
                 if sharing.begins || has_metadata {
                     return false;
                 }
-                self.tell_version_comment(answer, edits);
+                self.send_result(&[&answer.definition], &[&[&answer.value]], edits);
             }
             Some(done) => {
                 let mut trackers = BytesMut::new();
@@ -109,7 +108,8 @@ impl Relay {
         chatter(payload.get(text_at..)?, traits, of)
     }
 
-    fn is_answered(&mut self, ledger: &mut Ledger) {
+    /// A command was answered without the backend.
+    pub(super) fn is_answered(&mut self, ledger: &mut Ledger) {
         ledger.answered(self.command_since);
         ledger.enter(Entry::Local);
         if let Some(sharing) = self.sharing.as_deref_mut() {
@@ -131,36 +131,6 @@ impl Relay {
     fn put_transaction(&self, state: &[u8], out: &mut BytesMut) {
         if self.sharing.as_deref().is_some_and(|sharing| !sharing.is_mariadb) {
             Tracker::TransactionState(state).put(out);
-        }
-    }
-
-    /// A result of one column and one row.
-    fn tell_version_comment(&mut self, answer: &VersionComment, edits: &mut Edits) {
-        let client = self.reply.dialect().client;
-        let status = self.reply.status().of_the_session();
-        let is_new = client.contains(Capabilities::DEPRECATE_EOF);
-        edits.send(Side::Client, |out| {
-            frame(out, 1, |out| out.put_u8(1));
-            frame(out, 2, |out| out.put_slice(&answer.definition));
-            if !is_new {
-                encode_eof(status, 0, 3, out);
-            }
-            let seq = if is_new { 3 } else { 4 };
-            frame(out, seq, |out| put_lenenc_bytes(out, &answer.value));
-            if is_new {
-                OkPacket { header: OkPacket::END, ..OkPacket::nothing(status) }.encode(
-                    client,
-                    seq + 1,
-                    out,
-                );
-            } else {
-                encode_eof(status, 0, seq + 1, out);
-            }
-        });
-        if let Some(sharing) = self.sharing.as_deref_mut() {
-            sharing.row_count = -1;
-            sharing.found_rows = Some(1);
-            sharing.is_fresh = true;
         }
     }
 

@@ -63,11 +63,7 @@ impl Relay {
             }
             Own::Select(column) => self.send_rows(&[&column], &[&[level.as_bytes()]], edits),
         }
-        ledger.answered(self.command_since);
-        ledger.enter(Entry::Local);
-        if let Some(sharing) = self.sharing.as_deref_mut() {
-            sharing.silent_since = ledger.now();
-        }
+        self.is_answered(ledger);
         Ok(Some(Ruling::Done))
     }
 
@@ -81,11 +77,24 @@ impl Relay {
         }
     }
 
-    /// A result of texts.
+    /// A result of short texts.
     fn send_rows(&mut self, columns: &[&[u8]], rows: &[&[&[u8]]], edits: &mut Edits) {
         let client = self.reply.dialect().client;
+        let definitions: Vec<_> = columns.iter().map(|name| column(name, client)).collect();
+        let definitions: Vec<&[u8]> = definitions.iter().map(|it| &it[..]).collect();
+        self.send_result(&definitions, rows, edits);
+    }
+
+    /// A result of Weir's own, of columns that are defined like this.
+    pub(super) fn send_result(
+        &mut self,
+        definitions: &[&[u8]],
+        rows: &[&[&[u8]]],
+        edits: &mut Edits,
+    ) {
+        let client = self.reply.dialect().client;
         let status = self.reply.status().of_the_session();
-        edits.send(Side::Client, |out| put_result(columns, rows, client, status, out));
+        edits.send(Side::Client, |out| put_result(definitions, rows, client, status, out));
         if let Some(sharing) = self.sharing.as_deref_mut() {
             sharing.row_count = -1;
             sharing.found_rows = Some(rows.len() as u64);
@@ -94,9 +103,9 @@ impl Relay {
     }
 }
 
-/// A result of texts, as packets: column count, definitions, rows, end.
+/// A result, as packets: column count, definitions, rows, end.
 fn put_result(
-    columns: &[&[u8]],
+    definitions: &[&[u8]],
     rows: &[&[&[u8]]],
     client: Capabilities,
     status: Status,
@@ -106,13 +115,13 @@ fn put_result(
     let mut seqs = 1_u8..;
     let mut seq = || seqs.next().unwrap_or(0);
     frame(out, seq(), |out| {
-        out.put_u8(u8::try_from(columns.len()).unwrap_or(u8::MAX));
+        out.put_u8(u8::try_from(definitions.len()).unwrap_or(u8::MAX));
         if client.contains(Capabilities::OPTIONAL_RESULTSET_METADATA) {
             out.put_u8(1);
         }
     });
-    for column in columns {
-        frame(out, seq(), |out| put_column(column, client, out));
+    for definition in definitions {
+        frame(out, seq(), |out| out.put_slice(definition));
     }
     if !is_new {
         encode_eof(status, 0, seq(), out);
@@ -129,19 +138,21 @@ fn put_result(
 }
 
 /// The definition of a column of short texts, in utf8mb4.
-fn put_column(name: &[u8], client: Capabilities, out: &mut BytesMut) {
+fn column(name: &[u8], client: Capabilities) -> BytesMut {
     const COLLATION: u16 = 45;
     const CHARS: u32 = 64 * 4;
     const VAR_STRING: u8 = 0xFD;
+    let mut out = BytesMut::new();
     for text in [&b"def"[..], b"", b"", b"", name, b""] {
-        put_lenenc_bytes(out, text);
+        put_lenenc_bytes(&mut out, text);
     }
     if client.contains(Capabilities::MARIADB_EXTENDED_METADATA) {
-        put_lenenc_bytes(out, b"");
+        put_lenenc_bytes(&mut out, b"");
     }
     out.put_u8(0x0C);
     out.put_u16_le(COLLATION);
     out.put_u32_le(CHARS);
     out.put_u8(VAR_STRING);
     out.put_slice(&[0; 5]);
+    out
 }

@@ -12,7 +12,7 @@ use crate::bus::Desk;
 use crate::config::EndpointMode;
 use crate::io::Driver;
 use crate::observe::ReadOutcome;
-use crate::route::{Able, Aim, Bell, Candidate, Field, NoServer, Positions, Stamp};
+use crate::route::{Able, Aim, Bell, Candidate, Field, NoServer, Positions};
 use crate::session::{Awaited, Demand};
 use crate::worker::Worker;
 use crate::worker::entry::BackendLink;
@@ -50,7 +50,9 @@ impl<D: Driver> Worker<D> {
             Demand::Fresh(after) => {
                 let Some(primary) = primary.map(Arc::from) else { return self.fall_back(key) };
                 entry.wanted = Some(Box::new(Wanted { gtids: None, until }));
-                self.hold_for_position(key, &primary, after, until);
+                self.keep_until(key, until, Arc::clone(&positions));
+                let desk: Arc<Desk> = Arc::clone(&self.desk);
+                positions.wait(&primary, after, desk as Arc<dyn Bell>, key);
                 Ok(None)
             }
             Demand::Have { on, gtids } => {
@@ -150,15 +152,6 @@ impl<D: Driver> Worker<D> {
         let wait = Duration::from_nanos(left).max(SHORTEST);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         Some(Awaited { gtids, wait_ms, since })
-    }
-
-    fn hold_for_position(&mut self, key: Key, primary: &Arc<str>, after: Stamp, until: Time) {
-        let cluster = self.sessions.get(key).and_then(|entry| self.config.endpoint(entry.endpoint));
-        let positions = cluster.and_then(|it| self.resources.positions(it.cluster)).cloned();
-        let Some(positions) = positions else { return };
-        let desk: Arc<Desk> = Arc::clone(&self.desk);
-        self.keep_until(key, until, Arc::clone(&positions));
-        positions.wait(primary, after, desk as Arc<dyn Bell>, key);
     }
 
     /// Tells a session that has logged in what its reads have to see.
